@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The domain's rows."""
+
+from chains.models.change import Change, ChangeEvent, Plan, PlanStep, Step
+from chains.models.intent import Attachment, Chain, Classifier, Hop, Segment
+from chains.models.inventory import Device, Function, Instance, Link, Offer, Port, Realm, Site, Vrf
+from chains.models.ledger import (
+    AuditRow,
+    Contribution,
+    DeviceStatus,
+    Finding,
+    Lease,
+    LinkUse,
+    Outbox,
+    PoolAllocation,
+    Use,
+)
+from chains.models.tenancy import ApiToken, Membership, Role, Tenant
+
+__all__ = [
+    "ApiToken",
+    "Attachment",
+    "AuditRow",
+    "Chain",
+    "Change",
+    "ChangeEvent",
+    "Classifier",
+    "Contribution",
+    "Device",
+    "DeviceStatus",
+    "Finding",
+    "Function",
+    "Hop",
+    "Instance",
+    "Lease",
+    "Link",
+    "LinkUse",
+    "Membership",
+    "Offer",
+    "Outbox",
+    "Plan",
+    "PlanStep",
+    "PoolAllocation",
+    "Port",
+    "Realm",
+    "Role",
+    "Segment",
+    "Site",
+    "Step",
+    "Tenant",
+    "Use",
+    "Vrf",
+]

@@ -1,0 +1,138 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Plans and the changes that apply them. What is applied is exactly the plan. No I/O."""
+
+from __future__ import annotations
+
+from django.db import models
+
+from chains.models.intent import Chain
+from chains.models.inventory import Device
+
+
+class Plan(models.Model):
+    """placement: why each function runs where it does. path: both directions. proof: what was shown.
+
+    base: {device: the chain's own items there when planned} in drivers.codec form. digest: SHA-256
+    over everything that will be sent.
+    """
+
+    class Goal(models.TextChoices):
+        APPLY = "apply"
+        REMOVE = "remove"
+        REPAIR = "repair"
+
+    class Status(models.TextChoices):
+        READY = "ready"
+        REFUSED = "refused"  # no placement, or the proof failed: see errors
+        APPLIED = "applied"
+        STALE = "stale"
+
+    # A deleted chain's plans and changes stay: chain_name and tenant_name say whose they were.
+    chain = models.ForeignKey(Chain, null=True, on_delete=models.SET_NULL, related_name="plans")
+    chain_name = models.CharField(max_length=63)
+    tenant = models.ForeignKey("chains.Tenant", on_delete=models.CASCADE, related_name="plans")
+    goal = models.CharField(max_length=16, choices=Goal, default=Goal.APPLY)
+    generation = models.PositiveIntegerField()
+    base_revision = models.PositiveSmallIntegerField()
+    revision = models.PositiveSmallIntegerField()
+    status = models.CharField(max_length=16, choices=Status)
+    placement = models.JSONField(default=dict)
+    path = models.JSONField(default=dict)
+    proof = models.JSONField(default=dict)
+    base = models.JSONField(default=dict)
+    target = models.JSONField(default=dict)
+    allocations = models.JSONField(default=list)
+    summary = models.JSONField(default=dict)
+    errors = models.JSONField(default=list)
+    digest = models.CharField(max_length=64, blank=True)
+    created_by = models.CharField(max_length=150, blank=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ["-id"]
+
+
+class PlanStep(models.Model):
+    """One push to one device. Steps of one wave may run side by side; waves run in order.
+
+    changes: [{key, action, before, after}] in drivers.codec form; native and reverse: the exact bytes.
+    """
+
+    plan = models.ForeignKey(Plan, on_delete=models.CASCADE, related_name="steps")
+    wave = models.PositiveSmallIntegerField()
+    phase = models.CharField(max_length=16)
+    device = models.ForeignKey(Device, on_delete=models.PROTECT, related_name="plan_steps")
+    changes = models.JSONField()
+    native = models.TextField()
+    reverse = models.TextField()
+
+    class Meta:
+        ordering = ["wave", "device__name"]
+        constraints = [models.UniqueConstraint(fields=["plan", "wave", "device"], name="plan_step_once")]
+
+
+class Change(models.Model):
+    """A network-wide transaction that applies one plan."""
+
+    class Status(models.TextChoices):
+        PENDING = "pending"
+        RUNNING = "running"
+        SUCCEEDED = "succeeded"
+        REVERTING = "reverting"
+        REVERTED = "reverted"
+        FAILED = "failed"  # neither applied nor fully reverted: needs a person, see error
+
+    plan = models.OneToOneField(Plan, on_delete=models.PROTECT, related_name="change")
+    status = models.CharField(max_length=16, choices=Status, default=Status.PENDING)
+    # The decision: set once everything was read back and probed. Before it: revert. After it: roll forward.
+    decided_at = models.DateTimeField(null=True, blank=True)
+    attempts = models.PositiveSmallIntegerField(default=0)
+    due_at = models.DateTimeField(db_index=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+    started_at = models.DateTimeField(null=True, blank=True)
+    finished_at = models.DateTimeField(null=True, blank=True)
+    error = models.TextField(blank=True)
+    request_id = models.CharField(max_length=64, blank=True)
+    created_by = models.CharField(max_length=150, blank=True)
+
+    class Meta:
+        ordering = ["-id"]
+
+
+class Step(models.Model):
+    """How far a change got with one plan step."""
+
+    class Status(models.TextChoices):
+        PENDING = "pending"
+        SENT = "sent"  # written before the push: after a crash the device may hold it or not
+        DONE = "done"
+        REVERTED = "reverted"
+        FAILED = "failed"
+
+    change = models.ForeignKey(Change, on_delete=models.CASCADE, related_name="steps")
+    plan_step = models.ForeignKey(PlanStep, on_delete=models.PROTECT, related_name="+")
+    status = models.CharField(max_length=16, choices=Status, default=Status.PENDING)
+    error = models.TextField(blank=True)
+    updated_at = models.DateTimeField(auto_now=True)
+
+    class Meta:
+        ordering = ["plan_step__wave", "plan_step__device__name"]
+        constraints = [models.UniqueConstraint(fields=["change", "plan_step"], name="step_once")]
+
+
+class ChangeEvent(models.Model):
+    """One line of a change's log. The id is the resume point of the event stream."""
+
+    class Level(models.TextChoices):
+        INFO = "info"
+        WARNING = "warning"
+        ERROR = "error"
+
+    change = models.ForeignKey(Change, on_delete=models.CASCADE, related_name="events")
+    at = models.DateTimeField(auto_now_add=True)
+    level = models.CharField(max_length=8, choices=Level, default=Level.INFO)
+    device = models.CharField(max_length=63, blank=True)
+    text = models.TextField()
+
+    class Meta:
+        ordering = ["id"]

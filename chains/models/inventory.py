@@ -1,0 +1,164 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The fabric as the operator describes it: devices, ports, links, functions, offers. No I/O."""
+
+from __future__ import annotations
+
+from django.db import models
+
+from chains.models.tenancy import NAME
+
+
+class Site(models.Model):
+    name = models.CharField(max_length=63, unique=True, validators=[NAME])
+
+    class Meta:
+        ordering = ["name"]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Vrf(models.Model):
+    """A routing instance. tag: the VLAN that carries it on links between switches (operator's choice)."""
+
+    name = models.CharField(max_length=63, unique=True, validators=[NAME])
+    tag = models.PositiveSmallIntegerField(unique=True)
+
+    class Meta:
+        ordering = ["name"]
+        constraints = [models.CheckConstraint(condition=models.Q(tag__range=(1, 2999)), name="vrf_tag_range")]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Device(models.Model):
+    """A switch, an appliance, a host, or something external that is drawn but never programmed.
+
+    credential: a reference such as `file:/path` or `env:NAME`, never the secret.
+    settings: the driver's own options, documented in each driver.
+    """
+
+    class Kind(models.TextChoices):
+        SWITCH = "switch"
+        APPLIANCE = "appliance"
+        HOST = "host"
+        EXTERNAL = "external"
+
+    name = models.CharField(max_length=63, unique=True, validators=[NAME])
+    site = models.ForeignKey(Site, on_delete=models.PROTECT, related_name="devices")
+    kind = models.CharField(max_length=16, choices=Kind)
+    driver = models.CharField(max_length=63, blank=True)
+    management = models.CharField(max_length=255, blank=True)
+    credential = models.CharField(max_length=255, blank=True)
+    settings = models.JSONField(default=dict, blank=True)
+    is_enabled = models.BooleanField(default=True)
+
+    class Meta:
+        ordering = ["name"]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Port(models.Model):
+    """number: the device's own port number (OpenFlow), 0 if none. addresses: interface addresses."""
+
+    device = models.ForeignKey(Device, on_delete=models.CASCADE, related_name="ports")
+    name = models.CharField(max_length=63)
+    number = models.PositiveIntegerField(default=0)
+    mac = models.CharField(max_length=17, blank=True)
+    addresses = models.JSONField(default=list, blank=True)
+
+    class Meta:
+        ordering = ["device", "name"]
+        constraints = [models.UniqueConstraint(fields=["device", "name"], name="port_once")]
+
+    def __str__(self) -> str:
+        return f"{self.device.name}:{self.name}"
+
+
+class Link(models.Model):
+    """A cable between two ports. Capacity counts in each direction by itself."""
+
+    a = models.OneToOneField(Port, on_delete=models.CASCADE, related_name="link_a")
+    b = models.OneToOneField(Port, on_delete=models.CASCADE, related_name="link_b")
+    capacity_mbps = models.PositiveIntegerField()
+    latency_us = models.PositiveIntegerField()
+    mtu_bytes = models.PositiveIntegerField(default=1500)
+
+    class Meta:
+        ordering = ["a_id"]
+
+
+class Realm(models.TextChoices):
+    """Where a function can run."""
+
+    SWITCH = "switch"
+    APPLIANCE = "appliance"
+    HOST = "host"
+
+
+class Function(models.Model):
+    """A catalogue entry: what a hop may ask for."""
+
+    class Capability(models.TextChoices):
+        STATELESS_FILTER = "stateless_filter"
+        STATEFUL_FILTER = "stateful_filter"
+        IPS = "ips"
+        NAT = "nat"
+
+    name = models.CharField(max_length=63, unique=True, validators=[NAME])
+    capability = models.CharField(max_length=32, choices=Capability)
+    description = models.CharField(max_length=255, blank=True)
+
+    class Meta:
+        ordering = ["name"]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Offer(models.Model):
+    """"This device can realise this function."
+
+    inside/outside: the appliance's port names, "" in the other realms. capacity_mbps: 0 is
+    unlimited; entries: table entries (switch), 0 is unlimited. settings: `pool` (prefix) and
+    `block_size` for NAT. is_shared: may serve more than one tenant at once.
+    """
+
+    device = models.ForeignKey(Device, on_delete=models.CASCADE, related_name="offers")
+    function = models.ForeignKey(Function, on_delete=models.PROTECT, related_name="offers")
+    realm = models.CharField(max_length=16, choices=Realm)
+    inside = models.CharField(max_length=63, blank=True)
+    outside = models.CharField(max_length=63, blank=True)
+    capacity_mbps = models.PositiveIntegerField(default=0)
+    entries = models.PositiveIntegerField(default=0)
+    latency_us = models.PositiveIntegerField(default=0)
+    cost_per_gbps = models.FloatField(default=0)
+    cost_fixed = models.FloatField(default=0)
+    is_shared = models.BooleanField(default=False)
+    is_enabled = models.BooleanField(default=True)
+    settings = models.JSONField(default=dict, blank=True)
+
+    class Meta:
+        ordering = ["device__name", "function__name"]
+        constraints = [models.UniqueConstraint(fields=["device", "function"], name="offer_once")]
+
+    def __str__(self) -> str:
+        return f"{self.function.name}@{self.device.name}"
+
+
+class Instance(models.Model):
+    """An offer in use: its health and drain state, one row for each offer. Unknown is unknown."""
+
+    class Health(models.TextChoices):
+        UNKNOWN = "unknown"
+        UP = "up"
+        DOWN = "down"
+
+    offer = models.OneToOneField(Offer, on_delete=models.CASCADE, related_name="instance")
+    health = models.CharField(max_length=16, choices=Health, default=Health.UNKNOWN)
+    health_reason = models.CharField(max_length=255, blank=True)
+    health_at = models.DateTimeField(null=True, blank=True)
+    is_draining = models.BooleanField(default=False)

@@ -1,0 +1,154 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the machine keeps: outbox, leases, desired and observed state, findings, audit. No I/O."""
+
+from __future__ import annotations
+
+from django.db import models
+
+from chains.models.change import Plan
+from chains.models.intent import Chain
+from chains.models.inventory import Device, Offer
+from chains.models.tenancy import Tenant
+
+
+class Outbox(models.Model):
+    """A bell to ring: "look at <topic> <ref>". Written in the transaction of the write it belongs to."""
+
+    class Topic(models.TextChoices):
+        CHANGE = "change"
+        CHAIN = "chain"
+        DEVICE = "device"
+
+    topic = models.CharField(max_length=16, choices=Topic)
+    ref = models.BigIntegerField()
+    created_at = models.DateTimeField(auto_now_add=True)
+    rung_at = models.DateTimeField(null=True, blank=True, db_index=True)
+
+
+class Lease(models.Model):
+    """Who may write to a device. Expiry by the database's clock; epoch is raised by every take-over."""
+
+    device = models.OneToOneField(Device, on_delete=models.CASCADE, related_name="lease")
+    holder = models.CharField(max_length=150, blank=True)
+    epoch = models.PositiveBigIntegerField(default=0)
+    expires_at = models.DateTimeField(null=True, blank=True)
+
+
+class Contribution(models.Model):
+    """What one chain wants on one device (drivers.codec form). A device's desired state is the union."""
+
+    chain = models.ForeignKey(Chain, on_delete=models.CASCADE, related_name="contributions")
+    device = models.ForeignKey(Device, on_delete=models.PROTECT, related_name="contributions")
+    items = models.JSONField()
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["chain", "device"], name="contribution_once")]
+
+
+class Use(models.Model):
+    """What a chain in force takes: an offer for one hop. Written with the decision."""
+
+    chain = models.ForeignKey(Chain, on_delete=models.CASCADE, related_name="uses")
+    hop_position = models.PositiveSmallIntegerField()
+    offer = models.ForeignKey(Offer, on_delete=models.PROTECT, related_name="uses")
+    bandwidth_mbps = models.PositiveIntegerField()
+    entries = models.PositiveIntegerField(default=0)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["chain", "hop_position", "offer"], name="use_once")]
+
+
+class LinkUse(models.Model):
+    """What a chain in force takes on a link: bandwidth in each direction, and the stage tags it uses."""
+
+    chain = models.ForeignKey(Chain, on_delete=models.CASCADE, related_name="link_uses")
+    link = models.ForeignKey("chains.Link", on_delete=models.CASCADE, related_name="uses")
+    from_a_mbps = models.PositiveIntegerField(default=0)
+    from_b_mbps = models.PositiveIntegerField(default=0)
+    tags = models.JSONField(default=list)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["chain", "link"], name="link_use_once")]
+
+
+class PoolAllocation(models.Model):
+    """Public addresses given to a chain's NAT hop. Recorded before it is activated; kept after release.
+
+    Deterministic blocks (drivers.nat) make it answer "who had this address and port at that time".
+    """
+
+    offer = models.ForeignKey(Offer, on_delete=models.PROTECT, related_name="allocations")
+    chain_number = models.PositiveIntegerField()
+    tenant = models.ForeignKey(Tenant, on_delete=models.CASCADE, related_name="allocations")
+    hop_position = models.PositiveSmallIntegerField()
+    subscribers = models.CharField(max_length=43)
+    public = models.CharField(max_length=43)
+    block_size = models.PositiveIntegerField()
+    since = models.DateTimeField(auto_now_add=True)
+    until = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["offer", "public"], condition=models.Q(until__isnull=True), name="pool_public_once"
+            )
+        ]
+
+
+class DeviceStatus(models.Model):
+    """Desired and observed state of one device. observed null: never read."""
+
+    class Condition(models.TextChoices):
+        UNKNOWN = "unknown"
+        IN_SYNC = "in_sync"
+        DRIFTED = "drifted"
+        UNREACHABLE = "unreachable"
+
+    device = models.OneToOneField(Device, on_delete=models.CASCADE, related_name="status")
+    desired_generation = models.PositiveBigIntegerField(default=0)
+    observed_generation = models.PositiveBigIntegerField(default=0)
+    observed = models.JSONField(null=True, blank=True)
+    counters = models.JSONField(default=dict)
+    links_up = models.JSONField(default=dict)
+    foreign = models.PositiveIntegerField(default=0)
+    condition = models.CharField(max_length=16, choices=Condition, default=Condition.UNKNOWN)
+    reason = models.CharField(max_length=512, blank=True)
+    observed_at = models.DateTimeField(null=True, blank=True)
+    due_at = models.DateTimeField(null=True, blank=True, db_index=True)
+
+
+class Finding(models.Model):
+    """A proven problem with a witness. Open while closed_at is null."""
+
+    class Severity(models.TextChoices):
+        INFO = "info"
+        WARNING = "warning"
+        CRITICAL = "critical"
+
+    code = models.CharField(max_length=32)
+    severity = models.CharField(max_length=16, choices=Severity, default=Severity.WARNING)
+    device = models.ForeignKey(Device, null=True, blank=True, on_delete=models.CASCADE, related_name="findings")
+    chain = models.ForeignKey(Chain, null=True, blank=True, on_delete=models.CASCADE, related_name="findings")
+    plan = models.ForeignKey(Plan, null=True, blank=True, on_delete=models.SET_NULL, related_name="findings")
+    detail = models.TextField()
+    witness = models.JSONField(default=dict)
+    opened_at = models.DateTimeField(auto_now_add=True)
+    closed_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        ordering = ["-id"]
+
+
+class AuditRow(models.Model):
+    """Who did what. Append-only."""
+
+    at = models.DateTimeField(auto_now_add=True)
+    actor = models.CharField(max_length=150)
+    tenant = models.ForeignKey(Tenant, null=True, blank=True, on_delete=models.SET_NULL, related_name="+")
+    action = models.CharField(max_length=63)
+    subject = models.CharField(max_length=150)
+    detail = models.JSONField(default=dict)
+    request_id = models.CharField(max_length=64, blank=True)
+
+    class Meta:
+        ordering = ["-id"]

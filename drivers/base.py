@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a driver is: a value made of plain functions and data, and the session it opens.
+
+Every family fills in one `Driver`; `diff`, `order` and `forward` are shared and overridden by none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from drivers.diff import Change
+from drivers.state import DeviceState, Key, Kind
+
+
+class DriverError(Exception):
+    """Something went wrong with a device. The text names the device, the cause and the fix."""
+
+
+class Transient(DriverError):
+    """Could not reach the device or it is busy: trying again later may help."""
+
+
+class Rejected(DriverError):
+    """The device refused, or answered what we do not understand: trying again will not help."""
+
+
+class Unsupported(DriverError):
+    """The driver cannot express this intent on this device. Raised while planning, never while applying."""
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What a device family can do, one question per field."""
+
+    # Which kinds of items can it hold?
+    kinds: frozenset[Kind]
+    # Is one push atomic on the device (all of its changes or none)?
+    is_atomic: bool
+    # Does it revert by itself when a commit is not confirmed?
+    has_confirmed_commit: bool
+    # Which tags can it put on a link and match ("vlan", "mpls", "nsh")?
+    tags: frozenset[str] = frozenset()
+    # Does it handle IPv6 in every kind above?
+    has_ipv6: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class PortInfo:
+    """number: the device's own port number (OpenFlow), 0 if it has none. mac: "" if unknown."""
+
+    name: str
+    number: int = 0
+    mac: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A device as its driver needs to know it. secret is never printed.
+
+    management: IP address or host name of the management interface. settings: what the fabric
+    file's `settings` says (strings), documented in each driver. ports by name. vrfs: name -> VLAN tag.
+    """
+
+    name: str
+    driver: str
+    management: str
+    settings: Mapping[str, str] = field(default_factory=dict)
+    ports: Mapping[str, PortInfo] = field(default_factory=dict)
+    vrfs: Mapping[str, int] = field(default_factory=dict)
+    secret: str = field(default="", repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Counter:
+    """What an item saw since it was written. dropped counts packets it stopped."""
+
+    packets: int = 0
+    octets: int = 0
+    dropped: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """One reading of a device: our own items only, their counters, and which ports have a link.
+
+    foreign: how many objects of others were seen beside ours (never touched).
+    """
+
+    state: DeviceState
+    counters: Mapping[Key, Counter] = field(default_factory=dict)
+    links_up: Mapping[str, bool] = field(default_factory=dict)
+    foreign: int = 0
+
+
+class Session(Protocol):
+    """An open connection to one device. Every method raises DriverError kinds only."""
+
+    def read(self) -> Observation:
+        """Our own items as the device holds them now. Unknown text inside our objects is Rejected."""
+        ...
+
+    def validate(self, native: str) -> None:
+        """Ask the device whether it would take `native`, without effect. Where it cannot: check the syntax."""
+        ...
+
+    def push(self, native: str) -> None:
+        """Send exactly these bytes, as rendered for the plan. Atomic where caps say so."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Driver:
+    """A device family.
+
+    render(changes, target): the native text that makes the changes; pure and deterministic, ""
+    for no change; Unsupported if it cannot express one. open(target, timeout_s): a session.
+    """
+
+    name: str
+    caps: Capabilities
+    render: Callable[[tuple[Change, ...], Target], str]
+    open: Callable[[Target, float], AbstractContextManager[Session]]

@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Device states as plain JSON values and back, for the database, the agent's protocol and fixtures.
+
+Strict both ways: an unknown field, kind or type is a ValueError, never skipped.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from drivers.state import ITEM_OF_KIND, DeviceState, Item, Key, Match, NextHop, Rule, Verdict
+
+Json = dict[str, Any]
+
+
+def state_to_json(state: Mapping[Key, Item]) -> dict[str, Json]:
+    """{str(key): item as an object}, in key order."""
+    return {str(key): item_to_json(state[key]) for key in sorted(state)}
+
+
+def state_from_json(data: Mapping[str, Any]) -> DeviceState:
+    """Inverse of `state_to_json`. Errors: ValueError."""
+    items: dict[Key, Item] = {}
+    for text, value in data.items():
+        key = Key.parse(text)
+        items[key] = item_from_json(key, value)
+    return DeviceState(items)
+
+
+def item_to_json(item: Item) -> Json:
+    """All fields by name; matches and next hops as nested objects, port ranges as pairs."""
+    data: Json = dataclasses.asdict(item)
+    return data
+
+
+def item_from_json(key: Key, value: Any) -> Item:
+    """The item that `key.kind` names. Errors: ValueError."""
+    fields = _fields(ITEM_OF_KIND[key.kind], value)
+    for name in ("match", "traffic"):
+        if name in fields:
+            fields[name] = match_from_json(fields[name])
+    if "next" in fields:
+        fields["next"] = NextHop(**_fields(NextHop, fields["next"]))
+    if "rules" in fields:
+        fields["rules"] = tuple(_rule(rule) for rule in fields["rules"])
+    if "default" in fields:
+        fields["default"] = Verdict(fields["default"])
+    if "patterns" in fields:
+        fields["patterns"] = tuple(str(pattern) for pattern in fields["patterns"])
+    return ITEM_OF_KIND[key.kind](**fields)
+
+
+def match_from_json(value: Any) -> Match:
+    """Errors: ValueError."""
+    fields = _fields(Match, value)
+    for name in ("source_ports", "destination_ports"):
+        low, high = fields[name]
+        fields[name] = (int(low), int(high))
+    return Match(**fields)
+
+
+def _rule(value: Any) -> Rule:
+    fields = _fields(Rule, value)
+    return Rule(verdict=Verdict(fields["verdict"]), match=match_from_json(fields["match"]))
+
+
+def _fields(kind: type[Any], value: Any) -> Json:
+    names = {field.name for field in dataclasses.fields(kind)}
+    if not isinstance(value, Mapping) or set(value) != names:
+        given = sorted(value) if isinstance(value, Mapping) else value
+        raise ValueError(f"{kind.__name__} needs exactly {sorted(names)}, not {given}")
+    return dict(value)

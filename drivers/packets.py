@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Sets of packets as boxes: one interval per header field. Exact, so proofs need no samples.
+
+Header space analysis (Kazemian, Varghese, McKeown, NSDI 2012) with intervals instead of wildcards:
+our matches are prefixes and port ranges, which are intervals.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+from drivers.state import Match
+
+Interval = tuple[int, int]
+PROTOCOLS = {"icmp": 1, "tcp": 6, "udp": 17, "icmpv6": 58, "sctp": 132}
+NAMES = {number: name for name, number in PROTOCOLS.items()}
+FIELDS = ("source", "destination", "protocol", "source_ports", "destination_ports", "dscp")
+ANY_PROTOCOL: Interval = (0, 255)
+ANY_DSCP: Interval = (0, 63)
+
+
+@dataclass(frozen=True, slots=True)
+class Packets:
+    """All packets of `family` whose fields lie in the intervals (both ends included)."""
+
+    family: int
+    source: Interval
+    destination: Interval
+    protocol: Interval
+    source_ports: Interval
+    destination_ports: Interval
+    dscp: Interval
+
+    def intersect(self, other: Packets) -> Packets | None:
+        """What is in both, or None."""
+        if self.family != other.family:
+            return None
+        fields = {}
+        for name in FIELDS:
+            (low, high), (other_low, other_high) = getattr(self, name), getattr(other, name)
+            fields[name] = (max(low, other_low), min(high, other_high))
+            if fields[name][0] > fields[name][1]:
+                return None
+        return Packets(self.family, **fields)
+
+    def minus(self, other: Packets) -> tuple[Packets, ...]:
+        """What is here and not in `other`, as disjoint boxes (at most two for each field)."""
+        if self.intersect(other) is None:
+            return (self,)
+        parts = []
+        rest = self
+        for name in FIELDS:
+            (low, high), (cut_low, cut_high) = getattr(rest, name), getattr(other, name)
+            if low < cut_low:
+                parts.append(replace(rest, **{name: (low, cut_low - 1)}))
+            if high > cut_high:
+                parts.append(replace(rest, **{name: (cut_high + 1, high)}))
+            rest = replace(rest, **{name: (max(low, cut_low), min(high, cut_high))})
+        return tuple(parts)
+
+    def reversed(self) -> Packets:
+        """The replies."""
+        return replace(
+            self,
+            source=self.destination,
+            destination=self.source,
+            source_ports=self.destination_ports,
+            destination_ports=self.source_ports,
+        )
+
+    def witness(self) -> str:
+        """One member, as a person would write it."""
+        address = ipaddress.IPv4Address if self.family == 4 else ipaddress.IPv6Address
+        protocol = NAMES.get(self.protocol[0], NAMES.get(self.protocol[1], str(self.protocol[0])))
+        if self.protocol == ANY_PROTOCOL:
+            protocol = "tcp"
+        source, destination = address(self.source[0]), address(self.destination[0])
+        if protocol not in ("tcp", "udp", "sctp"):
+            return f"{protocol} {source} -> {destination}"
+        return (
+            f"{protocol} {_with_port(source, self.source_ports[0])} -> "
+            f"{_with_port(destination, self.destination_ports[0])}"
+        )
+
+
+def _with_port(address: ipaddress.IPv4Address | ipaddress.IPv6Address, port: int) -> str:
+    return f"[{address}]:{port}" if address.version == 6 else f"{address}:{port}"
+
+
+@lru_cache(maxsize=65536)
+def interval(prefix: str) -> Interval:
+    """First and last address of a prefix, as integers."""
+    network = ipaddress.ip_network(prefix)
+    return int(network.network_address), int(network.broadcast_address)
+
+
+@lru_cache(maxsize=65536)
+def packets(match: Match) -> Packets:
+    """The packets that a match means."""
+    number = PROTOCOLS.get(match.protocol)
+    return Packets(
+        family=match.family,
+        source=interval(match.source),
+        destination=interval(match.destination),
+        protocol=ANY_PROTOCOL if number is None else (number, number),
+        source_ports=match.source_ports,
+        destination_ports=match.destination_ports,
+        dscp=ANY_DSCP if match.dscp < 0 else (match.dscp, match.dscp),
+    )
+
+
+def without(box: Packets, holes: tuple[Packets, ...]) -> tuple[Packets, ...]:
+    """`box` less all of `holes`, as disjoint boxes."""
+    parts: tuple[Packets, ...] = (box,)
+    for hole in holes:
+        parts = tuple(piece for part in parts for piece in part.minus(hole))
+    return parts
+
+
+def overlaps(one: Match, other: Match) -> bool:
+    """Is there a packet that both match?"""
+    return packets(one).intersect(packets(other)) is not None
