@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The domain: what tenants want, what the fabric offers, what is in force."""

@@ -1,0 +1,8 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Addresses of the pages."""
+
+from __future__ import annotations
+
+from django.urls import URLPattern, URLResolver
+
+urlpatterns: list[URLPattern | URLResolver] = []

@@ -1,0 +1,14 @@
+#!/usr/bin/env python
+# SPDX-License-Identifier: Apache-2.0
+"""Django's command line. Outside ./run it talks to the embedded services of VIADUCT_STATE, which must run."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from django.core.management import execute_from_command_line
+
+if __name__ == "__main__":
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "orchestrator.settings")
+    execute_from_command_line(sys.argv)

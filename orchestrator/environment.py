@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the environment says about this instance, read once by the settings. The only reader of VIADUCT_* there."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from django.core.exceptions import ImproperlyConfigured
+
+from orchestrator.services import postgres, valkey
+from orchestrator.services.places import state_folder
+
+REQUIRED_IN_PRODUCTION = ("VIADUCT_SECRET_KEY", "VIADUCT_HOSTS", "DATABASE_URL", "REDIS_URL")
+
+
+@dataclass(frozen=True, slots=True)
+class Environment:
+    """database_url and redis_url name the embedded services unless the environment names others."""
+
+    state: Path
+    is_production: bool
+    is_debug: bool
+    secret_key: str
+    hosts: tuple[str, ...]
+    origins: tuple[str, ...]
+    database_url: str
+    redis_url: str
+    log_level: str
+
+
+def read(environ: Mapping[str, str] = os.environ) -> Environment:
+    """Errors: ImproperlyConfigured, naming the variable."""
+    is_production = environ.get("VIADUCT_PRODUCTION") == "1"
+    is_debug = environ.get("VIADUCT_DEBUG") == "1"
+    if is_production:
+        missing = [name for name in REQUIRED_IN_PRODUCTION if not environ.get(name)]
+        if missing:
+            raise ImproperlyConfigured(f"VIADUCT_PRODUCTION=1 needs {', '.join(missing)}")
+        if is_debug:
+            raise ImproperlyConfigured("VIADUCT_DEBUG=1 shows secrets on error pages: not with VIADUCT_PRODUCTION=1")
+    state = state_folder()
+    return Environment(
+        state=state,
+        is_production=is_production,
+        is_debug=is_debug,
+        secret_key=environ.get("VIADUCT_SECRET_KEY") or stored_secret(state / "secret_key"),
+        hosts=_words(environ.get("VIADUCT_HOSTS", "localhost,127.0.0.1,[::1]")),
+        origins=_words(environ.get("VIADUCT_ORIGINS", "")),
+        database_url=environ.get("DATABASE_URL") or postgres.url(state),
+        redis_url=environ.get("REDIS_URL") or valkey.url(state),
+        log_level=environ.get("VIADUCT_LOG_LEVEL", "INFO"),
+    )
+
+
+def stored_secret(path: Path) -> str:
+    """The instance's own secret, made on first use. Two processes that start at once end with the same one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f"{path.name}.{os.getpid()}")
+    if not path.exists():
+        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            file.write(secrets.token_urlsafe(48))
+        try:
+            os.link(draft, path)  # refuses to replace: the first one wins
+        except FileExistsError:
+            pass
+        finally:
+            draft.unlink()
+    return path.read_text()
+
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(word.strip() for word in text.split(",") if word.strip())
