@@ -3,7 +3,7 @@
 
 from chains.models.change import Change, ChangeEvent, Plan, PlanStep, Step
 from chains.models.intent import Attachment, Chain, Classifier, Hop, Segment
-from chains.models.inventory import Device, Function, Instance, Link, Offer, Port, Realm, Site, Vrf
+from chains.models.inventory import Device, Fabric, Function, Instance, Link, Offer, Port, Realm, Site, Vrf
 from chains.models.ledger import (
     AuditRow,
     Contribution,
@@ -28,6 +28,7 @@ __all__ = [
     "Contribution",
     "Device",
     "DeviceStatus",
+    "Fabric",
     "Finding",
     "Function",
     "Hop",

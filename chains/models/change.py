@@ -55,20 +55,26 @@ class Plan(models.Model):
 class PlanStep(models.Model):
     """One push to one device. Steps of one wave may run side by side; waves run in order.
 
-    changes: [{key, action, before, after}] in drivers.codec form; native and reverse: the exact bytes.
+    device null: a "drain" step, which waits and pushes nothing. changes: [{key, action, before, after}] in drivers.codec form; native and reverse: the exact bytes.
     """
 
     plan = models.ForeignKey(Plan, on_delete=models.CASCADE, related_name="steps")
     wave = models.PositiveSmallIntegerField()
     phase = models.CharField(max_length=16)
-    device = models.ForeignKey(Device, on_delete=models.PROTECT, related_name="plan_steps")
+    device = models.ForeignKey(
+        Device, null=True, blank=True, on_delete=models.PROTECT, related_name="plan_steps"
+    )
     changes = models.JSONField()
     native = models.TextField()
     reverse = models.TextField()
 
     class Meta:
         ordering = ["wave", "device__name"]
-        constraints = [models.UniqueConstraint(fields=["plan", "wave", "device"], name="plan_step_once")]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["plan", "wave", "device"], name="plan_step_once", nulls_distinct=False
+            )
+        ]
 
 
 class Change(models.Model):

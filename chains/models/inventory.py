@@ -8,6 +8,19 @@ from django.db import models
 from chains.models.tenancy import NAME
 
 
+class Fabric(models.Model):
+    """What the fabric file says about itself: one row. management: the prefix of the devices' addresses, or ""."""
+
+    name = models.CharField(max_length=63, validators=[NAME])
+    management = models.CharField(max_length=43, blank=True)
+
+    class Meta:
+        constraints = [models.CheckConstraint(condition=models.Q(id=1), name="fabric_is_one_row")]
+
+    def __str__(self) -> str:
+        return self.name
+
+
 class Site(models.Model):
     name = models.CharField(max_length=63, unique=True, validators=[NAME])
 

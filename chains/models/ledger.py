@@ -137,6 +137,14 @@ class Finding(models.Model):
 
     class Meta:
         ordering = ["-id"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["code", "device", "chain"],
+                condition=models.Q(closed_at__isnull=True),
+                name="finding_open_once",
+                nulls_distinct=False,
+            )
+        ]
 
 
 class AuditRow(models.Model):

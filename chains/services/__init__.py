@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every write: `intent`, `inventory` and `tokens` for people, `record` for the machine. None knows a task or a device."""
