@@ -1,0 +1,298 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Items as the flows that realise them, and the items that a set of flows realises.
+
+Called by `drivers.switch.openvswitch`. Pure. `items_of` never guesses: what it returns for a cookie is
+an item whose flows are exactly those given, or the `torn` item of that kind.
+
+Priority = 20000 + 1024 * precedence + r, with r = 0 guard, 1 redirect and a filter's default, 2.. a
+filter's rules (the first rule highest), 1020 pass.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+
+from drivers.base import Target, Unsupported
+from drivers.packets import interval
+from drivers.state import (
+    ANYWHERE,
+    MAX_PRECEDENCE,
+    DeviceState,
+    Filter,
+    Guard,
+    Item,
+    Key,
+    Kind,
+    Match,
+    NextHop,
+    Pass,
+    Ports,
+    Redirect,
+    Rule,
+    Steering,
+    Verdict,
+)
+from drivers.switch.openflow_text import DROP, Flow, blocks_of, cookie_of, key_of
+
+BASE_PRIORITY = 20000
+PRIORITIES_PER_PRECEDENCE = 1024
+GUARD_PLACE, REDIRECT_PLACE, FIRST_RULE_PLACE, PASS_PLACE = 0, 1, 2, 1020
+MAX_RULES = 1000
+# OXM's vlan_vid carries a "present" bit beside the VLAN id (OpenFlow 1.4 section 7.2.3.8).
+VLAN_PRESENT = 0x1000
+
+_MAC = r"[0-9a-f]{2}(?::[0-9a-f]{2}){5}"
+_TO_VRF = re.compile(r"(?:pop_vlan,)?load:0x([0-9a-f]+)->NXM_NX_REG0\[\],resubmit\(,(\d+)\)")
+_TO_PORT = re.compile(
+    rf"(?:pop_vlan,)?(?:set_field:({_MAC})->eth_dst,)?"
+    r"(?:push_vlan:0x8100,set_field:(\d+)->vlan_vid,)?(?:IN_PORT|output:(\d+))"
+)
+_TO_BASE = re.compile(r"resubmit\(,\d+\)")
+
+_ANYTHING = Match(ANYWHERE[4], ANYWHERE[4])
+_TORN: Mapping[Kind, Steering] = {
+    Kind.REDIRECT: Redirect("", 0, _ANYTHING, NextHop()),
+    Kind.FILTER: Filter("", 0, _ANYTHING, NextHop(), (), Verdict.DENY),
+    Kind.GUARD: Guard("", 0, _ANYTHING),
+    Kind.PASS: Pass("", 0, _ANYTHING),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Pipeline:
+    """How this bridge names what items name: ports by number, VRFs by tag, and the operator's tables.
+
+    base_table: where a packet goes as if we were not there. route_table: routing, by the VRF in reg0.
+    """
+
+    device: str
+    numbers: Mapping[str, int]
+    names: Mapping[int, str]
+    vrfs: Mapping[str, int]
+    vrf_names: Mapping[int, str]
+    base_table: int
+    route_table: int
+
+
+def pipeline_of(target: Target) -> Pipeline:
+    """Settings: `base_table` (default 1), `route_table` (default 10). Errors: Unsupported."""
+    tables = []
+    for name, default in (("base_table", "1"), ("route_table", "10")):
+        text = target.settings.get(name, default)
+        if not re.fullmatch(r"\d{1,3}", text, re.ASCII) or not 1 <= int(text) <= 253:
+            raise Unsupported(f"{target.name}: setting {name} is {text!r}; give a table, 1 to 253")
+        tables.append(int(text))
+    numbers = {name: port.number for name, port in target.ports.items() if port.number}
+    names = {number: name for name, number in numbers.items()}
+    vrf_names = {tag: name for name, tag in target.vrfs.items()}
+    if len(names) != len(numbers) or len(vrf_names) != len(target.vrfs):
+        raise Unsupported(f"{target.name}: two ports have one number, or two VRFs one tag")
+    return Pipeline(target.name, numbers, names, dict(target.vrfs), vrf_names, tables[0], tables[1])
+
+
+def torn(kind: Kind) -> Item:
+    """What is reported for a key whose flows are readable but form no item: some are missing or altered.
+
+    It equals no wanted item (no port has an empty name), so the difference rewrites or removes it.
+    """
+    return _TORN[kind]
+
+
+def intersection(one: Match, other: Match) -> Match | None:
+    """The packets that both match, or None."""
+    if one.family != other.family:
+        return None
+    source = _narrower(one.source, other.source)
+    destination = _narrower(one.destination, other.destination)
+    source_ports = _overlap(one.source_ports, other.source_ports)
+    destination_ports = _overlap(one.destination_ports, other.destination_ports)
+    if source is None or destination is None or source_ports is None or destination_ports is None:
+        return None
+    if one.protocol and other.protocol and one.protocol != other.protocol:
+        return None
+    if one.dscp >= 0 and other.dscp >= 0 and one.dscp != other.dscp:
+        return None
+    return Match(
+        source,
+        destination,
+        one.protocol or other.protocol,
+        source_ports,
+        destination_ports,
+        max(one.dscp, other.dscp),
+    )
+
+
+def normal(item: Filter) -> Filter:
+    """The same filter as a switch can give it back: each rule narrowed to the filter's own match, rules
+    that match nothing left out, and no next hop if nothing is permitted."""
+    narrowed = ((rule.verdict, intersection(rule.match, item.match)) for rule in item.rules)
+    rules = tuple(Rule(verdict, match) for verdict, match in narrowed if match is not None)
+    permits = item.default is Verdict.PERMIT or any(rule.verdict is Verdict.PERMIT for rule in rules)
+    return replace(item, rules=rules, next=item.next if permits else NextHop())
+
+
+def flows_of(key: Key, item: Item, pipeline: Pipeline) -> Iterator[Flow]:
+    """The flows of one item, highest priority first. Errors: Unsupported."""
+    if not isinstance(item, Redirect | Filter | Guard | Pass):
+        raise Unsupported(f"{pipeline.device}: a switch cannot hold {key}")
+    if not 0 <= item.precedence <= MAX_PRECEDENCE or not 0 <= item.tag <= 4094:
+        raise Unsupported(f"{pipeline.device}: precedence or tag of {key} is out of range")
+    port = _number(item.ingress, key, pipeline)
+    for place, match, actions in _places(key, item, pipeline):
+        priority = BASE_PRIORITY + PRIORITIES_PER_PRECEDENCE * item.precedence + place
+        for block in _blocks(match):
+            yield Flow(cookie_of(key), priority, port, item.tag, block, actions)
+
+
+def items_of(flows: Iterable[Flow], pipeline: Pipeline) -> DeviceState:
+    """The items that these flows realise, by the key in their cookies; `torn` where they form none."""
+    groups: dict[int, list[Flow]] = {}
+    for flow in flows:
+        groups.setdefault(flow.cookie, []).append(flow)
+    return DeviceState({key_of(cookie): _item(group, pipeline) for cookie, group in groups.items()})
+
+
+def is_deny(flow: Flow) -> bool:
+    """Whether the flow stops what it matches."""
+    return flow.actions == DROP
+
+
+def is_known_action(actions: str) -> bool:
+    """Whether this is an action list that `flows_of` can write."""
+    return actions == DROP or any(form.fullmatch(actions) for form in (_TO_VRF, _TO_PORT, _TO_BASE))
+
+
+def _places(key: Key, item: Steering, pipeline: Pipeline) -> Iterator[tuple[int, Match, str]]:
+    if isinstance(item, Guard):
+        yield GUARD_PLACE, item.match, DROP
+    elif isinstance(item, Pass):
+        yield PASS_PLACE, item.match, f"resubmit(,{pipeline.base_table})"
+    elif isinstance(item, Redirect):
+        yield REDIRECT_PLACE, item.match, _forward(key, item, pipeline)
+    else:
+        item = normal(item)
+        if len(item.rules) > MAX_RULES:
+            raise Unsupported(f"{pipeline.device}: {key} has more than {MAX_RULES} rules")
+        verdicts = {item.default, *(rule.verdict for rule in item.rules)}
+        actions = {Verdict.DENY: DROP}
+        if Verdict.PERMIT in verdicts:
+            actions[Verdict.PERMIT] = _forward(key, item, pipeline)
+        last = FIRST_RULE_PLACE + len(item.rules) - 1
+        for index, rule in enumerate(item.rules):
+            yield last - index, rule.match, actions[rule.verdict]
+        yield REDIRECT_PLACE, item.match, actions[item.default]
+
+
+def _forward(key: Key, item: Redirect | Filter, pipeline: Pipeline) -> str:
+    hop = item.next
+    pop = "pop_vlan," if item.tag else ""
+    if hop.vrf:
+        if hop != NextHop(vrf=hop.vrf) or hop.vrf not in pipeline.vrfs:
+            raise Unsupported(f"{pipeline.device}: cannot hand {key} to {hop}")
+        return f"{pop}load:{pipeline.vrfs[hop.vrf]:#x}->NXM_NX_REG0[],resubmit(,{pipeline.route_table})"
+    if (hop.mac and not re.fullmatch(_MAC, hop.mac)) or not 0 <= hop.tag <= 4094:
+        raise Unsupported(f"{pipeline.device}: cannot hand {key} to {hop}")
+    number = _number(hop.port, key, pipeline)
+    mac = f"set_field:{hop.mac}->eth_dst," if hop.mac else ""
+    push = f"push_vlan:0x8100,set_field:{VLAN_PRESENT + hop.tag}->vlan_vid," if hop.tag else ""
+    # A switch never sends a packet back by `output` to where it came from (OpenFlow 1.4 section 5.12).
+    output = "IN_PORT" if hop.port == item.ingress else f"output:{number}"
+    return f"{pop}{mac}{push}{output}"
+
+
+def _number(port: str, key: Key, pipeline: Pipeline) -> int:
+    if port not in pipeline.numbers:
+        raise Unsupported(f"{pipeline.device}: port {port!r} of {key} has no number in the fabric file")
+    return pipeline.numbers[port]
+
+
+def _item(group: list[Flow], pipeline: Pipeline) -> Item:
+    """The item whose flows are exactly this group."""
+    key = key_of(group[0].cookie)
+    try:
+        item = _candidate(key.kind, sorted(group, key=lambda flow: -flow.priority), pipeline)
+        if item is not None and Counter(flows_of(key, item, pipeline)) == Counter(group):
+            return item
+    except (Unsupported, ValueError):
+        # The fields can be read, but no item of ours has these values.
+        pass
+    return torn(key.kind)
+
+
+def _candidate(kind: Kind, group: list[Flow], pipeline: Pipeline) -> Item | None:
+    """An item that might have these flows (highest priority first); the caller checks that it does."""
+    lowest = group[-1]
+    ingress = pipeline.names.get(lowest.port)
+    precedence, place = divmod(lowest.priority - BASE_PRIORITY, PRIORITIES_PER_PRECEDENCE)
+    if ingress is None or not 0 <= precedence <= MAX_PRECEDENCE or place not in (0, 1, PASS_PLACE):
+        return None
+    match = _hull([flow.match for flow in group if flow.priority == lowest.priority])
+    if kind is Kind.GUARD:
+        return Guard(ingress, lowest.tag, match, precedence)
+    if kind is Kind.PASS:
+        return Pass(ingress, lowest.tag, match, precedence)
+    permitted = next((flow.actions for flow in group if not is_deny(flow)), "")
+    hop = _next_hop(permitted, ingress, pipeline)
+    if kind is Kind.REDIRECT:
+        return Redirect(ingress, lowest.tag, match, hop, precedence)
+    by_priority: dict[int, list[Flow]] = {}
+    for flow in group:
+        by_priority.setdefault(flow.priority, []).append(flow)
+    rules = tuple(
+        Rule(_verdict(flows[0]), _hull([flow.match for flow in flows]))
+        for priority, flows in by_priority.items()
+        if priority != lowest.priority
+    )
+    return Filter(ingress, lowest.tag, match, hop, rules, _verdict(lowest), precedence)
+
+
+def _next_hop(actions: str, ingress: str, pipeline: Pipeline) -> NextHop:
+    to_vrf = _TO_VRF.fullmatch(actions)
+    if to_vrf is not None:
+        return NextHop(vrf=pipeline.vrf_names.get(int(to_vrf[1], 16), ""))
+    to_port = _TO_PORT.fullmatch(actions)
+    if to_port is None:
+        return NextHop()
+    mac, vid, number = to_port.groups()
+    return NextHop(
+        port=ingress if number is None else pipeline.names.get(int(number), ""),
+        tag=int(vid) - VLAN_PRESENT if vid else 0,
+        mac=mac or "",
+    )
+
+
+def _verdict(flow: Flow) -> Verdict:
+    return Verdict.DENY if is_deny(flow) else Verdict.PERMIT
+
+
+def _blocks(match: Match) -> Iterator[Match]:
+    for source_ports in blocks_of(match.source_ports):
+        for destination_ports in blocks_of(match.destination_ports):
+            yield replace(match, source_ports=source_ports, destination_ports=destination_ports)
+
+
+def _hull(matches: list[Match]) -> Match:
+    """The first match with its port ranges widened to cover all."""
+    source = [match.source_ports for match in matches]
+    destination = [match.destination_ports for match in matches]
+    return replace(
+        matches[0],
+        source_ports=(min(low for low, _ in source), max(high for _, high in source)),
+        destination_ports=(min(low for low, _ in destination), max(high for _, high in destination)),
+    )
+
+
+def _overlap(one: Ports, other: Ports) -> Ports | None:
+    low, high = max(one[0], other[0]), min(one[1], other[1])
+    return (low, high) if low <= high else None
+
+
+def _narrower(one: str, other: str) -> str | None:
+    """Of two prefixes of one family, the one inside the other; None if they are disjoint."""
+    (one_low, one_high), (low, high) = interval(one), interval(other)
+    if low <= one_low and one_high <= high:
+        return one
+    return other if one_low <= low and high <= one_high else None

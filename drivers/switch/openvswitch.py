@@ -1,0 +1,165 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Open vSwitch: steering items as flows in table 0 of one bridge, one OpenFlow bundle a push.
+
+The registry and the planner call `DRIVER`. Only flows of table 0 whose cookie carries our mark are
+read, written or deleted; the operator's own pipeline is out of reach, whatever the text says.
+
+Settings: `bridge` (default: the device's name), `base_table`, `route_table`, `openflow` (default
+tcp:MANAGEMENT:6653) and `ovsdb` (default tcp:MANAGEMENT:6640). For ssl: endpoints the credential is
+one PEM text: private key, certificate, then the authority that signs the switches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from drivers.base import Capabilities, Counter, Driver, Observation, Rejected, Target, Unsupported
+from drivers.diff import Change
+from drivers.state import DeviceState, Key, Kind
+from drivers.switch.flows import (
+    Pipeline,
+    flows_of,
+    is_deny,
+    is_known_action,
+    items_of,
+    pipeline_of,
+    torn,
+)
+from drivers.switch.openflow_text import (
+    TABLE,
+    Flow,
+    Seen,
+    add_line,
+    cookie_of,
+    delete_line,
+    key_of,
+    parse_bundle,
+    parse_dump,
+)
+from drivers.transport import openflow, ovsdb
+
+CAPS = Capabilities(
+    kinds=frozenset({Kind.REDIRECT, Kind.FILTER, Kind.GUARD, Kind.PASS}),
+    is_atomic=True,
+    has_confirmed_commit=False,
+    tags=frozenset({"vlan"}),
+    has_ipv6=True,
+)
+
+
+def render(changes: tuple[Change, ...], target: Target) -> str:
+    """Lines of an `ovs-ofctl bundle` file: all deletes (by exact cookie), then all adds, in key order.
+
+    Deletes come first, so an item that replaces another of the same slot is never deleted with it; the
+    bundle is one transaction, so no packet sees the state in between. Errors: Unsupported.
+    """
+    pipeline = pipeline_of(target)
+    ordered = sorted(changes, key=lambda change: change.key)
+    deletes = [delete_line(cookie_of(change.key)) for change in ordered if change.before is not None]
+    adds: list[str] = []
+    taken: dict[str, Key] = {}
+    for change in ordered:
+        if change.key.kind not in CAPS.kinds:
+            raise Unsupported(f"{target.name}: a switch cannot hold {change.key}")
+        if change.after is None or change.after == torn(change.key.kind):
+            continue
+        for flow in flows_of(change.key, change.after, pipeline):
+            line = add_line(flow)
+            place = line.partition(",")[2].partition(",actions=")[0]
+            if place in taken:
+                raise Unsupported(f"{target.name}: {change.key} and {taken[place]} need one flow: {place}")
+            taken[place] = change.key
+            adds.append(line)
+    return "".join(f"{line}\n" for line in deletes + adds)
+
+
+def parse(native: str, target: Target) -> tuple[frozenset[Key], DeviceState]:
+    """The keys that a rendered text deletes and the items that it adds.
+
+    Errors: Rejected if a line, or the flows of an item together, are not what `render` writes.
+    """
+    deleted, added = parse_bundle(native)
+    state = _items(added, target)
+    for key, item in state.items():
+        if item == torn(key.kind):
+            raise Rejected(f"{target.name}: the flows of {key} are not those of an item")
+    return frozenset(key_of(cookie) for cookie in deleted), state
+
+
+def parse_flows(dump: str, target: Target, links_up: Mapping[str, bool]) -> Observation:
+    """From what `dump-flows BRIDGE table=0` printed. Errors: Rejected if a flow of ours is unclear."""
+    seen, foreign = parse_dump(dump)
+    state = _items(tuple(one.flow for one in seen), target)
+    counted: dict[int, list[Seen]] = {}
+    for one in seen:
+        counted.setdefault(one.flow.cookie, []).append(one)
+    counters = {
+        key_of(cookie): Counter(
+            packets=sum(one.packets for one in group),
+            octets=sum(one.octets for one in group),
+            dropped=sum(one.packets for one in group if is_deny(one.flow)),
+        )
+        for cookie, group in counted.items()
+    }
+    return Observation(state, counters, links_up, foreign)
+
+
+@dataclass(frozen=True, slots=True)
+class BridgeSession:
+    """One bridge: its flow table by OpenFlow, its ports by OVSDB."""
+
+    target: Target
+    channel: openflow.Channel
+    database: ovsdb.Database
+
+    def read(self) -> Observation:
+        links = _bridge(self.target, self.database).links_up
+        links_up = {name: links.get(port.number, False) for name, port in self.target.ports.items()}
+        return parse_flows(self.channel.dump_flows(TABLE), self.target, links_up)
+
+    def validate(self, native: str) -> None:
+        """Open vSwitch has no dry run: every line must be one that `render` writes for this target."""
+        parse(native, self.target)
+
+    def push(self, native: str) -> None:
+        self.validate(native)
+        if native:
+            self.channel.bundle(native)
+
+
+@contextmanager
+def open_session(target: Target, timeout_s: float) -> Iterator[BridgeSession]:
+    """Checks first that the OpenFlow endpoint is the bridge that the fabric file names."""
+    settings = target.settings
+    host = f"[{target.management}]" if ":" in target.management else target.management
+    endpoint = settings.get("openflow") or f"tcp:{host}:6653"
+    remote = settings.get("ovsdb") or f"tcp:{host}:6640"
+    with (
+        ovsdb.connect(remote, target.secret, timeout_s) as database,
+        openflow.connect(endpoint, target.secret, timeout_s) as channel,
+    ):
+        expected, found = _bridge(target, database).datapath_id, channel.datapath_id()
+        if expected != found:
+            raise Rejected(
+                f"{target.name}: {endpoint} is datapath {found}, the bridge is {expected}; correct `openflow`"
+            )
+        yield BridgeSession(target, channel, database)
+
+
+def _bridge(target: Target, database: ovsdb.Database) -> ovsdb.Bridge:
+    return database.bridge(target.settings.get("bridge") or target.name)
+
+
+def _items(flows: tuple[Flow, ...], target: Target) -> DeviceState:
+    pipeline: Pipeline = pipeline_of(target)
+    for flow in flows:
+        if not is_known_action(flow.actions):
+            raise Rejected(f"{target.name}: unknown actions in one of our flows: {add_line(flow)!r}")
+        if key_of(flow.cookie).kind not in CAPS.kinds:
+            raise Rejected(f"{target.name}: a cookie of ours that no switch holds: {add_line(flow)!r}")
+    return items_of(flows, pipeline)
+
+
+DRIVER = Driver(name="openvswitch", caps=CAPS, render=render, open=open_session)
