@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`python -m lab up|down|status NAME [--fabric FILE]`: the lab from the command line."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from pathlib import Path
+
+from lab.command import CommandError
+from lab.fabric import FabricError
+from lab.ground import support
+from lab.network import DEMO, Lab, LabError, names, report_missing_agent
+
+
+def main(arguments: list[str]) -> int:
+    parser = argparse.ArgumentParser(prog="python -m lab", description="A network in a box.")
+    parser.add_argument("verb", choices=("up", "down", "status"))
+    parser.add_argument("name", nargs="?", help="the lab's name")
+    parser.add_argument("--fabric", type=Path, default=DEMO, help="fabric file (default: the demo's)")
+    given = parser.parse_args(arguments)
+    if given.verb != "status" and not given.name:
+        parser.error(f"{given.verb} needs a NAME")
+    try:
+        return {"up": up, "down": down, "status": status}[given.verb](given)
+    except (LabError, FabricError, CommandError) as error:
+        print(f"lab: {error}", file=sys.stderr)
+        return 1
+
+
+def up(given: argparse.Namespace) -> int:
+    ground = support()
+    if not ground.ok:
+        raise LabError(ground.reason)
+    report_missing_agent()
+    started = time.monotonic()
+    lab = Lab.up(given.fabric, given.name)
+    print(f"lab {lab.name} is up after {time.monotonic() - started:.1f} s: {lab.fabric_file}")
+    return 0
+
+
+def down(given: argparse.Namespace) -> int:
+    started = time.monotonic()
+    Lab.attach(given.name).down()
+    print(f"lab {given.name} is gone after {time.monotonic() - started:.1f} s")
+    return 0
+
+
+def status(given: argparse.Namespace) -> int:
+    wanted = [given.name] if given.name else names()
+    for name in wanted:
+        lab = Lab.attach(name)
+        print(f"{name}: fabric {lab.fabric.name}, management {lab.fabric.management}, {lab.fabric_file}")
+        for device in lab.fabric.devices.values():
+            print(f"  {device.name:12} {device.kind:10} {device.management:15} {lab.namespace(device.name)}")
+    if not wanted:
+        print("no lab is up")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
