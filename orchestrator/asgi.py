@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The web process: `uvicorn orchestrator.asgi:application`. ASGI, because each open event stream would hold a thread."""
+"""The web process: `uvicorn orchestrator.asgi:application`. ASGI: an open event stream holds no thread."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the environment says about this instance, read once by the settings. The only reader of VIADUCT_* there."""
+"""What the environment says about this instance, read once, by the settings."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def read(environ: Mapping[str, str] = os.environ) -> Environment:
         if missing:
             raise ImproperlyConfigured(f"VIADUCT_PRODUCTION=1 needs {', '.join(missing)}")
         if is_debug:
-            raise ImproperlyConfigured("VIADUCT_DEBUG=1 shows secrets on error pages: not with VIADUCT_PRODUCTION=1")
+            raise ImproperlyConfigured("VIADUCT_DEBUG=1 shows secrets on error pages: not in production")
     state = state_folder()
     return Environment(
         state=state,
@@ -57,7 +57,7 @@ def read(environ: Mapping[str, str] = os.environ) -> Environment:
 
 
 def stored_secret(path: Path) -> str:
-    """The instance's own secret, made on first use. Two processes that start at once end with the same one."""
+    """The instance's own secret, made on first use. Two processes that start at once get the same one."""
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f"{path.name}.{os.getpid()}")
     if not path.exists():

@@ -44,7 +44,7 @@ def problem(status: int, code: str, detail: str) -> HttpResponse:
 
 
 def handle(error: Exception, context: dict[str, Any]) -> Response | None:
-    """REST framework's exception handler. None for what is not a reply: that becomes a 500 without its text."""
+    """REST framework's exception handler. None for what is no reply: that becomes a 500 without its text."""
     if isinstance(error, Http404):
         error = exceptions.NotFound()
     elif isinstance(error, PermissionDenied):
@@ -87,7 +87,8 @@ def flatten(detail: Any, path: tuple[str, ...] = ()) -> Iterator[FieldError]:
             # A list of texts belongs to one field; a list of dicts has one entry for each element sent.
             yield from flatten(inner, path if isinstance(inner, str) else (*path, str(index)))
     else:
-        yield FieldError(".".join(path), str(getattr(detail, "code", "invalid")).replace("_", "-"), str(detail))
+        code = str(getattr(detail, "code", "invalid")).replace("_", "-")
+        yield FieldError(".".join(path), code, str(detail))
 
 
 def _model_errors(error: ModelValidationError) -> Iterator[FieldError]:
@@ -130,7 +131,7 @@ def forbidden(request: HttpRequest, exception: Exception) -> HttpResponse:
 
 def server_error(request: HttpRequest) -> HttpResponse:
     if _wants_json(request):
-        return problem(500, "internal", "Something failed here. The log names this request by its X-Request-ID.")
+        return problem(500, "internal", "It failed here. The log knows this request by its X-Request-ID.")
     return defaults.server_error(request)
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Two questions of a load balancer: is this process alive, and may it get traffic. No authentication, no detail.
+"""Two questions of a load balancer: is this process alive, may it get traffic. No login, no detail.
 
 The broker is not asked: no request needs it.
 """
@@ -34,5 +34,6 @@ def ready(request: HttpRequest) -> HttpResponse:
         logger.warning("not ready: the database does not answer", exc_info=True)
         return problem(503, "database-unavailable", "The database does not answer.")
     if missing:
-        return problem(503, "migrations-missing", f"{len(missing)} migrations are not applied. Fix: manage.py migrate")
+        detail = f"{len(missing)} migrations are not applied. Fix: manage.py migrate"
+        return problem(503, "migrations-missing", detail)
     return JsonResponse({"status": "ok"})

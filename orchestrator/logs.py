@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from orchestrator.requests import current_request_id
 
 # What every record has, so that the rest is what the caller added (logging.LogRecord)
-STANDARD = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName", "request", "data"}
+STANDARD = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName", "request"}
 
 
 class JsonFormatter(logging.Formatter):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One id per request: taken from X-Request-ID if it is well-formed, returned in the reply, put on every log line.
+"""One id per request: from X-Request-ID if well-formed, returned in the reply, put on every log line.
 
 Named by the settings. Views find it as `request.id` and pass it on to what they record.
 """
@@ -16,6 +16,7 @@ from django.http import HttpRequest, HttpResponseBase
 
 HEADER = "X-Request-ID"
 WELL_FORMED = re.compile(r"[A-Za-z0-9._-]{8,64}")
+Handler = Callable[[HttpRequest], HttpResponseBase | Awaitable[HttpResponseBase]]
 _current: ContextVar[str] = ContextVar("request_id", default="")
 
 
@@ -30,7 +31,7 @@ class RequestIdMiddleware:
     sync_capable = True
     async_capable = True
 
-    def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase | Awaitable[HttpResponseBase]]) -> None:
+    def __init__(self, get_response: Handler) -> None:
         self.get_response = get_response
         if iscoroutinefunction(get_response):
             markcoroutinefunction(self)

@@ -72,7 +72,6 @@ TEMPLATES = [
 DATABASES = {"default": dj_database_url.parse(ENVIRONMENT.database_url, conn_max_age=0)}
 
 STATIC_URL = "/static/"
-STATIC_ROOT = ENVIRONMENT.state / "static"
 WHITENOISE_USE_FINDERS = True  # serves the applications' own files: no collecting before the first start
 
 # --- people ---
@@ -143,9 +142,9 @@ SPECTACULAR_SETTINGS = {
 }
 
 # --- workers ---
-# A message is a doorbell: it may be lost, doubled or late, and the row in PostgreSQL is what counts. So messages are
-# acknowledged when taken: late acknowledgement turns a task that kills its worker into a crash loop, and a lost
-# doorbell is rung again by the sweep that every worker runs.
+# A message is a doorbell: it may be lost, doubled or late, and the row in PostgreSQL is what counts. So it is
+# acknowledged when taken: late acknowledgement turns a task that kills its worker into a crash loop, and the
+# sweep that every worker runs rings again what was lost.
 CELERY_BROKER_URL = ENVIRONMENT.redis_url.replace("unix://", "redis+socket://", 1)
 CELERY_BROKER_CONNECTION_TIMEOUT = 2.0
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True

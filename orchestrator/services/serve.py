@@ -88,7 +88,7 @@ def manage(environ: Mapping[str, str], *arguments: str) -> str:
 
 
 def bring_up(state: Path, *, port: int | None = None, workers: int = 2, is_fast: bool = False) -> Instance:
-    """Start everything and return once the web server says that it is ready. Errors: ServiceError; nothing is left."""
+    """Start everything; return once the web server is ready. Errors: ServiceError; then nothing is left."""
     group = ProcessGroup(state)
     if group.find("web") is not None:
         raise ServiceError(f"an instance already runs for {state}. Fix: ./run stop, or set VIADUCT_STATE")
@@ -96,7 +96,6 @@ def bring_up(state: Path, *, port: int | None = None, workers: int = 2, is_fast:
         environ = service_environment(state, is_fast=is_fast)
         manage(environ, "migrate", "--noinput", "-v", "0")
         port = port or free_port()
-        environ["VIADUCT_DATABASE_POOL"] = "0"
         instance = Instance(f"http://127.0.0.1:{port}", environ, group, commands(port, workers))
         records = {name: instance.start(name) for name in instance.commands}
         group.await_ready(records["web"], lambda: is_ready(port), timeout_s=30.0)
@@ -107,10 +106,11 @@ def bring_up(state: Path, *, port: int | None = None, workers: int = 2, is_fast:
 
 
 def commands(port: int, workers: int) -> dict[str, tuple[str, ...]]:
-    """The processes of an instance beside database and broker. Every worker can do every job, so any may die."""
+    """The processes of an instance beside database and broker. Every worker does every job: any may die."""
     python = sys.executable
-    web = (python, "-m", "uvicorn", "orchestrator.asgi:application", "--host", "127.0.0.1", "--port", str(port))
-    found = {"web": (*web, "--lifespan", "off", "--no-access-log", "--timeout-graceful-shutdown", "3")}
+    web = (python, "-m", "uvicorn", "orchestrator.asgi:application", "--host", "127.0.0.1")
+    options = ("--port", str(port), "--lifespan", "off", "--no-access-log", "--timeout-graceful-shutdown=3")
+    found: dict[str, tuple[str, ...]] = {"web": (*web, *options)}
     for number in range(1, workers + 1):
         worker = (python, "-m", "celery", "-A", "orchestrator.celery", "worker", "--concurrency", "2")
         found[f"worker-{number}"] = (*worker, "--hostname", f"worker-{number}@{port}", "--without-mingle")

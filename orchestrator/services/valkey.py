@@ -60,8 +60,8 @@ def start_valkey(state: Path, *, environ: Mapping[str, str] = os.environ) -> str
     if path.parent != folder:
         make_private(path.parent)
     path.unlink(missing_ok=True)
-    argv = [str(binary), "--port", "0", "--unixsocket", str(path), "--unixsocketperm", "700", "--dir", str(folder)]
-    argv += ["--appendonly", "yes", "--save", "", "--daemonize", "no"]
+    argv = [str(binary), "--port", "0", "--unixsocket", str(path), "--unixsocketperm", "700"]
+    argv += ["--dir", str(folder), "--appendonly", "yes", "--save", "", "--daemonize", "no"]
     record = group.start(NAME, argv, is_base=True)
     group.await_ready(record, lambda: _answers(path))
     return url(state)
