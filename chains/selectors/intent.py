@@ -1,0 +1,166 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A chain as planning needs it. The engine calls; constant query count."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections import defaultdict
+from collections.abc import Iterable
+from typing import Any
+
+from django.db.models import Prefetch, Q
+
+from chains.models import Attachment, Chain, Classifier, Hop, PoolAllocation, Segment, Use
+from chains.planning import types
+from chains.selectors.policy import policy_value, ports_text
+
+
+def chain_snapshot(chain: Chain) -> types.Chain:
+    """The intent and what is in force of it. Errors: ValueError if a stored policy is damaged."""
+    row = _chain_row(chain.pk)
+    return types.Chain(
+        number=row.pk,
+        tenant=row.tenant.name,
+        name=row.name,
+        source=_segment(row.source),
+        destination=_segment(row.destination),
+        classifiers=tuple(_classifier(classifier) for classifier in row.classifiers.all()),
+        hops=tuple(_hop(hop) for hop in row.hops.all()),
+        priority=row.priority,
+        bandwidth_mbps=row.bandwidth_mbps,
+        latency_budget_us=row.latency_budget_us,
+        excluded=excluded_prefixes(row),
+        revision=row.revision,
+        current=_current(row),
+        pools=dict(
+            PoolAllocation.objects.filter(chain_number=row.pk, until=None)
+            .order_by("id")
+            .values_list("hop_position", "public")
+        ),
+    )
+
+
+def chain_intent(chain: Chain) -> dict[str, Any]:
+    """The intent as the API shows it and as `services.intent` takes it back unchanged."""
+    return {
+        "name": chain.name,
+        "description": chain.description,
+        "source": chain.source.name,
+        "destination": chain.destination.name,
+        "priority": chain.priority,
+        "bandwidth_mbps": chain.bandwidth_mbps,
+        "latency_budget_us": chain.latency_budget_us,
+        "classifiers": [
+            {
+                "protocol": row.protocol,
+                "source_ports": ports_text(row.source_port_first, row.source_port_last),
+                "destination_ports": ports_text(row.destination_port_first, row.destination_port_last),
+                "family": row.family,
+                "dscp": None if row.dscp < 0 else row.dscp,
+            }
+            for row in chain.classifiers.all()
+        ],
+        "hops": [
+            {
+                "function": row.function.name,
+                "failure_mode": row.failure_mode,
+                "realm": row.realm,
+                "device": row.device.name if row.device else "",
+                "policy": row.policy,
+            }
+            for row in chain.hops.all()
+        ],
+    }
+
+
+def excluded_prefixes(chain: Chain) -> tuple[str, ...]:
+    """What a wide destination does not mean: prefixes inside it that belong to another segment.
+
+    An address means the narrowest segment that the tenant can name: its own in the VRFs of the chain,
+    and the operator's in the destination's VRF. The rest of the source segment is excluded as well:
+    packets between two of its members are not on their way out.
+    """
+    own = Q(tenant=chain.tenant_id, vrf__in={chain.source.vrf_id, chain.destination.vrf_id})
+    shared = Q(tenant=None, vrf=chain.destination.vrf_id)
+    others = Segment.objects.filter(own | shared).exclude(pk=chain.destination_id).order_by()
+    prefixes = (prefix for row in others.values_list("prefixes", flat=True) for prefix in row)
+    return tuple(sorted({prefix for prefix in prefixes if is_inside(prefix, chain.destination.prefixes)}))
+
+
+def is_inside(prefix: str, wide: Iterable[str]) -> bool:
+    """Is it narrower than, and part of, one of the wide prefixes?"""
+    network = ipaddress.ip_network(prefix)
+    return any(
+        network.version == other.version and network != other and network.subnet_of(other)  # type: ignore[arg-type]
+        for other in map(ipaddress.ip_network, wide)
+    )
+
+
+def _chain_row(pk: int) -> Chain:
+    attachments = Attachment.objects.select_related(
+        "port__device", "port__link_a__b__device", "port__link_b__a__device"
+    ).order_by("port__device__name", "port__name")
+    return (
+        Chain.objects.select_related("tenant", "source__vrf", "destination__vrf")
+        .prefetch_related(
+            Prefetch("source__attachments", attachments),
+            Prefetch("destination__attachments", attachments),
+            "classifiers",
+            Prefetch("hops", Hop.objects.select_related("function", "device")),
+        )
+        .get(pk=pk)
+    )
+
+
+def _segment(row: Segment) -> types.Segment:
+    return types.Segment(
+        name=row.name,
+        vrf=row.vrf.name,
+        prefixes=tuple(row.prefixes),
+        attachments=tuple(_attachment(row, attachment) for attachment in row.attachments.all()),
+    )
+
+
+def _attachment(segment: Segment, row: Attachment) -> types.Attachment:
+    port = row.port
+    if (link := getattr(port, "link_a", None)) is not None:
+        host = link.b.device.name
+    elif (link := getattr(port, "link_b", None)) is not None:
+        host = link.a.device.name
+    else:
+        host = ""
+    return types.Attachment(
+        switch=types.Endpoint(port.device.name, port.name),
+        prefixes=tuple(row.prefixes or segment.prefixes),
+        host=host,
+    )
+
+
+def _classifier(row: Classifier) -> types.Classifier:
+    return types.Classifier(
+        family=row.family,
+        protocol=row.protocol,
+        source_ports=(row.source_port_first, row.source_port_last),
+        destination_ports=(row.destination_port_first, row.destination_port_last),
+        dscp=row.dscp,
+    )
+
+
+def _hop(row: Hop) -> types.Hop:
+    return types.Hop(
+        position=row.position,
+        function=row.function.name,
+        capability=types.Capability(row.function.capability),
+        policy=policy_value(row.function.capability, row.policy),
+        blocks=row.failure_mode == Hop.FailureMode.BLOCK,
+        realm=row.realm,
+        device=row.device.name if row.device else "",
+    )
+
+
+def _current(chain: Chain) -> dict[int, tuple[str, ...]]:
+    found: dict[int, list[str]] = defaultdict(list)
+    uses = Use.objects.filter(chain=chain).select_related("offer__device", "offer__function")
+    for use in uses.order_by("hop_position", "offer__device__name"):
+        found[use.hop_position].append(str(use.offer))
+    return {position: tuple(names) for position, names in found.items()}

@@ -1,0 +1,39 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Desired device states from the chains' contributions. The engine calls; one query each."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+
+from chains.models import Chain, Contribution, Device
+from drivers.codec import state_from_json
+from drivers.state import EMPTY, DeviceState, Item, Key
+
+
+def chain_contributions(chain: Chain) -> dict[str, DeviceState]:
+    """What the chain in force wants, by device name; devices without an item are left out."""
+    rows = Contribution.objects.filter(chain=chain).order_by("device__name")
+    return {name: state_from_json(items) for name, items in rows.values_list("device__name", "items") if items}
+
+
+def others_on(devices: Iterable[str], chain: Chain) -> dict[str, DeviceState]:
+    """What the tenant's other chains want on these devices, by device name; EMPTY where nothing."""
+    names = list(devices)
+    rows = (
+        Contribution.objects.filter(chain__tenant=chain.tenant_id, device__name__in=names)
+        .exclude(chain=chain.pk)
+        .order_by("device__name", "chain")
+    )
+    found: dict[str, dict[Key, Item]] = defaultdict(dict)
+    for name, items in rows.values_list("device__name", "items"):
+        found[name].update(state_from_json(items))
+    return {name: DeviceState(found[name]) if name in found else EMPTY for name in names}
+
+
+def desired_state(device: Device) -> DeviceState:
+    """The union of all chains' contributions to the device. Keys hold the chain's number, so they cannot collide."""
+    items: dict[Key, Item] = {}
+    for stored in Contribution.objects.filter(device=device).order_by("chain").values_list("items", flat=True):
+        items.update(state_from_json(stored))
+    return DeviceState(items)

@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Who asks, and what they may do. Built by the API and the pages from a token or a session; never from a request's body."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from django.contrib.auth.models import AbstractBaseUser
+
+from chains.errors import Forbidden, NotFound
+from chains.models import ApiToken, Membership, Role, Tenant
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """name: for the audit. tenant: None for an operator only."""
+
+    name: str
+    tenant: Tenant | None
+    role: Role
+    request_id: str = ""
+
+    @property
+    def is_operator(self) -> bool:
+        """Operators are of no tenant: a role alone, in a tenant, gives nothing outside it."""
+        return self.role == Role.OPERATOR and self.tenant is None
+
+
+SYSTEM = Actor("system", None, Role.OPERATOR)
+
+
+def actor_of_token(token: ApiToken, request_id: str = "") -> Actor:
+    return Actor(f"token:{token.name}", token.tenant, Role(token.role), request_id)
+
+
+def actor_of_user(user: AbstractBaseUser, request_id: str = "", tenant_name: str = "") -> Actor:
+    """A signed-in person: superusers are operators; others act in one of their tenants (the first if none is named).
+
+    Errors: NotFound if the person is no member of that tenant; Forbidden if of none.
+    """
+    if getattr(user, "is_superuser", False):
+        return Actor(user.get_username(), None, Role.OPERATOR, request_id)
+    memberships = Membership.objects.filter(user_id=user.pk).select_related("tenant").order_by("tenant__name")
+    if tenant_name:
+        memberships = memberships.filter(tenant__name=tenant_name)
+    member = memberships.first()
+    if member is None:
+        if tenant_name:
+            raise NotFound("There is no such tenant.")
+        raise Forbidden("You are a member of no tenant. Fix: ask an operator for a membership.")
+    # A member with the operator's role acts in their own tenant only: that is an editor.
+    role = Role.EDITOR if member.role == Role.OPERATOR else Role(member.role)
+    return Actor(user.get_username(), member.tenant, role, request_id)
+
+
+def require_operator(actor: Actor) -> None:
+    """Errors: Forbidden."""
+    if not actor.is_operator:
+        raise Forbidden("Only operators may do this.")
+
+
+def require_editor(actor: Actor, tenant_id: int) -> None:
+    """May the actor write in this tenant? Errors: NotFound if it is not theirs, Forbidden if they only read."""
+    if actor.is_operator:
+        return
+    if actor.tenant is None or actor.tenant.pk != tenant_id:
+        raise NotFound("Not found.")
+    if actor.role != Role.EDITOR:
+        raise Forbidden("Viewers read only. Fix: use a token or an account with the role editor.")

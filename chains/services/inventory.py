@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What operators change beside the fabric file: switch devices and offers on and off, drain instances, prices.
+
+Called by the API and the pages. The fabric file stays the truth of what it states: loading it again sets
+these values back to what it says. Every write is audited and rings for the device.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.db import transaction
+
+from chains.errors import FieldError, Invalid, NotFound
+from chains.models import Device, Instance, Offer, Outbox
+from chains.services.actor import Actor, require_operator
+from chains.services.reading import shown
+from chains.services.trail import audit, bell
+
+MAX_NUMBER = 2_147_483_647
+OFFER_NUMBERS = ("capacity_mbps", "entries", "latency_us")
+OFFER_COSTS = ("cost_per_gbps", "cost_fixed")
+OFFER_FLAGS = ("is_enabled", "is_shared")
+DEVICE_TEXTS = ("management", "credential")
+
+
+@transaction.atomic
+def device_update(*, actor: Actor, device: Device, **values: Any) -> Device:
+    """values: is_enabled, management, credential (a reference). Errors: Forbidden, Invalid, NotFound."""
+    require_operator(actor)
+    errors: list[FieldError] = []
+    for name, value in values.items():
+        if name == "is_enabled":
+            _check_flag(name, value, errors)
+        elif name not in DEVICE_TEXTS:
+            errors.append(FieldError(name, "unknown-field", f"a device has no field {shown(name)} to change"))
+        elif not isinstance(value, str) or len(value) > 255 or not value.isprintable() or " " in value:
+            errors.append(FieldError(name, "invalid", "must be at most 255 printable characters without blanks"))
+        elif name == "credential" and value and not value.startswith(("file:/", "env:")):
+            errors.append(FieldError(name, "invalid", "must be a reference, file:/PATH or env:NAME, never the secret"))
+    _refuse(errors)
+    row = Device.objects.select_for_update().filter(pk=device.pk).first()
+    return _save(actor, row, values, "device.update", lambda found: (f"device {found.name}", found.pk))
+
+
+@transaction.atomic
+def offer_update(*, actor: Actor, offer: Offer, **values: Any) -> Offer:
+    """values: is_enabled, is_shared, capacity_mbps, entries, latency_us, cost_per_gbps, cost_fixed.
+
+    A disabled offer takes no new chain; those that it serves are planned anew by the engine.
+    Errors: Forbidden, Invalid, NotFound.
+    """
+    require_operator(actor)
+    errors: list[FieldError] = []
+    for name, value in values.items():
+        if name in OFFER_FLAGS:
+            _check_flag(name, value, errors)
+        elif name in OFFER_NUMBERS:
+            if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= MAX_NUMBER:
+                errors.append(FieldError(name, "invalid", f"must be a whole number, 0 to {MAX_NUMBER}"))
+        elif name in OFFER_COSTS:
+            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1e9:
+                errors.append(FieldError(name, "invalid", "must be a number, 0 to 1e9"))
+        else:
+            errors.append(FieldError(name, "unknown-field", f"an offer has no field {shown(name)} to change"))
+    _refuse(errors)
+    rows = Offer.objects.select_for_update(of=("self",)).select_related("device", "function")
+    row = rows.filter(pk=offer.pk).first()
+    return _save(actor, row, values, "offer.update", lambda found: (f"offer {found}", found.device_id))
+
+
+@transaction.atomic
+def instance_drain(*, actor: Actor, offer: Offer, is_draining: bool = True) -> Instance:
+    """A draining instance keeps what it serves until it is moved, and takes nothing new. Errors: Forbidden, Invalid."""
+    require_operator(actor)
+    errors: list[FieldError] = []
+    _check_flag("is_draining", is_draining, errors)
+    _refuse(errors)
+    instance, _ = Instance.objects.select_for_update().get_or_create(offer=offer)
+    if instance.is_draining != is_draining:
+        instance.is_draining = is_draining
+        instance.save(update_fields=["is_draining"])
+        action = "instance.drain" if is_draining else "instance.resume"
+        audit(actor, action, f"offer {offer}", tenant=None)
+        bell(Outbox.Topic.DEVICE, offer.device_id)
+    return instance
+
+
+def _save(actor: Actor, row: Any, values: dict[str, Any], action: str, names: Any) -> Any:
+    if row is None:
+        raise NotFound("Not found.")
+    before = {name: getattr(row, name) for name in values}
+    changed = {name: value for name, value in values.items() if before[name] != value}
+    if not changed:
+        return row
+    for name, value in changed.items():
+        setattr(row, name, value)
+    row.save(update_fields=list(changed))
+    subject, device_id = names(row)
+    detail = {"before": {name: before[name] for name in changed}, "after": changed}
+    audit(actor, action, subject, tenant=None, detail=detail)
+    bell(Outbox.Topic.DEVICE, device_id)
+    return row
+
+
+def _check_flag(name: str, value: Any, errors: list[FieldError]) -> None:
+    if not isinstance(value, bool):
+        errors.append(FieldError(name, "invalid", "must be true or false"))
+
+
+def _refuse(errors: list[FieldError]) -> None:
+    if errors:
+        raise Invalid(f"{errors[0].field}: {errors[0].detail}", errors=tuple(errors))
