@@ -229,11 +229,11 @@ class Lab:
             "nft --stateless list ruleset",
             "iptables-save",
             "ip6tables-save",
-            "ip rule",
+            "ip -4 rule",
             "ip -6 rule",
-            "ip route show table all",
+            "ip -4 route show table all",
             "ip -6 route show table all",
-            "ip neigh show nud permanent",
+            "ip -4 neigh show nud permanent",
             "ip -6 neigh show nud permanent",
         )
         parts = [self.exec(device, ["sh", "-c", " && ".join(commands)]).stdout]
@@ -266,21 +266,47 @@ class Lab:
         return device
 
     def cut_link(self, a: str, b: str) -> None:
-        """The cables between two devices go dead: both ends lose carrier. Errors: LabError if there is none."""
-        self._set_link(a, b, "down")
+        """The cables between two devices go dead. Errors: LabError if there is none.
+
+        To a box: the switch port stays and loses carrier. Between switches: both ports vanish.
+        """
+        lines: list[str] = []
+        words: list[str] = []
+        for end, is_patch in self._switch_ends(a, b):
+            if is_patch:
+                words += switches.cut_port(self.fabric, end)
+            else:
+                lines.append(f"link set dev {wiring.switch_interface(end)} down")
+        self._apply(lines, words)
 
     def mend_link(self, a: str, b: str) -> None:
-        self._set_link(a, b, "up")
+        """Undo `cut_link`."""
+        lines: list[str] = []
+        words: list[str] = []
+        for end, is_patch in self._switch_ends(a, b):
+            if is_patch:
+                words += [*switches.cut_port(self.fabric, end), *switches.add_port(self.fabric, end)]
+            else:
+                lines.append(f"link set dev {wiring.switch_interface(end)} up")
+        self._apply(lines, words)
 
-    def _set_link(self, a: str, b: str, state: str) -> None:
-        ends: list[End] = []
+    def _switch_ends(self, a: str, b: str) -> list[tuple[End, bool]]:
+        """The switch ports between two devices, and whether they are patch ports."""
+        found: list[tuple[End, bool]] = []
         for link in self.fabric.links:
             if {link.a.device, link.b.device} == {a, b}:
-                ends += [end for end in (link.a, link.b) if self.device(end.device).kind == "switch"]
-        if not ends:
+                is_patch = wiring.is_patch(self.fabric, link)
+                ends = (end for end in (link.a, link.b) if self.device(end.device).kind == "switch")
+                found += [(end, is_patch) for end in ends]
+        if not found:
             raise LabError(f"there is no link between {a} and {b}")
-        lines = (f"link set dev {wiring.switch_interface(end)} {state}" for end in ends)
-        spaces.batch_in(self.switch_space, lines)
+        return found
+
+    def _apply(self, lines: list[str], words: list[str]) -> None:
+        if lines:
+            spaces.batch_in(self.switch_space, lines)
+        if words:
+            switches.vsctl(self.switch_space, self.switch_folder, words[1:])
 
 
 def names() -> list[str]:

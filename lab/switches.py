@@ -101,14 +101,28 @@ def _bridge(fabric: Fabric, switch: Device) -> Iterator[str]:
     yield from ("datapath_type=netdev", "fail_mode=secure", f"protocols={PROTOCOLS}")
     yield "other_config:disable-in-band=true"
     for port in switch.ports.values():
-        end = End(switch.name, port.name)
-        if fabric.peer(end) is None:
-            continue
-        name = switch_interface(end)
-        yield from ("--", "add-port", switch.bridge, name)
-        yield from ("--", "set", "interface", name, "type=system", f"ofport_request={port.number}")
+        yield from add_port(fabric, End(switch.name, port.name))
     if switch.management:
         yield from ("--", "set-controller", switch.bridge, f"ptcp:6653:{switch.management}")
+
+
+def add_port(fabric: Fabric, end: End) -> Iterator[str]:
+    """Words of `ovs-vsctl` that put the port on its bridge; none if no cable is in it."""
+    peer = fabric.peer(end)
+    if peer is None:
+        return
+    switch, name = fabric.devices[end.device], switch_interface(end)
+    yield from ("--", "add-port", switch.bridge, name, "--", "set", "interface", name)
+    yield f"ofport_request={switch.ports[end.port].number}"
+    if fabric.devices[peer.device].kind == "switch":
+        yield from ("type=patch", f"options:peer={switch_interface(peer)}")
+    else:
+        yield "type=system"
+
+
+def cut_port(fabric: Fabric, end: End) -> Iterator[str]:
+    """Words of `ovs-vsctl` that take a port between switches away: a patch port has no carrier to lose."""
+    yield from ("--", "--if-exists", "del-port", fabric.devices[end.device].bridge, switch_interface(end))
 
 
 def _raise_receive_buffer() -> str:

@@ -64,7 +64,14 @@ def management_port(number: int, device: Device) -> str:
 
 def cable_lines(fabric: Fabric, spaces: dict[str, str]) -> Iterator[str]:
     for link in fabric.links:
+        if is_patch(fabric, link):
+            continue
         yield f"link add {_end(fabric, link.a, spaces, link)} type veth peer {_end(fabric, link.b, spaces, link)}"
+
+
+def is_patch(fabric: Fabric, link: Link) -> bool:
+    """Cables between switches are patch ports: TCP with segmentation offload and VLAN tags dies on a veth there."""
+    return all(fabric.devices[end.device].kind == "switch" for end in (link.a, link.b))
 
 
 def _end(fabric: Fabric, end: End, spaces: dict[str, str], link: Link) -> str:
@@ -81,7 +88,8 @@ def switch_lines(fabric: Fabric) -> Iterator[str]:
     for switch in fabric.switches:
         yield f"addr replace {switch.management}/24 dev {MANAGEMENT_PORT}"
         for port in switch.ports:
-            if fabric.peer(End(switch.name, port)) is not None:
+            peer = fabric.peer(End(switch.name, port))
+            if peer is not None and fabric.devices[peer.device].kind != "switch":
                 yield f"link set dev {switch_interface(End(switch.name, port))} up"
 
 
