@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: Apache-2.0
+"""nftables text for the table `inet viaduct`, shared by the drivers of appliances and hosts.
+
+The text depends on the changes only and can be sent twice: what it adds it empties first, and what it
+deletes it adds first. `nft -f` makes it one kernel transaction. It never reads a device.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Mapping
+
+from drivers.diff import Change
+from drivers.nftables_objects import (
+    BOTH_FAMILIES,
+    CLAIM_BIT,
+    Chain,
+    Line,
+    Object,
+    Realm,
+    base,
+    names_of,
+    objects_of,
+)
+from drivers.state import ANY_PORT, Key, Ports
+
+TABLE = "inet viaduct"
+VERDICTS = {
+    "mark accept": f"meta mark set meta mark | {CLAIM_BIT:#x} accept",
+    "unmark": f"meta mark set meta mark & {0xFFFFFFFF ^ CLAIM_BIT:#x}",
+    "unmark accept": f"meta mark set meta mark & {0xFFFFFFFF ^ CLAIM_BIT:#x} accept",
+}
+FAMILY_NAMES = {4: "ipv4", 6: "ipv6", BOTH_FAMILIES: "{ ipv4, ipv6 }"}
+PROTOCOL_NAMES = {"icmpv6": "ipv6-icmp"}
+
+
+def render_base(realm: Realm) -> str:
+    """The script that makes the table with nothing but its base: on an appliance it closes the box."""
+    return "\n".join(_base_lines(realm)) + "\n"
+
+
+def render(changes: tuple[Change, ...], realm: Realm, interfaces: Mapping[str, str]) -> str:
+    """One `nft -f` script for the changes, "" for none. Errors: Unsupported."""
+    if not changes:
+        return ""
+    lines = list(_base_lines(realm))
+    for change in changes:
+        if change.after is None:
+            lines += _removed(change.key, realm)
+    for change in changes:
+        if change.after is not None:
+            for value in objects_of(change.key, change.after, realm, interfaces):
+                lines += _added(value)
+    return "\n".join(lines) + "\n"
+
+
+def _base_lines(realm: Realm) -> list[str]:
+    return [f"add table {TABLE}", *(text for value in base(realm) for text in _added(value))]
+
+
+def _added(value: Object) -> list[str]:
+    name = f"{TABLE} {value.name}"
+    if isinstance(value, Chain):
+        hook = (
+            f" {{ type {value.type} hook {value.hook} priority {value.priority}; policy {value.policy}; }}"
+            if value.hook
+            else ""
+        )
+        rules = (f"add rule {name} {line_text(line)}" for line in value.lines)
+        return [f"add chain {name}{hook}", f"flush chain {name}", *rules]
+    elements = (
+        f"add element {name} {{ {one.subscriber} : {one.public} . {one.first_port}-{one.last_port} }}"
+        for one in value.elements
+    )
+    kind = "{ type ipv4_addr : interval ipv4_addr . inet_service; flags interval; }"
+    return [f"add map {name} {kind}", f"flush map {name}", *elements]
+
+
+def _removed(key: Key, realm: Realm) -> list[str]:
+    """Adding before deleting makes the text hold for an item that is already gone, or in pieces."""
+    lines = []
+    for kind, name in names_of(key, realm):
+        shape = " { type ipv4_addr : interval ipv4_addr . inet_service; flags interval; }" if kind == "map" else ""
+        lines.append(f"add {kind} {TABLE} {name}{shape}")
+        lines.append(f"flush {kind} {TABLE} {name}")
+    return lines + [f"delete {kind} {TABLE} {name}" for kind, name in names_of(key, realm)]
+
+
+def line_text(line: Line) -> str:
+    """One rule as nft takes it."""
+    terms = []
+    if line.iif:
+        terms.append(f'iifname "{line.iif}"')
+    if line.oif:
+        terms.append(f'oifname "{line.oif}"')
+    terms += _address_terms(line)
+    terms += _protocol_terms(line)
+    if line.state:
+        terms.append(f"ct state {line.state}")
+    if line.direction:
+        terms.append(f"ct direction {line.direction}")
+    if line.reply_to:
+        terms.append(f"ct reply ip daddr {_address(line.reply_to)}")
+    if line.is_claimed:
+        terms.append(f"meta mark & {CLAIM_BIT:#x} == {CLAIM_BIT:#x}")
+    if line.has_counter:
+        terms.append("counter")
+    if line.verdict.startswith("snat "):
+        terms.append(f"snat ip to ip saddr map @{line.verdict.removeprefix('snat ')}")
+    else:
+        terms.append(VERDICTS.get(line.verdict, line.verdict))
+    return " ".join(terms)
+
+
+def _address_terms(line: Line) -> list[str]:
+    if not (line.source or line.destination or line.dscp >= 0):
+        return [f"meta nfproto {FAMILY_NAMES[line.family]}"] if line.family else []
+    header = "ip6" if line.family == 6 else "ip"
+    terms = []
+    if line.source:
+        terms.append(f"{header} saddr {_address(line.source)}")
+    if line.destination:
+        terms.append(f"{header} daddr {_address(line.destination)}")
+    if line.dscp >= 0:
+        terms.append(f"{header} dscp {line.dscp}")
+    return terms
+
+
+def _protocol_terms(line: Line) -> list[str]:
+    names = [PROTOCOL_NAMES.get(name, name) for name in line.protocols]
+    if len(names) > 1:
+        return [f"meta l4proto {{ {', '.join(names)} }}"]
+    ports = (("sport", line.source_ports), ("dport", line.destination_ports))
+    terms = [f"{names[0]} {side} {_range(given)}" for side, given in ports if given != ANY_PORT]
+    if names and not terms:
+        terms.append(f"meta l4proto {names[0]}")
+    return terms
+
+
+def _address(prefix: str) -> str:
+    network = ipaddress.ip_network(prefix)
+    return str(network.network_address) if network.prefixlen == network.max_prefixlen else prefix
+
+
+def _range(ports: Ports) -> str:
+    low, high = ports
+    return str(low) if low == high else f"{low}-{high}"

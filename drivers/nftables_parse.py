@@ -1,0 +1,198 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`nft -j list table inet viaduct` back into items and counters.
+
+Called by whoever reads a Linux box. What is not written the way `nftables` writes is Rejected, never
+skipped. An item whose objects are known but not whole reads as DAMAGED, so that the difference to what
+is wanted is an update (or a deletion), which writes it anew.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from drivers.base import Counter, Observation, Rejected, Unsupported
+from drivers.nat import Block
+from drivers.nftables_lines import line_from_json
+from drivers.nftables_objects import (
+    Blocks,
+    Chain,
+    Line,
+    Object,
+    Realm,
+    base,
+    key_of,
+    match_of,
+    objects_of,
+    rule_of,
+)
+from drivers.state import DeviceState, Item, Key, Kind, Match, NatPool, RuleSet, Signatures, Verdict
+
+DAMAGED = "damaged"
+_NOTHING = Match("0.0.0.0/32", "0.0.0.0/32")
+DAMAGED_ITEMS: Mapping[Kind, Item] = {
+    Kind.RULESET: RuleSet(_NOTHING, (), Verdict.DENY, DAMAGED, DAMAGED),
+    Kind.NATPOOL: NatPool(_NOTHING, "0.0.0.0/32", 1, DAMAGED, DAMAGED),
+    Kind.SIGNATURES: Signatures(_NOTHING, (), DAMAGED, DAMAGED),
+}
+
+
+def parse(text: str, realm: Realm, interfaces: Mapping[str, str]) -> Observation:
+    """The items and counters of a listing; "" (there is no such table) is an empty device.
+
+    interfaces: port name -> Linux interface name. Errors: Rejected.
+    """
+    objects = objects_from_json(text)
+    expected = base(realm)
+    has_base = all(objects.get(value.name) == normal(value) for value in expected)
+    for value in expected:
+        objects.pop(value.name, None)
+    grouped: dict[Key, dict[str, Object]] = {}
+    for name, value in objects.items():
+        found = key_of(name)
+        if found is None or found[0].kind not in DAMAGED_ITEMS:
+            raise Rejected(f"table inet viaduct holds {name!r}, which is not ours; remove it or the table")
+        grouped.setdefault(found[0], {})[found[1]] = value
+    ports = {interface: port for port, interface in interfaces.items()}
+    items: dict[Key, Item] = {}
+    counters: dict[Key, Counter] = {}
+    for key, parts in grouped.items():
+        item = _item(key, parts, realm, ports)
+        is_whole = has_base and item is not None and _is_whole(key, item, parts, realm, interfaces)
+        items[key] = item if is_whole and item is not None else DAMAGED_ITEMS[key.kind]
+        counters[key] = _counter(parts.values())
+    return Observation(DeviceState(items), counters)
+
+
+def objects_from_json(text: str) -> dict[str, Object]:
+    """Chains and maps by name, lines in order. Errors: Rejected."""
+    objects: dict[str, Object] = {}
+    lines: dict[str, list[Line]] = {}
+    for entry in _entries(text):
+        kind, value = next(iter(entry.items()))
+        if kind in ("metainfo", "table"):
+            continue
+        if kind == "chain":
+            objects[value["name"]] = _chain(value)
+        elif kind == "map":
+            objects[value["name"]] = _blocks(value)
+        elif kind == "rule":
+            lines.setdefault(value["chain"], []).append(line_from_json(value))
+        else:
+            raise Rejected(f"table inet viaduct holds a {kind}, which Viaduct never writes; remove it")
+    for name, found in lines.items():
+        chain = objects[name]
+        if isinstance(chain, Chain):
+            objects[name] = replace(chain, lines=tuple(found))
+    return objects
+
+
+def normal(value: Object) -> Object:
+    """The object as a listing shows it: nft leaves out a family that the protocol implies."""
+    if isinstance(value, Blocks):
+        return value
+    return replace(value, lines=tuple(_normal_line(line) for line in value.lines))
+
+
+def _normal_line(line: Line) -> Line:
+    has_address = line.source or line.destination or line.dscp >= 0
+    implied = {("icmp",): 4, ("icmpv6",): 6}.get(line.protocols)
+    return replace(line, family=0) if not has_address and line.family == implied else line
+
+
+def _entries(text: str) -> list[dict[str, Any]]:
+    if not text.strip():
+        return []
+    try:
+        entries = json.loads(text)["nftables"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise Rejected(f"nft did not answer in its JSON format: {error}") from error
+    if not isinstance(entries, list) or not all(isinstance(one, dict) and len(one) == 1 for one in entries):
+        raise Rejected("nft did not answer in its JSON format")
+    return entries
+
+
+def _chain(value: Mapping[str, Any]) -> Chain:
+    if "hook" not in value:
+        return Chain(value["name"], ())
+    return Chain(value["name"], (), value["hook"], value["type"], value["prio"], value["policy"])
+
+
+def _blocks(value: Mapping[str, Any]) -> Blocks:
+    try:
+        elements = tuple(
+            Block(subscriber, data["concat"][0], *_ends(data["concat"][1]))
+            for subscriber, data in value.get("elem", [])
+        )
+    except (KeyError, TypeError, ValueError, IndexError) as error:
+        raise Rejected(f"map {value['name']} of table inet viaduct holds unknown elements") from error
+    return Blocks(value["name"], elements)
+
+
+def _ends(value: Any) -> tuple[int, int]:
+    low, high = value["range"] if isinstance(value, dict) else (value, value)
+    return int(low), int(high)
+
+
+def _item(key: Key, parts: Mapping[str, Object], realm: Realm, ports: Mapping[str, str]) -> Item | None:
+    """What the parts seem to be; None if the telling lines are missing."""
+    try:
+        if key.kind is Kind.RULESET:
+            return _rule_set(parts, realm, ports)
+        if key.kind is Kind.NATPOOL:
+            return _nat_pool(parts, ports)
+    except (KeyError, IndexError, AttributeError, ValueError):
+        return None
+    return None
+
+
+def _rule_set(parts: Mapping[str, Object], realm: Realm, ports: Mapping[str, str]) -> RuleSet:
+    onward, rules = _lines(parts[""])[1], _lines(parts["rules"])
+    traffic = _traffic(onward)
+    return RuleSet(
+        traffic,
+        tuple(rule_of(line, traffic.family) for line in rules[:-1]),
+        Verdict.DENY if rules[-1].verdict == "drop" else Verdict.PERMIT,
+        "" if realm is Realm.HOST else ports.get(onward.iif, onward.iif),
+        "" if realm is Realm.HOST else ports.get(onward.oif, onward.oif),
+    )
+
+
+def _nat_pool(parts: Mapping[str, Object], ports: Mapping[str, str]) -> NatPool:
+    there, pool = _lines(parts[""])[3], _lines(parts[""])[5]
+    first = parts["blocks"].elements[0]  # type: ignore[union-attr]
+    size = first.last_port - first.first_port + 1
+    inside, outside = (ports.get(name, name) for name in (there.iif, there.oif))
+    return NatPool(_traffic(there), pool.destination, size, inside, outside)
+
+
+def _traffic(line: Line) -> Match:
+    implied = {("icmp",): 4, ("icmpv6",): 6}.get(line.protocols, 0)
+    return match_of(line, line.family or implied)
+
+
+def _lines(value: Object) -> tuple[Line, ...]:
+    return value.lines if isinstance(value, Chain) else ()
+
+
+def _is_whole(
+    key: Key, item: Item, parts: Mapping[str, Object], realm: Realm, interfaces: Mapping[str, str]
+) -> bool:
+    """Does the device hold exactly the objects of this item?"""
+    try:
+        expected = objects_of(key, item, realm, interfaces)
+    except Unsupported:
+        return False
+    return {value.name: normal(value) for value in expected} == {value.name: value for value in parts.values()}
+
+
+def _counter(parts: Any) -> Counter:
+    lines = [line for value in parts for line in _lines(value) if line.has_counter]
+    passed = [line for line in lines if line.verdict != "drop"]
+    return Counter(
+        sum(line.packets for line in passed),
+        sum(line.octets for line in passed),
+        sum(line.packets for line in lines if line.verdict == "drop"),
+    )
