@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Private services for the tests: a PostgreSQL cluster and a Valkey server for each test process, when first needed.
+"""Private services for the tests: a PostgreSQL cluster and a Valkey server for each test process, on demand.
 
-Tests without a database start neither. A database or broker that was on the machine before is never used, unless
-DATABASE_URL or REDIS_URL names it. With CI=true a skipped test fails the run, but for those named in SKIPS_ALLOWED.
+Tests without a database start neither. A database or broker that was on the machine before is never used,
+unless DATABASE_URL or REDIS_URL names it. With CI=true a skipped test fails the run, but for those named in
+SKIPS_ALLOWED.
 """
 
 from __future__ import annotations
@@ -82,8 +83,10 @@ def redis_url(process_state: Path) -> str:
 
 
 @pytest.fixture(scope="session")
-def django_db_modify_db_settings(database_url: str, django_db_modify_db_settings_parallel_suffix: None) -> None:
-    """pytest-django asks this before it makes the test database: the first moment at which a server is needed."""
+def django_db_modify_db_settings(
+    database_url: str, django_db_modify_db_settings_parallel_suffix: None
+) -> None:
+    """pytest-django asks this before it makes the test database: only now is a server needed."""
     settings.DATABASES["default"].update(dj_database_url.parse(database_url))
 
 
@@ -101,8 +104,8 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     if os.environ.get("CI") == "true":
         for nodeid, reason in _forbidden_skips():
-            terminalreporter.write_line(f"SKIPPED IN CI, which counts as a failure: {nodeid}: {reason}", red=True)
+            terminalreporter.write_line(f"A skip counts as a failure here: {nodeid}: {reason}", red=True)
 
 
 def _forbidden_skips() -> list[tuple[str, str]]:
-    return [skip for skip in _skipped if not any(skip[0].startswith(prefix) for prefix in SKIPS_ALLOWED)]
+    return [skip for skip in _skipped if not skip[0].startswith(tuple(SKIPS_ALLOWED))]

@@ -108,6 +108,7 @@ class ProcessGroup:
         """
         if self.find(name) is not None:
             raise ServiceError(f"{name} already runs for {self.state}. Fix: ./run stop")
+        self.stop(name)  # what a killed predecessor left behind
         log = self.state / "log" / f"{name}.log"
         for folder in (log.parent, self.state / "run"):
             folder.mkdir(parents=True, exist_ok=True)
@@ -145,27 +146,28 @@ class ProcessGroup:
         return record
 
     def find(self, name: str) -> Record | None:
-        """The record of NAME if it runs, whoever started it."""
+        """The record of NAME if its leader runs, whoever started it."""
         record = self.last(name)
-        return record if record is not None and members(record) else None
+        return record if record is not None and record.pid in members(record) else None
 
     def last(self, name: str) -> Record | None:
         """The record of NAME, whether it runs or not."""
         return self._load(self._path(name))
 
     def running(self) -> tuple[Record, ...]:
-        """Everything of this state folder that runs, oldest first."""
+        """Everything of this state folder that runs, if only in part, oldest first."""
         records = [self._load(path) for path in (self.state / "run").glob("*.json")]
         alive = [record for record in records if record is not None and members(record)]
         return tuple(sorted(alive, key=lambda record: (record.start_ticks, record.pid)))
 
     def stop(self, name: str, *, timeout_s: float = 10.0) -> bool:
         """Stop NAME: its own signal to the leader, KILL to all after `timeout_s`. False: it did not run."""
-        record = self.find(name)
+        record = self.last(name)
+        did_run = record is not None and bool(members(record))
         if record is not None:
             self._stop((record,), timeout_s)
         self._path(name).unlink(missing_ok=True)
-        return record is not None
+        return did_run
 
     def stop_all(self, *, timeout_s: float = 10.0) -> tuple[str, ...]:
         """Stop everything of this state folder, database and broker last. Gives the names of what ran."""
@@ -234,8 +236,8 @@ class ProcessGroup:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        mine = [name for name in self._children if self.find(name) is not None]
-        records = [record for record in self.running() if record.name in mine]
+        mine = {child.pid for child in self._children.values()}
+        records = [record for record in self.running() if record.pid in mine]
         for is_base in (False, True):
             self._stop(tuple(record for record in records if record.is_base is is_base), timeout_s=10.0)
         for record in records:

@@ -83,7 +83,8 @@ def test_only_the_owner_reaches_the_cluster(new_state: NewState) -> None:
     folder = postgres.home(state)
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
     if os.geteuid() == 0:
-        probe = [sys.executable, "-c", "import os,sys; os.setuid(65533); os.listdir(sys.argv[1])", str(folder)]
+        script = "import os, sys; os.setuid(65533); os.listdir(sys.argv[1])"
+        probe = [sys.executable, "-c", script, str(folder)]
         assert "PermissionError" in subprocess.run(probe, capture_output=True, text=True).stderr
 
 
@@ -240,7 +241,9 @@ def test_a_taken_port_is_not_chosen() -> None:
 
 def test_doctor_tells_what_differs_from_the_lock(tmp_path: Path) -> None:
     lock = tmp_path / "lock.txt"
-    lock.write_text("django==0.1 \\\n    --hash=sha256:00\nno-such-package==1\ncolorama==1 ; sys_platform == 'win32'\n")
+    windows = "colorama==1 ; sys_platform == 'win32'"
+    pins = ("django==0.1 \\", "    --hash=sha256:00", "no-such-package==1", windows)
+    lock.write_text("\n".join(pins))
     assert wrong_packages(lock) == ("django", "no-such-package")
 
 

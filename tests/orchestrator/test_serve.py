@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A whole instance: real servers, a real worker, the schema in place."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from orchestrator.services.places import ServiceError
+from orchestrator.services.processes import ProcessGroup, members
+from orchestrator.services.serve import bring_up, free_port, manage
+
+
+def test_an_instance_comes_up_heals_and_leaves_nothing(new_state: Callable[[str], Path]) -> None:
+    state = new_state("instance")
+    instance = bring_up(state, port=free_port(0), workers=1, is_fast=True)
+    names = [record.name for record in instance.group.running()]
+    assert sorted(names) == ["postgres", "valkey", "web", "worker-1"]
+    with urllib.request.urlopen(f"{instance.url}/health/ready", timeout=10) as reply:
+        assert reply.status == 200
+    with pytest.raises(ServiceError, match="already runs"):
+        bring_up(state, port=free_port(0), workers=1, is_fast=True)
+
+    assert instance.restart_ended({}, time.monotonic()) == ()
+    web = instance.group.find("web")
+    assert web is not None
+    os.kill(web.pid, signal.SIGKILL)
+    last_start: dict[str, float] = {}
+    deadline = time.monotonic() + 10
+    while not (ended := instance.restart_ended(last_start, time.monotonic())) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert ended == ("web",)
+    again = instance.group.find("web")
+    assert again is not None and again.pid != web.pid
+
+    records = instance.group.running()
+    instance.stop()
+    assert [record.name for record in records if members(record)] == []
+    assert ProcessGroup(state).running() == ()
+
+
+def test_what_fails_on_the_way_up_leaves_nothing_and_says_why(new_state: Callable[[str], Path]) -> None:
+    state = new_state("instance")
+    with pytest.raises(ServiceError, match="web ended"):
+        bring_up(state, port=1 if os.geteuid() else 70000, workers=1, is_fast=True)
+    assert ProcessGroup(state).running() == ()
+
+
+def test_a_failing_command_is_one_line() -> None:
+    with pytest.raises(ServiceError, match="manage.py nosuch failed: .*Unknown command") as caught:
+        manage(os.environ, "nosuch")
+    assert "\n" not in str(caught.value)
