@@ -30,6 +30,13 @@ class Change:
             return Action.CREATE
         return Action.DELETE if self.after is None else Action.UPDATE
 
+    @property
+    def item(self) -> Item:
+        """The item that is written, or deleted."""
+        item = self.before if self.after is None else self.after
+        assert item is not None, "a change has a before or an after"
+        return item
+
     def reversed(self) -> Change:
         """The change that undoes this one."""
         return Change(self.key, before=self.after, after=self.before)

@@ -18,7 +18,7 @@ from pathlib import Path
 from drivers.base import Capabilities, Counter, Driver, Observation, Rejected, Target, Transient, Unsupported
 from drivers.codec import item_from_json, item_to_json, state_from_json, state_to_json
 from drivers.diff import Change
-from drivers.state import EMPTY, DeviceState, Item, Key, Kind, slot
+from drivers.state import DeviceState, Item, Key, Kind, slot
 
 STEERING = frozenset({Kind.REDIRECT, Kind.FILTER, Kind.GUARD, Kind.PASS})
 SYMBOLS = {"create": "+", "update": "~", "delete": "-"}
@@ -41,7 +41,7 @@ class Faults:
 class Box:
     """One device: what it holds of ours, what it holds of others, and its faults."""
 
-    state: DeviceState = EMPTY
+    state: DeviceState = field(default_factory=DeviceState)
     foreign: list[str] = field(default_factory=list)
     links_down: list[str] = field(default_factory=list)
     counters: dict[str, list[int]] = field(default_factory=dict)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import ipaddress
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import Any
 
 from drivers.state import Match
 
@@ -54,10 +55,10 @@ class Packets:
         for name in FIELDS:
             (low, high), (cut_low, cut_high) = getattr(rest, name), getattr(other, name)
             if low < cut_low:
-                parts.append(replace(rest, **{name: (low, cut_low - 1)}))
+                parts.append(_narrowed(rest, name, (low, cut_low - 1)))
             if high > cut_high:
-                parts.append(replace(rest, **{name: (cut_high + 1, high)}))
-            rest = replace(rest, **{name: (max(low, cut_low), min(high, cut_high))})
+                parts.append(_narrowed(rest, name, (cut_high + 1, high)))
+            rest = _narrowed(rest, name, (max(low, cut_low), min(high, cut_high)))
         return tuple(parts)
 
     def reversed(self) -> Packets:
@@ -83,6 +84,11 @@ class Packets:
             f"{protocol} {_with_port(source, self.source_ports[0])} -> "
             f"{_with_port(destination, self.destination_ports[0])}"
         )
+
+
+def _narrowed(box: Packets, name: str, to: Interval) -> Packets:
+    fields: dict[str, Any] = {name: to}
+    return replace(box, **fields)
 
 
 def _with_port(address: ipaddress.IPv4Address | ipaddress.IPv6Address, port: int) -> str:

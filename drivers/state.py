@@ -66,7 +66,12 @@ class Key:
     index: int
 
     def __post_init__(self) -> None:
-        limits = ((self.chain, 1, 1 << 24), (self.revision, 0, 4096), (self.stage, 0, 64), (self.index, 0, 1024))
+        limits = (
+            (self.chain, 1, 1 << 24),
+            (self.revision, 0, 4096),
+            (self.stage, 0, 64),
+            (self.index, 0, 1024),
+        )
         for value, low, high in limits:
             if not low <= value < high:
                 raise ValueError(f"{value} is outside {low}..{high - 1} in key {self}")
@@ -263,7 +268,9 @@ ITEM_OF_KIND: Mapping[Kind, type[Item]] = MappingProxyType(
         Kind.NATPOOL: NatPool,
     }
 )
-KIND_OF_ITEM: Mapping[type[Item], Kind] = MappingProxyType({item: kind for kind, item in ITEM_OF_KIND.items()})
+KIND_OF_ITEM: Mapping[type[Item], Kind] = MappingProxyType(
+    {item: kind for kind, item in ITEM_OF_KIND.items()}
+)
 
 Slot = tuple[str, ...]
 

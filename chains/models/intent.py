@@ -12,7 +12,9 @@ from chains.models.tenancy import NAME, Tenant
 class Segment(models.Model):
     """A set of prefixes of one tenant in one VRF. tenant null: the operator's, usable by all ("outside")."""
 
-    tenant = models.ForeignKey(Tenant, null=True, blank=True, on_delete=models.CASCADE, related_name="segments")
+    tenant = models.ForeignKey(
+        Tenant, null=True, blank=True, on_delete=models.CASCADE, related_name="segments"
+    )
     name = models.CharField(max_length=63, validators=[NAME])
     vrf = models.ForeignKey(Vrf, on_delete=models.PROTECT, related_name="segments")
     prefixes = models.JSONField(default=list)
@@ -117,7 +119,9 @@ class Hop(models.Model):
     failure_mode = models.CharField(max_length=8, choices=FailureMode, default=FailureMode.BLOCK)
     policy = models.JSONField(default=dict, blank=True)
     realm = models.CharField(max_length=16, choices=Realm, blank=True)
-    device = models.ForeignKey(Device, null=True, blank=True, on_delete=models.PROTECT, related_name="pinned_hops")
+    device = models.ForeignKey(
+        Device, null=True, blank=True, on_delete=models.PROTECT, related_name="pinned_hops"
+    )
 
     class Meta:
         ordering = ["position"]

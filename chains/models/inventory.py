@@ -133,7 +133,7 @@ class Function(models.Model):
 
 
 class Offer(models.Model):
-    """"This device can realise this function."
+    """ "This device can realise this function."
 
     inside/outside: the appliance's port names, "" in the other realms. capacity_mbps: 0 is
     unlimited; entries: table entries (switch), 0 is unlimited. settings: `pool` (prefix) and

@@ -127,7 +127,9 @@ class Finding(models.Model):
 
     code = models.CharField(max_length=32)
     severity = models.CharField(max_length=16, choices=Severity, default=Severity.WARNING)
-    device = models.ForeignKey(Device, null=True, blank=True, on_delete=models.CASCADE, related_name="findings")
+    device = models.ForeignKey(
+        Device, null=True, blank=True, on_delete=models.CASCADE, related_name="findings"
+    )
     chain = models.ForeignKey(Chain, null=True, blank=True, on_delete=models.CASCADE, related_name="findings")
     plan = models.ForeignKey(Plan, null=True, blank=True, on_delete=models.SET_NULL, related_name="findings")
     detail = models.TextField()

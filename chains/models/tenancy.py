@@ -8,7 +8,9 @@ from django.core.validators import RegexValidator
 from django.db import models
 
 # \Z, not $: `$` also matches before a final line feed.
-NAME = RegexValidator(r"\A[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\Z", "Lower-case letters, digits and hyphens, 1 to 63.")
+NAME = RegexValidator(
+    r"\A[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\Z", "Lower-case letters, digits and hyphens, 1 to 63."
+)
 
 
 class Role(models.TextChoices):

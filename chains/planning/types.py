@@ -365,5 +365,3 @@ class Refused(Exception):
         self.reasons = reasons
         self.placement = placement
         self.proof = proof
-
-

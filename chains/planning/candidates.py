@@ -1,0 +1,244 @@
+# SPDX-License-Identifier: Apache-2.0
+"""All ways to realise one hop: every offer of its function, with its own cost or why it cannot serve.
+
+Called by placement. A candidate that is excluded is kept, for the explanation.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from chains.planning.routing import LATENCY_COST_PER_US
+from chains.planning.types import (
+    Attachment,
+    Candidate,
+    Capability,
+    Chain,
+    Endpoint,
+    Fabric,
+    Health,
+    Hop,
+    NatPolicy,
+    Offer,
+    Realm,
+    RulePolicy,
+)
+from drivers.nat import addresses_needed
+from drivers.state import Kind
+
+# Where a host realisation sits: at the chain's own ends, wherever these are attached.
+AT_SOURCE, AT_DESTINATION = "<source>", "<destination>"
+# Moving a live hop costs: a stateful function that is entered in mid-flow may drop the flow.
+MOVE_COST = 5.0
+
+KIND_NEEDED: Mapping[tuple[Realm, Capability], Kind] = {
+    (Realm.SWITCH, Capability.STATELESS_FILTER): Kind.FILTER,
+    (Realm.APPLIANCE, Capability.STATELESS_FILTER): Kind.RULESET,
+    (Realm.APPLIANCE, Capability.STATEFUL_FILTER): Kind.RULESET,
+    (Realm.APPLIANCE, Capability.IPS): Kind.SIGNATURES,
+    (Realm.APPLIANCE, Capability.NAT): Kind.NATPOOL,
+    (Realm.HOST, Capability.STATELESS_FILTER): Kind.RULESET,
+    (Realm.HOST, Capability.STATEFUL_FILTER): Kind.RULESET,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Spot:
+    """A candidate and where it is: enter the fabric's side at `entry`, leave at `exit`.
+
+    In the switch realm both are the switch itself with port ""; in the host realm the device is
+    AT_SOURCE or AT_DESTINATION.
+    """
+
+    candidate: Candidate
+    entry: Endpoint
+    exit: Endpoint
+    offers: tuple[Offer, ...]
+
+    @property
+    def device(self) -> str:
+        return self.offers[0].device
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What is the same for all hops of one chain."""
+
+    fabric: Fabric
+    chain: Chain
+    peers: Mapping[Endpoint, Endpoint]
+    # How many matches the chain has in one direction: table entries are counted by it.
+    matches: int
+
+
+def spots(context: Context, hop: Hop) -> tuple[tuple[Spot, ...], tuple[Candidate, ...]]:
+    """Those that can serve and those that cannot, both in name order."""
+    offers = sorted((o for o in context.fabric.offers if o.function == hop.function), key=lambda o: o.device)
+    able: list[Spot] = []
+    unable: list[Candidate] = []
+    hosts = {offer.device: offer for offer in offers if offer.realm == Realm.HOST}
+    for offer in offers:
+        if offer.realm == Realm.HOST:
+            continue
+        found = _spot(context, hop, offer)
+        able.append(found) if isinstance(found, Spot) else unable.append(found)
+    ends = (
+        (AT_SOURCE, context.chain.source.attachments),
+        (AT_DESTINATION, context.chain.destination.attachments),
+    )
+    for end, attachments in ends if hosts else ():
+        found = _host_spot(context, hop, hosts, end, attachments)
+        able.append(found) if isinstance(found, Spot) else unable.append(found)
+    return tuple(able), tuple(unable)
+
+
+def entries_needed(context: Context, hop: Hop) -> int:
+    """Table entries of a filter on a switch: every rule and the default, for each match, both directions."""
+    rules = len(hop.policy.rules) if isinstance(hop.policy, RulePolicy) else 0
+    return 2 * context.matches * (rules + 1)
+
+
+def own_cost(context: Context, hop: Hop, offers: Sequence[Offer]) -> dict[str, float]:
+    """Cost units by term, links left out. Several hosts share the chain's bandwidth."""
+    gbps = context.chain.bandwidth_mbps / 1000
+    share = gbps / len(offers)
+    terms = {
+        "function": sum(offer.cost_per_gbps * share for offer in offers),
+        "instance": sum(offer.cost_fixed for offer in offers),
+        "latency": max(offer.latency_us for offer in offers) * LATENCY_COST_PER_US,
+    }
+    current = context.chain.current.get(hop.position, ())
+    if current and set(current) != {offer.name for offer in offers}:
+        terms["move"] = MOVE_COST
+    return terms
+
+
+def _spot(context: Context, hop: Hop, offer: Offer) -> Spot | Candidate:
+    refused = _why_not(context, hop, offer)
+    ends: tuple[Endpoint, Endpoint] | str
+    if offer.realm == Realm.SWITCH:
+        ends = (Endpoint(offer.device, ""), Endpoint(offer.device, ""))
+        entries = entries_needed(context, hop)
+        if not refused and offer.entries and offer.used_entries + entries > offer.entries:
+            refused = f"needs {entries} table entries, {offer.entries - offer.used_entries} are left"
+    else:
+        ends = _ends(context, offer)
+    if isinstance(ends, str):
+        refused = refused or ends
+    if refused or isinstance(ends, str):
+        return Candidate(offer.realm, (offer.name,), excluded=refused)
+    terms = own_cost(context, hop, (offer,))
+    return Spot(Candidate(offer.realm, (offer.name,), sum(terms.values()), terms), *ends, (offer,))
+
+
+def _host_spot(
+    context: Context, hop: Hop, hosts: Mapping[str, Offer], end: str, attachments: tuple[Attachment, ...]
+) -> Spot | Candidate:
+    """All hosts of one end together, or nothing: a flow may come from any of them."""
+    missing = sorted({a.host or str(a.switch.port) for a in attachments if a.host not in hosts})
+    offers = tuple(hosts[name] for name in sorted({a.host for a in attachments if a.host in hosts}))
+    names = tuple(offer.name for offer in offers) or (f"{hop.function}@{end.strip('<>')} hosts",)
+    refused = ""
+    if missing:
+        where = "source" if end == AT_SOURCE else "destination"
+        refused = f"the {where} segment also lives on {', '.join(missing)}, which do not offer {hop.function}"
+    for offer in offers:
+        refused = refused or _why_not(context, hop, offer, share=len(offers))
+    if refused or not offers:
+        return Candidate(Realm.HOST, names, excluded=refused or "no host of the segment is known")
+    terms = own_cost(context, hop, offers)
+    place = Endpoint(end, "")
+    return Spot(Candidate(Realm.HOST, names, sum(terms.values()), terms), place, place, offers)
+
+
+def _ends(context: Context, offer: Offer) -> tuple[Endpoint, Endpoint] | str:
+    """The switch ports that the two arms of an appliance are plugged into, or what is wrong."""
+    found = []
+    for port in (offer.inside, offer.outside):
+        peer = context.peers.get(Endpoint(offer.device, port))
+        device = context.fabric.devices.get(peer.device) if peer else None
+        if peer is None or device is None or device.kind != "switch" or not device.is_enabled:
+            return f"its port {port} is not linked to a switch in service"
+        found.append(peer)
+    return found[0], found[1]
+
+
+def _why_not(context: Context, hop: Hop, offer: Offer, share: int = 1) -> str:
+    """The first constraint that excludes the offer, in words; "" if none does."""
+    chain, device = context.chain, context.fabric.devices[offer.device]
+    needed_mbps = -(-chain.bandwidth_mbps // share)
+    kind = KIND_NEEDED.get((offer.realm, hop.capability))
+    if hop.realm and hop.realm != offer.realm:
+        return f"the hop is pinned to the {hop.realm} realm"
+    if hop.device and hop.device != offer.device:
+        return f"the hop is pinned to {hop.device}"
+    if not offer.is_enabled or not device.is_enabled:
+        return "switched off by an operator"
+    if offer.is_draining and offer.name not in chain.current.get(hop.position, ()):
+        return "being drained"
+    if offer.health is Health.DOWN:
+        return "down"
+    if kind is None or device.caps is None or kind not in device.caps.kinds:
+        return f"its driver {device.driver!r} cannot do {hop.capability} in the {offer.realm} realm"
+    if not offer.is_shared and offer.tenants - {chain.tenant}:
+        return "dedicated to another tenant"
+    if offer.capacity_mbps and offer.used_mbps + needed_mbps > offer.capacity_mbps:
+        return f"needs {needed_mbps} Mb/s, {max(0, offer.capacity_mbps - offer.used_mbps)} Mb/s are left"
+    if hop.capability is Capability.NAT:
+        return _why_no_pool(chain, hop, offer)
+    return ""
+
+
+def _why_no_pool(chain: Chain, hop: Hop, offer: Offer) -> str:
+    return (
+        ""
+        if free_pool(chain, hop, offer)
+        else f"its pool {offer.pool or '(none)'} has no room for the segment"
+    )
+
+
+def subscribers(chain: Chain) -> tuple[str, ...]:
+    """The IPv4 prefixes that a NAT hop translates."""
+    return tuple(prefix for prefix in chain.source.prefixes if ":" not in prefix)
+
+
+def block_size(hop: Hop, offer: Offer) -> int:
+    """Ports a subscriber gets."""
+    return (hop.policy.block_size if isinstance(hop.policy, NatPolicy) else 0) or offer.block_size
+
+
+def free_pool(chain: Chain, hop: Hop, offer: Offer) -> tuple[str, ...]:
+    """A public prefix of the offer's pool for each subscriber prefix; () if there is no room.
+
+    The pool in force is kept when it still fits, so that addresses do not change under live flows.
+    """
+    size = block_size(hop, offer)
+    inside = subscribers(chain)
+    if not offer.pool or not size or not inside:
+        return ()
+    taken = [ipaddress.IPv4Network(prefix) for prefix in offer.taken]
+    kept = chain.pools.get(hop.position, "") if offer.name in chain.current.get(hop.position, ()) else ""
+    found: list[str] = []
+    for prefix in inside:
+        length = 33 - addresses_needed(prefix, size).bit_length()
+        network = _first_free(ipaddress.IPv4Network(offer.pool), length, taken, kept if not found else "")
+        if network is None:
+            return ()
+        taken.append(network)
+        found.append(str(network))
+    return tuple(found)
+
+
+def _first_free(
+    pool: ipaddress.IPv4Network, length: int, taken: list[ipaddress.IPv4Network], kept: str
+) -> ipaddress.IPv4Network | None:
+    if length < pool.prefixlen:
+        return None
+    if kept and ipaddress.IPv4Network(kept).prefixlen == length:
+        return ipaddress.IPv4Network(kept)
+    for network in pool.subnets(new_prefix=length):
+        if not any(network.overlaps(other) for other in taken):
+            return network
+    return None

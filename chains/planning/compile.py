@@ -1,0 +1,283 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From a placement to device states: what one chain contributes to every device, both directions.
+
+Pure and per chain: a device's desired state is the union of such contributions. Items that are
+already in force keep their keys, so that an unchanged item is neither rewritten nor loses its counters.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from chains.planning.candidates import AT_SOURCE, Spot, block_size, free_pool, subscribers
+from chains.planning.classes import Pair, pairs, within
+from chains.planning.paths import EDGE, FUNCTION, LINK, Stop, backwards, describe, stops
+from chains.planning.placement import Solution
+from chains.planning.tags import Tags, assign
+from chains.planning.types import (
+    Allocation,
+    Capability,
+    Chain,
+    Endpoint,
+    Fabric,
+    Hop,
+    IpsPolicy,
+    Path,
+    Realm,
+    Reason,
+    Refused,
+    RulePolicy,
+)
+from drivers.packets import overlaps
+from drivers.state import (
+    KIND_OF_ITEM,
+    DeviceState,
+    Direction,
+    Filter,
+    Guard,
+    Item,
+    Key,
+    Match,
+    NatPool,
+    NextHop,
+    Pass,
+    Redirect,
+    Rule,
+    RuleSet,
+    Signatures,
+    slot,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Compiled:
+    """target: the chain's items by device. edges: the ports where its traffic enters the fabric."""
+
+    target: Mapping[str, DeviceState]
+    revision: int
+    paths: tuple[Path, ...]
+    pairs: tuple[Pair, ...]
+    ways: tuple[tuple[Stop, ...], ...]
+    tags: Tags
+    edges: frozenset[Endpoint]
+
+
+def allocate(chain: Chain, solution: Solution) -> tuple[Allocation, ...]:
+    """Public prefixes for every NAT hop."""
+    found = []
+    for hop, spot in zip(solution.layers, solution.spots, strict=True):
+        if hop.capability is Capability.NAT:
+            offer = spot.offers[0]
+            size = block_size(hop, offer)
+            publics = free_pool(chain, hop, offer)
+            for inside, public in zip(subscribers(chain), publics, strict=True):
+                found.append(Allocation(hop.position, offer.name, inside, public, size))
+    return tuple(found)
+
+
+def compile_states(
+    fabric: Fabric,
+    chain: Chain,
+    solution: Solution,
+    allocations: Sequence[Allocation],
+    peers: Mapping[Endpoint, Endpoint],
+    base: Mapping[str, DeviceState],
+) -> Compiled:
+    """Errors: Refused where two stages of the chain cannot be told apart."""
+    found = pairs(chain, allocations)
+    ways = tuple(stops(solution, pair) for pair in found)
+    directed = [way for forward in ways for way in (forward, backwards(forward))]
+    tags = assign(fabric, chain, directed, peers, base)
+    draft = _Draft(fabric, chain, tags)
+    for pair, forward in zip(found, ways, strict=True):
+        draft.steer(pair, forward, Direction.FORWARD)
+        draft.steer(pair, backwards(forward), Direction.REVERSE)
+    for hop, spot in zip(solution.layers, solution.spots, strict=True):
+        draft.realise(hop, spot, found, allocations)
+    target, revision = _keyed(draft, chain, base)
+    spots = {hop.position: spot for hop, spot in zip(solution.layers, solution.spots, strict=True)}
+    by_arrival = draft.arrivals
+    paths = tuple(
+        describe(pair, forward, spots, by_arrival) for pair, forward in zip(found, ways, strict=True)
+    )
+    return Compiled(target, revision, paths, found, ways, tags, frozenset(draft.edges))
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """An item that has no key yet."""
+
+    device: str
+    direction: Direction
+    stage: int
+    item: Item
+
+
+@dataclass(slots=True)
+class _Draft:
+    """The items of one compilation, one for each slot."""
+
+    fabric: Fabric
+    chain: Chain
+    tags: Tags
+    placed: dict[tuple[str, tuple[str, ...]], Placed] = field(default_factory=dict)
+    arrivals: dict[Endpoint, int] = field(default_factory=dict)
+    edges: set[Endpoint] = field(default_factory=set)
+
+    def steer(self, pair: Pair, way: tuple[Stop, ...], direction: Direction) -> None:
+        for index, stop in enumerate(way):
+            if stop.arrives == EDGE:
+                self.edges.add(Endpoint(stop.device, stop.ingress))
+            tag, is_shared = self._tag(stop, stop.leg, stop.ingress) if stop.arrives == LINK else (0, False)
+            if tag:
+                self.arrivals[Endpoint(stop.device, f"{stop.ingress}/{stop.leg}")] = tag
+            hand = self._next(stop, direction)
+            for match in pair.stages[stop.stage]:
+                seen = match if direction is Direction.FORWARD else match.reversed()
+                self._steer_one(stop, index, direction, tag, is_shared, seen, hand)
+
+    def _steer_one(
+        self,
+        stop: Stop,
+        index: int,
+        direction: Direction,
+        tag: int,
+        is_shared: bool,
+        match: Match,
+        hand: NextHop,
+    ) -> None:
+        precedence = self.chain.priority
+        hop = next((hop for hop in self.chain.hops if hop.position == stop.hop), None)
+        if hop is not None and isinstance(hop.policy, RulePolicy):
+            rules = narrowed(hop.policy, match, direction)
+            item: Item = Filter(stop.ingress, tag, match, hand, rules, hop.policy.default, precedence)
+            self._add(stop.device, direction, hop.position + 1, item)
+        else:
+            self._add(stop.device, direction, index, Redirect(stop.ingress, tag, match, hand, precedence))
+        is_open = is_shared or stop.arrives == EDGE
+        if any(hop.blocks for hop in self.chain.hops) and (is_open or stop.arrives == FUNCTION):
+            self._add(stop.device, direction, index, Guard(stop.ingress, tag, match, precedence))
+        if is_open and stop.stage == 0:
+            for exception in self._exceptions(match, direction):
+                self._add(stop.device, direction, index, Pass(stop.ingress, tag, exception, precedence))
+
+    def _exceptions(self, match: Match, direction: Direction) -> Iterator[Match]:
+        """A wide destination does not mean the tenant's own segments."""
+        for prefix in self.chain.excluded:
+            far = match.destination if direction is Direction.FORWARD else match.source
+            if far != prefix and within(prefix, far):
+                if direction is Direction.FORWARD:
+                    yield replace(match, destination=prefix)
+                else:
+                    yield replace(match, source=prefix)
+
+    def _add(self, device: str, direction: Direction, stage: int, item: Item) -> None:
+        place = (device, slot(item))
+        before = self.placed.setdefault(place, Placed(device, direction, stage, item))
+        if before.item != item:
+            detail = (
+                f"on {device} two stages of the chain cannot be told apart: {_words(before.item)} and {_words(item)}; "
+                "give each attachment of a segment its own prefixes, or pin a hop elsewhere"
+            )
+            raise Refused((Reason("ambiguous", detail),))
+
+    def _next(self, stop: Stop, direction: Direction) -> NextHop:
+        if stop.leaves == EDGE:
+            return NextHop(vrf=self._vrf(stop) if direction is Direction.FORWARD else self.chain.source.vrf)
+        if stop.leaves == LINK:
+            tag, _ = self._tag(stop, stop.next_leg, stop.egress)
+            return NextHop(port=stop.egress, tag=tag)
+        peer = self.tags.peers[Endpoint(stop.device, stop.egress)]
+        port = self.fabric.devices[peer.device].ports.get(peer.port)
+        return NextHop(port=stop.egress, mac=port.mac if port else "")
+
+    def _tag(self, stop: Stop, leg: int, port: str) -> tuple[int, bool]:
+        """The tag on a link, and whether base forwarding uses the same."""
+        stage_tag = self.tags.of(Endpoint(stop.device, port), leg)
+        if stage_tag is not None:
+            return stage_tag, False
+        return self.fabric.vrfs[self._vrf(stop)], True
+
+    def _vrf(self, stop: Stop) -> str:
+        return self.chain.destination.vrf if stop.stage else self.chain.source.vrf
+
+    def realise(self, hop: Hop, spot: Spot, found: Sequence[Pair], allocations: Sequence[Allocation]) -> None:
+        """The items of a hop on an appliance or on hosts; a switch realises it in `steer`."""
+        realm = spot.offers[0].realm
+        if realm == Realm.SWITCH:
+            return
+        translations = sum(
+            other.capability is Capability.NAT and other.position < hop.position for other in self.chain.hops
+        )
+        for pair in found:
+            for offer in spot.offers:
+                if realm == Realm.HOST:
+                    host = pair.source.host if spot.entry.device == AT_SOURCE else pair.destination.host
+                    if offer.device != host:
+                        continue
+                for match in pair.stages[min(translations, len(pair.stages) - 1)]:
+                    for item in function_items(hop, match, offer.inside, offer.outside, allocations):
+                        self._add(offer.device, Direction.FORWARD, hop.position + 1, item)
+
+
+def function_items(
+    hop: Hop, match: Match, inside: str, outside: str, allocations: Sequence[Allocation]
+) -> Iterator[Item]:
+    """What a box must hold to realise the hop for one match."""
+    if isinstance(hop.policy, RulePolicy):
+        rules = narrowed(hop.policy, match, Direction.FORWARD)
+        yield RuleSet(match, rules, hop.policy.default, inside, outside)
+    elif isinstance(hop.policy, IpsPolicy):
+        yield Signatures(match, hop.policy.patterns, inside, outside)
+    else:
+        for allocation in allocations:
+            if allocation.hop == hop.position and within(match.source, allocation.subscribers):
+                traffic = replace(match, source=allocation.subscribers)
+                yield NatPool(traffic, allocation.public, allocation.block_size, inside, outside)
+
+
+def narrowed(policy: RulePolicy, match: Match, direction: Direction) -> tuple[Rule, ...]:
+    """The rules that can meet the match, seen in its direction; the others would only take room."""
+    seen = [
+        rule if direction is Direction.FORWARD else Rule(rule.verdict, rule.match.reversed())
+        for rule in policy.rules
+    ]
+    return tuple(rule for rule in seen if rule.match.family == match.family and overlaps(rule.match, match))
+
+
+def _keyed(
+    draft: _Draft, chain: Chain, base: Mapping[str, DeviceState]
+) -> tuple[Mapping[str, DeviceState], int]:
+    """Keys: the one in force for an item that is in force, else one of the next revision."""
+    fresh = (chain.revision + 1) % 4096
+    states: dict[str, dict[Key, Item]] = {}
+    counts: Counter[tuple[str, Direction, int, str]] = Counter()
+    is_changed = False
+    for placed in draft.placed.values():
+        kind = KIND_OF_ITEM[type(placed.item)]
+        kept = _kept(base.get(placed.device, DeviceState()), placed)
+        if kept is None:
+            is_changed = True
+            counter = (placed.device, placed.direction, placed.stage, kind)
+            kept = Key(chain.number, fresh, placed.direction, placed.stage, kind, counts[counter])
+            counts[counter] += 1
+        states.setdefault(placed.device, {})[kept] = placed.item
+    target = {device: DeviceState(items) for device, items in sorted(states.items())}
+    gone = any(set(state) - set(target.get(device, ())) for device, state in base.items())
+    return target, fresh if is_changed or gone else chain.revision
+
+
+def _kept(state: DeviceState, placed: Placed) -> Key | None:
+    for key, item in state.items():
+        if item == placed.item and (key.direction, key.stage) == (placed.direction, placed.stage):
+            return key
+    return None
+
+
+def _words(item: Item) -> str:
+    if isinstance(item, Redirect | Filter):
+        towards = item.next.port or f"VRF {item.next.vrf}"
+        return f"{item.match.source} -> {item.match.destination} from port {item.ingress} to {towards}"
+    return type(item).__name__

@@ -1,0 +1,206 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One chain's whole plan: place, route, compile, diff, order, prove. The only entry into planning.
+
+Called by the engine with a snapshot; what it returns is stored and is what gets applied.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from itertools import islice, permutations
+
+from chains.planning.candidates import Context, entries_needed
+from chains.planning.classes import count_matches
+from chains.planning.compile import Compiled, allocate, compile_states
+from chains.planning.paths import LINK, backwards
+from chains.planning.placement import Solution, place
+from chains.planning.routing import peers
+from chains.planning.types import (
+    Chain,
+    Endpoint,
+    Fabric,
+    LinkUse,
+    OfferUse,
+    Placement,
+    Plan,
+    Proof,
+    Realm,
+    Reason,
+    Refused,
+    Step,
+)
+from chains.planning.verify import Case, demands, prove
+from drivers.diff import Change, diff
+from drivers.forward import Network
+from drivers.order import Batch, Phase, order
+from drivers.state import DeviceState, Filter, Redirect
+
+# How many orders of the devices of a switch are tried before a plan is refused.
+MAX_ORDERS = 24
+Waves = tuple[tuple[Batch, ...], ...]
+States = Mapping[str, DeviceState]
+
+
+def make_plan(fabric: Fabric, chain: Chain, base: States, others: States) -> Plan:
+    """The plan that makes `chain` true, from what it holds now (`base`).
+
+    base: the chain's own items by device. others: other chains' items on devices that the plan may
+    meet. Errors: Refused with reasons; nothing is half planned.
+    """
+    _refuse_homeless(chain)
+    links = peers(fabric)
+    context = Context(fabric, chain, links, count_matches(chain))
+    solution = place(context)
+    allocations = allocate(chain, solution)
+    compiled = compile_states(fabric, chain, solution, allocations, links, base)
+    changes = _changes(base, compiled.target)
+    edges = compiled.edges | _edges_in_force(fabric, base)
+    case = _case(fabric, chain, compiled, base, others, edges)
+    waves, proof = _proven(case, changes, solution.placement)
+    return Plan(
+        chain=chain.number,
+        revision=compiled.revision,
+        placement=solution.placement,
+        paths=compiled.paths,
+        base=base,
+        target=compiled.target,
+        steps=steps(waves),
+        allocations=allocations,
+        offer_uses=_offer_uses(context, solution),
+        link_uses=_link_uses(chain, compiled),
+        proof=proof,
+    )
+
+
+def make_removal(fabric: Fabric, chain: Chain, base: States, others: States) -> Plan:
+    """The plan that takes everything of the chain off every device."""
+    changes = _changes(base, {})
+    edges = _edges_in_force(fabric, base)
+    case = Case(_network(fabric), chain, base, {}, others, (), (), edges)
+    waves, proof = _proven(case, changes, None)
+    return Plan(chain.number, chain.revision, None, (), base, {}, steps(waves), (), (), (), proof)
+
+
+def steps(waves: Waves) -> tuple[Step, ...]:
+    """Waves as numbered steps; between the last switch and the removal the old flows drain."""
+    found: list[Step] = []
+    number = 0
+    for wave in waves:
+        if wave[0].phase is Phase.REMOVE and number:
+            found.append(Step(number, Phase.DRAIN, "", ()))
+            number += 1
+        found.extend(Step(number, batch.phase, batch.device, batch.changes) for batch in wave)
+        number += 1
+    return tuple(found)
+
+
+def _case(
+    fabric: Fabric, chain: Chain, compiled: Compiled, base: States, others: States, edges: frozenset[Endpoint]
+) -> Case:
+    asked = demands(chain, compiled.pairs)
+    return Case(_network(fabric), chain, base, compiled.target, others, asked, (), edges)
+
+
+def _proven(
+    case: Case, changes: Mapping[str, Sequence[Change]], placement: Placement | None
+) -> tuple[Waves, Proof]:
+    """The first order of devices that can be proved safe."""
+    first: Proof | None = None
+    for waves in islice(_orders(changes, case.edges), MAX_ORDERS):
+        proof = prove(replace(case, waves=waves))
+        if not proof.violations:
+            return waves, proof
+        first = first or proof
+    assert first is not None
+    reasons = tuple(
+        Reason("unproven", f"{violation.detail} (for example {violation.packet})")
+        for violation in first.violations
+    )
+    raise Refused(reasons, placement, first)
+
+
+def _orders(changes: Mapping[str, Sequence[Change]], edges: frozenset[Endpoint]) -> Iterator[Waves]:
+    """The usual order first, then the switches of the devices in every other order."""
+    waves = order(changes, {(end.device, end.port) for end in edges})
+    switches = [wave for wave in waves if wave[0].phase is Phase.SWITCH]
+    before = [wave for wave in waves if wave[0].phase is Phase.BUILD]
+    after = [wave for wave in waves if wave[0].phase is Phase.REMOVE]
+    for switched in permutations(switches):
+        yield (*before, *switched, *after)
+
+
+def _changes(base: States, target: States) -> dict[str, tuple[Change, ...]]:
+    found = {}
+    for device in sorted(base.keys() | target.keys()):
+        changes = diff(base.get(device, DeviceState()), target.get(device, DeviceState()))
+        if changes:
+            found[device] = changes
+    return found
+
+
+def _network(fabric: Fabric) -> Network:
+    kinds = {device.name: device.kind for device in fabric.devices.values()}
+    ends = {(a.device, a.port): (b.device, b.port) for a, b in peers(fabric).items()}
+    return Network(kinds, ends)
+
+
+def _edges_in_force(fabric: Fabric, base: States) -> frozenset[Endpoint]:
+    """Where the chain's packets enter now: untagged redirects at ports that lead to no switch or appliance."""
+    links = peers(fabric)
+    found = set()
+    for device, state in base.items():
+        for item in state.values():
+            if isinstance(item, Redirect | Filter) and item.tag == 0:
+                end = Endpoint(device, item.ingress)
+                peer = links.get(end)
+                kind = fabric.devices[peer.device].kind if peer else ""
+                if kind not in ("switch", "appliance"):
+                    found.add(end)
+    return frozenset(found)
+
+
+def _offer_uses(context: Context, solution: Solution) -> tuple[OfferUse, ...]:
+    found: list[OfferUse] = []
+    for hop, spot in zip(solution.layers, solution.spots, strict=True):
+        entries = entries_needed(context, hop) if spot.offers[0].realm == Realm.SWITCH else 0
+        share = -(-context.chain.bandwidth_mbps // len(spot.offers))
+        found.extend(OfferUse(hop.position, offer.name, share, entries) for offer in spot.offers)
+    return tuple(found)
+
+
+def _link_uses(chain: Chain, compiled: Compiled) -> tuple[LinkUse, ...]:
+    """Both directions of every pair; a pair may carry all of the chain's bandwidth."""
+    most: dict[tuple[Endpoint, Endpoint], int] = {}
+    for forward in compiled.ways:
+        crossings: Counter[tuple[Endpoint, Endpoint]] = Counter()
+        for way in (forward, backwards(forward)):
+            for stop in way:
+                if stop.leaves == LINK:
+                    end = Endpoint(stop.device, stop.egress)
+                    crossings[end, compiled.tags.peers[end]] += 1
+        for arc, count in crossings.items():
+            most[arc] = max(most.get(arc, 0), count)
+    found = []
+    for ends, link in compiled.tags.links.items():
+        from_a, from_b = most.get((link.a, link.b), 0), most.get((link.b, link.a), 0)
+        if from_a or from_b:
+            tags = tuple(sorted(tag for (cable, _), tag in compiled.tags.crossings.items() if cable == ends))
+            found.append(
+                LinkUse(link.a, link.b, from_a * chain.bandwidth_mbps, from_b * chain.bandwidth_mbps, tags)
+            )
+    return tuple(sorted(found, key=lambda use: (use.a, use.b)))
+
+
+def _refuse_homeless(chain: Chain) -> None:
+    reasons = []
+    for segment in (chain.source, chain.destination):
+        if not segment.attachments:
+            detail = f"segment {segment.name} is attached nowhere: give it an attachment"
+            reasons.append(Reason("no-attachment", detail))
+    if not reasons and count_matches(chain) == 0:
+        detail = "no packet can match: the segments and the classifiers share no address family"
+        reasons.append(Reason("no-traffic", detail))
+    if reasons:
+        raise Refused(tuple(reasons))

@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Least-cost ways between switches, over links with room.
+
+Called by placement, which asks for distances, and by plan, which asks for the way itself.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from chains.planning.types import Endpoint, Fabric, Link
+
+INFINITE = float("inf")
+# Cost units for carrying 1 Gb/s over one link, and for one microsecond of latency (a tie-break).
+LINK_COST_PER_GBPS = 1.0
+LATENCY_COST_PER_US = 0.001
+
+
+@dataclass(frozen=True, slots=True)
+class Arc:
+    """A link in one direction, between two switches."""
+
+    start: Endpoint
+    end: Endpoint
+    latency_us: int
+    free_mbps: int
+
+
+@dataclass(frozen=True, slots=True)
+class Distance:
+    """From one switch to another: cost and latency of the least-cost way."""
+
+    cost: float
+    latency_us: int
+
+
+@dataclass(slots=True)
+class Graph:
+    """Switches and the arcs between them. price(arc) = bandwidth + weighted latency; searches are remembered.
+
+    latency_weight: raised to prefer fast ways when a latency budget binds.
+    """
+
+    arcs: Mapping[str, tuple[Arc, ...]]
+    bandwidth_mbps: int
+    latency_weight: float = LATENCY_COST_PER_US
+    _found: dict[tuple[str, frozenset[Arc]], _Tree] = field(default_factory=dict)
+
+    def distance(self, start: str, end: str) -> Distance | None:
+        """None if there is no way with room."""
+        return self._tree(start, frozenset()).distances.get(end)
+
+    def way(self, start: str, end: str, forbidden: frozenset[Arc] = frozenset()) -> tuple[Arc, ...] | None:
+        """The arcs of the least-cost way, () if start is end, None if there is none."""
+        tree = self._tree(start, forbidden)
+        if end not in tree.distances:
+            return None
+        found: list[Arc] = []
+        while end != start:
+            arc = tree.arrivals[end]
+            found.append(arc)
+            end = arc.start.device
+        return tuple(reversed(found))
+
+    def price(self, arc: Arc) -> float:
+        return LINK_COST_PER_GBPS * self.bandwidth_mbps / 1000 + self.latency_weight * arc.latency_us
+
+    def _tree(self, start: str, forbidden: frozenset[Arc]) -> _Tree:
+        if (start, forbidden) not in self._found:
+            self._found[start, forbidden] = self._search(start, forbidden)
+        return self._found[start, forbidden]
+
+    def _search(self, start: str, forbidden: frozenset[Arc]) -> _Tree:
+        """Dijkstra; ties by device name, so that equal input gives equal ways."""
+        tree = _Tree({}, {})
+        queue: list[tuple[float, int, str, int]] = [(0.0, 0, start, 0)]
+        seen: list[Arc | None] = [None]
+        while queue:
+            cost, latency_us, device, index = heapq.heappop(queue)
+            arrival = seen[index]
+            if device in tree.distances:
+                continue
+            tree.distances[device] = Distance(cost, latency_us)
+            if arrival is not None:
+                tree.arrivals[device] = arrival
+            for arc in self.arcs.get(device, ()):
+                if arc.end.device not in tree.distances and arc not in forbidden:
+                    step = (cost + self.price(arc), latency_us + arc.latency_us, arc.end.device, len(seen))
+                    seen.append(arc)
+                    heapq.heappush(queue, step)
+        return tree
+
+
+@dataclass(frozen=True, slots=True)
+class _Tree:
+    distances: dict[str, Distance]
+    arrivals: dict[str, Arc]
+
+
+def graph(fabric: Fabric, bandwidth_mbps: int, latency_weight: float = LATENCY_COST_PER_US) -> Graph:
+    """The arcs of enabled switches whose links still have room for the bandwidth."""
+    switches = {
+        device.name for device in fabric.devices.values() if device.kind == "switch" and device.is_enabled
+    }
+    arcs: dict[str, list[Arc]] = {name: [] for name in sorted(switches)}
+    for link in fabric.links:
+        if link.a.device in switches and link.b.device in switches:
+            for arc in _arcs(link):
+                if arc.free_mbps >= bandwidth_mbps:
+                    arcs[arc.start.device].append(arc)
+    return Graph({name: tuple(found) for name, found in arcs.items()}, bandwidth_mbps, latency_weight)
+
+
+def peers(fabric: Fabric) -> Mapping[Endpoint, Endpoint]:
+    """Each end of each link -> the other end."""
+    found = {}
+    for link in fabric.links:
+        found[link.a], found[link.b] = link.b, link.a
+    return found
+
+
+def _arcs(link: Link) -> tuple[Arc, Arc]:
+    """A chain crosses a link in one direction and its replies in the other: both need the room."""
+    free_mbps = link.capacity_mbps - max(link.used_from_a_mbps, link.used_from_b_mbps)
+    return (
+        Arc(link.a, link.b, link.latency_us, free_mbps),
+        Arc(link.b, link.a, link.latency_us, free_mbps),
+    )

@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which VLAN tag carries a stage of a chain over a link between switches.
+
+Between switches the operator's base forwarding may carry the very same packets (same VRF, same
+addresses), and a chain may cross a link twice: there an arrival by the VRF's own tag is ambiguous.
+So each crossing gets a stage tag of its own where both neighbours can match VLANs. Where one cannot,
+the crossing is headerless: it uses the VRF's tag, and compile adds guards and exceptions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from chains.planning.paths import EDGE, LINK, Stop
+from chains.planning.types import Chain, Endpoint, Fabric, Link, Reason, Refused
+from drivers.state import DeviceState, Filter, Redirect
+
+FIRST_TAG, LAST_TAG = 3000, 4094
+
+Crossing = tuple[frozenset[Endpoint], int]
+
+
+@dataclass(frozen=True, slots=True)
+class Tags:
+    """crossings: (the two ends of a link, leg) -> stage tag. Missing: headerless."""
+
+    crossings: Mapping[Crossing, int]
+    links: Mapping[frozenset[Endpoint], Link]
+    peers: Mapping[Endpoint, Endpoint]
+
+    def crossing(self, end: Endpoint, leg: int) -> Crossing:
+        return frozenset((end, self.peers[end])), leg
+
+    def of(self, end: Endpoint, leg: int) -> int | None:
+        return self.crossings.get(self.crossing(end, leg))
+
+
+def assign(
+    fabric: Fabric,
+    chain: Chain,
+    ways: Iterable[tuple[Stop, ...]],
+    peers: Mapping[Endpoint, Endpoint],
+    base: Mapping[str, DeviceState],
+) -> Tags:
+    """A tag for every crossing, the one in force where the crossing has not changed.
+
+    Errors: Refused if a link has no stage tag left.
+    """
+    links = {frozenset((link.a, link.b)): link for link in fabric.links}
+    crossings: dict[Crossing, int] = {}
+    taken: dict[frozenset[Endpoint], set[int]] = {}
+    for way in ways:
+        for before, stop in zip(way, way[1:], strict=False):
+            if stop.arrives != LINK:
+                continue
+            arrival, departure = Endpoint(stop.device, stop.ingress), Endpoint(before.device, before.egress)
+            ends = frozenset((arrival, departure))
+            if (ends, stop.leg) in crossings or not _can_tag(fabric, before.device, stop.device):
+                continue
+            used = taken.setdefault(ends, set(links[ends].tags))
+            kept = _in_force(base, stop) - used
+            if kept:
+                tag = min(kept)
+            else:
+                tag = _lowest(
+                    used | _all_in_force(base, arrival) | _all_in_force(base, departure), chain, ends
+                )
+            used.add(tag)
+            crossings[ends, stop.leg] = tag
+    return Tags(crossings, links, peers)
+
+
+def _can_tag(fabric: Fabric, one: str, other: str) -> bool:
+    caps = (fabric.devices[one].caps, fabric.devices[other].caps)
+    return all(cap is not None and "vlan" in cap.tags for cap in caps)
+
+
+def _in_force(base: Mapping[str, DeviceState], stop: Stop) -> set[int]:
+    """Tags by which the chain now arrives here and goes on by the same port: the crossing has not changed."""
+    found = set()
+    for item in base.get(stop.device, DeviceState()).values():
+        if isinstance(item, Redirect | Filter) and item.ingress == stop.ingress and item.tag >= FIRST_TAG:
+            if item.next.port == stop.egress or (item.next.vrf and stop.leaves == EDGE):
+                found.add(item.tag)
+    return found
+
+
+def _all_in_force(base: Mapping[str, DeviceState], end: Endpoint) -> set[int]:
+    items = base.get(end.device, DeviceState()).values()
+    return {item.tag for item in items if isinstance(item, Redirect | Filter) and item.ingress == end.port}
+
+
+def _lowest(used: set[int], chain: Chain, ends: frozenset[Endpoint]) -> int:
+    for tag in range(FIRST_TAG, LAST_TAG + 1):
+        if tag not in used:
+            return tag
+    names = " and ".join(sorted(f"{end.device}:{end.port}" for end in ends))
+    detail = f"no stage tag is left on the link between {names} ({LAST_TAG - FIRST_TAG + 1} are in use)"
+    raise Refused((Reason("no-tag", f"chain {chain.name}: {detail}"),))

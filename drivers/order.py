@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: Apache-2.0
+"""In which order changes reach the devices: make before break.
+
+build: what no packet meets yet. switch: what packets meet now, one device after the other.
+remove: what no packet meets any more. Between switch and remove, old flows drain.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from drivers.diff import Change
+from drivers.state import FunctionItem, Slot, slot
+
+
+class Phase(StrEnum):
+    BUILD = "build"
+    SWITCH = "switch"
+    DRAIN = "drain"
+    REMOVE = "remove"
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """One push to one device."""
+
+    phase: Phase
+    device: str
+    changes: tuple[Change, ...]
+
+
+def order(
+    changes: Mapping[str, Sequence[Change]], edges: Iterable[tuple[str, str]] = ()
+) -> tuple[tuple[Batch, ...], ...]:
+    """Waves of batches: batches of a wave may run side by side, waves run in order.
+
+    edges: (device, port) where packets enter the fabric from segments. What is written there is met
+    at once, so it belongs to the switch, after the switches of devices without an edge.
+    """
+    ends = frozenset(edges)
+    build: list[Batch] = []
+    functions: list[Batch] = []
+    inner: list[Batch] = []
+    outer: list[Batch] = []
+    remove: list[Batch] = []
+    for device in sorted(changes):
+        parts = _split(device, changes[device], ends)
+        for phase, found in ((Phase.BUILD, build), (Phase.REMOVE, remove)):
+            if parts[phase]:
+                found.append(Batch(phase, device, tuple(parts[phase])))
+        switched = tuple(parts[Phase.SWITCH])
+        if not switched:
+            continue
+        batch = Batch(Phase.SWITCH, device, switched)
+        if all(_is_function(change) for change in switched):
+            functions.append(batch)
+        elif any(_at_edge(device, change, ends) for change in switched):
+            outer.append(batch)
+        else:
+            inner.append(batch)
+    # Replies first: a stateful function that both directions leave one after the other must not see
+    # replies of flows whose first packet it has not seen.
+    outer.sort(key=lambda batch: (_steers_forward(batch, ends), batch.device))
+    waves = [tuple(build), tuple(functions), *((batch,) for batch in (*inner, *outer)), tuple(remove)]
+    return tuple(wave for wave in waves if wave)
+
+
+def _split(
+    device: str, changes: Sequence[Change], edges: frozenset[tuple[str, str]]
+) -> dict[Phase, list[Change]]:
+    """A slot that is both left and taken is switched in one push; so is everything at an edge."""
+    left: dict[Slot, Change] = {}
+    taken: dict[Slot, Change] = {}
+    for change in changes:
+        if change.before is not None:
+            left[slot(change.before)] = change
+        if change.after is not None:
+            taken[slot(change.after)] = change
+    parts: dict[Phase, list[Change]] = {phase: [] for phase in Phase}
+    for change in changes:
+        is_update = change.before is not None and change.after is not None
+        place = slot(change.item)
+        if is_update or _at_edge(device, change, edges) or (place in left and place in taken):
+            parts[Phase.SWITCH].append(change)
+        else:
+            parts[Phase.BUILD if change.before is None else Phase.REMOVE].append(change)
+    return parts
+
+
+def _at_edge(device: str, change: Change, edges: frozenset[tuple[str, str]]) -> bool:
+    return any(
+        (device, item.ingress) in edges and item.tag == 0
+        for item in (change.before, change.after)
+        if item is not None and not isinstance(item, FunctionItem)
+    )
+
+
+def _is_function(change: Change) -> bool:
+    return isinstance(change.item, FunctionItem)
+
+
+def _steers_forward(batch: Batch, edges: frozenset[tuple[str, str]]) -> bool:
+    return any(
+        change.key.direction == "f" and _at_edge(batch.device, change, edges) for change in batch.changes
+    )
