@@ -1,2 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The operators' pages: server-rendered, htmx fragments."""
+"""The operators' web UI: server-rendered pages with htmx fragments.
+
+Imports chains.services and chains.selectors; never drivers or planning.
+"""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The Django application of the pages."""
+"""The Django app of the web UI: templates, static files and template tags."""
 
 from __future__ import annotations
 
@@ -8,3 +8,4 @@ from django.apps import AppConfig
 
 class FrontendConfig(AppConfig):
     name = "frontend"
+    verbose_name = "Viaduct"

@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Who looks at a page: session -> Actor, problems -> pages. Every view but the log-in is wrapped by `page`.
+
+A person of several tenants acts in one at a time (`?tenant=NAME`, remembered in the session). Operators see all
+tenants and narrow their lists by the same parameter, which is not remembered.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+from urllib.parse import urlencode
+
+from django.contrib.auth.decorators import login_required
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.views.decorators.cache import never_cache
+
+from chains import selectors
+from chains.errors import NotFound, Problem
+from chains.services.actor import Actor, actor_of_user
+
+View = Callable[..., HttpResponse]
+TENANT = "tenant"
+
+
+def page(view: View) -> View:
+    """`view(request, actor, ...)` for signed-in people; a Problem becomes a page with its status."""
+
+    @never_cache
+    @login_required
+    @wraps(view)
+    def wrapped(request: HttpRequest, **names: Any) -> HttpResponse:
+        actor = None
+        try:
+            actor = actor_of_request(request)
+            return view(request, actor, **names)
+        except Problem as problem:
+            return show(request, actor, "problem", {"problem": problem}, status=problem.status)
+
+    return wrapped
+
+
+def operators(view: View) -> View:
+    """A page of operators: to others it does not exist."""
+
+    @wraps(view)
+    def wrapped(request: HttpRequest, actor: Actor, **names: Any) -> HttpResponse:
+        if not actor.is_operator:
+            raise NotFound("There is no such page.")
+        return view(request, actor, **names)
+
+    return page(wrapped)
+
+
+def actor_of_request(request: HttpRequest) -> Actor:
+    """Errors: NotFound (no member of the tenant that is named), Forbidden (of none)."""
+    asked = request.GET.get(TENANT, "")
+    if getattr(request.user, "is_superuser", False):
+        return actor_of_user(request.user, request.id)
+    remembered = request.session.get(TENANT, "")
+    try:
+        actor = actor_of_user(request.user, request.id, asked or remembered)
+    except NotFound:
+        request.session.pop(TENANT, None)
+        if asked:
+            raise
+        actor = actor_of_user(request.user, request.id)
+    if asked:
+        request.session[TENANT] = asked
+    return actor
+
+
+def narrowed(request: HttpRequest, actor: Actor, rows: QuerySet[Any], field: str) -> QuerySet[Any]:
+    """An operator's list, of one tenant if one is chosen. field: the way to the tenant's name."""
+    asked = request.GET.get(TENANT, "")
+    return rows.filter(**{field: asked}) if actor.is_operator and asked else rows
+
+
+def may_edit(actor: Actor) -> bool:
+    """Which buttons to show; the services decide by themselves."""
+    return actor.role in ("editor", "operator")
+
+
+def show(
+    request: HttpRequest, actor: Actor | None, name: str, context: dict[str, Any], status: int = 200
+) -> HttpResponse:
+    """A page in its frame: `frontend/<name>.html`."""
+    if actor is None:
+        return render(request, f"frontend/{name}.html", context, status=status)
+    asked = request.GET.get(TENANT, "")
+    chosen = asked if actor.is_operator else actor.tenant.name if actor.tenant else ""
+    frame = {
+        "actor": actor,
+        "may_edit": may_edit(actor),
+        "tenants": tenant_names(request, actor),
+        "tenant_chosen": chosen,
+        # Operators carry their choice along in the addresses of the lists.
+        "tenant_query": f"?{urlencode({TENANT: asked})}" if actor.is_operator and asked else "",
+    }
+    return render(request, f"frontend/{name}.html", frame | context, status=status)
+
+
+def tenant_names(request: HttpRequest, actor: Actor) -> list[str]:
+    """What the switcher offers: all tenants to operators, else one's own."""
+    if actor.is_operator:
+        return list(selectors.tenant_list(actor).values_list("name", flat=True))
+    return list(request.user.memberships.order_by("tenant__name").values_list("tenant__name", flat=True))

@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How a state looks: every word that a status may have -> tone and icon.
+
+Used by the template tags, which always show the word as well: status is never by colour alone. Pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """tone: ok, warn, bad, info or idle (a CSS class `is-<tone>`). icon: a name in the sprite."""
+
+    tone: str
+    icon: str
+    is_moving: bool = False
+
+
+OK = Look("ok", "circle-check")
+WAITING = Look("info", "clock")
+MOVING = Look("info", "loader-2", is_moving=True)
+WARNING = Look("warn", "alert-triangle")
+REVERTED = Look("warn", "arrow-back-up")
+BAD = Look("bad", "alert-octagon")
+UNKNOWN = Look("idle", "help-circle")
+
+LOOKS: Mapping[str, Look] = MappingProxyType(
+    {
+        "draft": Look("idle", "pencil"),
+        "pending": WAITING,
+        "applying": MOVING,
+        "ready": OK,
+        "degraded": WARNING,
+        "error": BAD,
+        "unknown": UNKNOWN,
+        "refused": Look("bad", "ban"),
+        "applied": OK,
+        "stale": Look("idle", "history"),
+        "running": MOVING,
+        "succeeded": OK,
+        "reverting": Look("warn", "loader-2", is_moving=True),
+        "reverted": REVERTED,
+        "failed": BAD,
+        "sent": MOVING,
+        "done": OK,
+        "in_sync": OK,
+        "drifted": Look("warn", "git-compare"),
+        "unreachable": Look("bad", "plug-connected-x"),
+        "up": OK,
+        "down": Look("bad", "circle-x"),
+        "info": Look("info", "info-circle"),
+        "warning": WARNING,
+        "critical": BAD,
+        "missing": Look("bad", "circle-minus"),
+        "altered": Look("warn", "git-compare"),
+        "orphaned": Look("warn", "circle-plus"),
+        "open": WARNING,
+        "closed": OK,
+        "low": OK,
+        "medium": Look("warn", "alert-triangle"),
+        "high": BAD,
+        "holds": OK,
+        "violated": BAD,
+        "draining": Look("warn", "logout"),
+        "deleting": Look("warn", "trash"),
+        "proposed": Look("info", "clipboard-check"),
+        "in force": OK,
+        "past": Look("idle", "history"),
+    }
+)
+REALM_ICONS: Mapping[str, str] = MappingProxyType(
+    {"switch": "switch", "appliance": "server-2", "host": "device-desktop", "external": "world"}
+)
+
+
+def look_of(word: str) -> Look:
+    """A word that nobody foresaw looks unknown, and is shown as it is."""
+    return LOOKS.get(word, UNKNOWN)
