@@ -89,6 +89,7 @@ class ProcessGroup:
 
     def __init__(self, state: Path) -> None:
         self.state = state
+        self._stopping = state / "run" / "stopping"
         self._children: dict[str, subprocess.Popen[bytes]] = {}
 
     def start(
@@ -109,6 +110,7 @@ class ProcessGroup:
         if self.find(name) is not None:
             raise ServiceError(f"{name} already runs for {self.state}. Fix: ./run stop")
         self.stop(name)  # what a killed predecessor left behind
+        self._stopping.unlink(missing_ok=True)
         log = self.state / "log" / f"{name}.log"
         for folder in (log.parent, self.state / "run"):
             folder.mkdir(parents=True, exist_ok=True)
@@ -172,11 +174,19 @@ class ProcessGroup:
     def stop_all(self, *, timeout_s: float = 10.0) -> tuple[str, ...]:
         """Stop everything of this state folder, database and broker last. Gives the names of what ran."""
         running = self.running()
+        if not running:
+            return ()
+        self._stopping.touch()
         for is_base in (False, True):
             self._stop(tuple(record for record in running if record.is_base is is_base), timeout_s)
         for record in running:
             self._path(record.name).unlink(missing_ok=True)
+        self._stopping.unlink(missing_ok=True)
         return tuple(record.name for record in running)
+
+    def was_stopped(self, name: str) -> bool:
+        """Was NAME stopped on purpose, or is it about to be? What merely ended still has its record."""
+        return self._stopping.exists() or self.last(name) is None
 
     def await_ready(self, record: Record, probe: Callable[[], bool], *, timeout_s: float = 20.0) -> None:
         """Return when `probe` says yes.

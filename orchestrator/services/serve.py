@@ -44,11 +44,17 @@ class Instance:
         """Start again what ended, at most once in RESTART_PAUSE_S each. Gives the names."""
         ended = []
         for name in self.commands:
-            if now - last_start.get(name, 0.0) >= RESTART_PAUSE_S and self.group.find(name) is None:
+            if now - last_start.get(name, 0.0) < RESTART_PAUSE_S or self.group.find(name) is not None:
+                continue
+            if not self.group.was_stopped(name):
                 last_start[name] = now
                 self.start(name)
                 ended.append(name)
         return tuple(ended)
+
+    def is_stopped(self) -> bool:
+        """Did someone else (`./run stop`) stop everything?"""
+        return all(self.group.was_stopped(name) for name in self.commands)
 
     def stop(self) -> None:
         self.group.stop_all()
@@ -137,7 +143,7 @@ def serve(state: Path, *, port: int | None, workers: int) -> None:
     print(f"Viaduct is ready at {instance.url}  (state in {state}, Ctrl-C stops it)", flush=True)
     last_start: dict[str, float] = {}
     try:
-        while not stopped.wait(WATCH_S):
+        while not stopped.wait(WATCH_S) and not instance.is_stopped():
             for name in instance.restart_ended(last_start, time.monotonic()):
                 print(f"{name} ended and was started again, see {state / 'log' / name}.log", file=sys.stderr)
     finally:

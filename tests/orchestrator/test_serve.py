@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import time
 import urllib.request
 from collections.abc import Callable
@@ -12,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.services.places import ServiceError
+from orchestrator.services.places import CHECKOUT, ServiceError
 from orchestrator.services.processes import ProcessGroup, members
 from orchestrator.services.serve import bring_up, free_port, manage
 
@@ -43,6 +45,26 @@ def test_an_instance_comes_up_heals_and_leaves_nothing(new_state: Callable[[str]
     instance.stop()
     assert [record.name for record in records if members(record)] == []
     assert ProcessGroup(state).running() == ()
+
+
+def test_stop_from_elsewhere_ends_the_foreground_too(new_state: Callable[[str], Path]) -> None:
+    state = new_state("instance")
+    environ = {**os.environ, "VIADUCT_STATE": str(state)}
+    command = [sys.executable, "-m", "orchestrator.services"]
+    port = str(free_port(0))
+    serving = subprocess.Popen(
+        [*command, "serve", "--workers", "1", "--port", port], env=environ, cwd=CHECKOUT, stdout=subprocess.PIPE
+    )
+    try:
+        assert serving.stdout is not None
+        assert f"ready at http://127.0.0.1:{port}".encode() in serving.stdout.readline()
+        done = subprocess.run([*command, "stop"], env=environ, cwd=CHECKOUT, capture_output=True, text=True)
+        assert len(done.stdout.splitlines()) == 4
+        assert serving.wait(timeout=15) == 0
+        assert ProcessGroup(state).running() == ()
+    finally:
+        serving.terminate()
+        serving.communicate()
 
 
 def test_what_fails_on_the_way_up_leaves_nothing_and_says_why(new_state: Callable[[str], Path]) -> None:
