@@ -111,7 +111,7 @@ def start_agent(folder: Path, device: Device, namespace: str) -> None:
     """The agent runs inside the host, as it would in production; its log is in the lab's folder."""
     state = folder / f"agent-{device.name}"
     listen = f"{device.management}:{AGENT_PORT}"
-    argv = [sys.executable, "-m", AGENT, "--state", str(state), "--listen", listen]
+    argv = [sys.executable, "-m", AGENT, "run", "--state", str(state), "--listen", listen]
     with (folder / f"agent-{device.name}.log").open("ab") as log:
         subprocess.Popen(
             inside(namespace, argv),

@@ -15,12 +15,12 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from lab import access, spaces, switches, wiring
+from lab import access, spaces, switches, watch, wiring
 from lab.command import CommandError, inside, run
 from lab.fabric import Device, End, Fabric, instantiate, load, write
 
@@ -162,8 +162,14 @@ class Lab:
         for address, port in self._services():
             while not _answers(address, port):
                 if time.monotonic() > deadline:
-                    raise CommandError(f"{address}:{port} does not answer; see the logs in {self.folder}")
+                    raise CommandError(f"{address}:{port} does not answer. {self._last_words()}")
                 time.sleep(0.02)
+
+    def _last_words(self) -> str:
+        """The ends of the logs: the folder goes when the lab could not be built."""
+        logs = sorted((*self.folder.glob("*.log"), *self.folder.glob("ssh/*/sshd.log")))
+        ends = ((path.name, path.read_text(errors="replace").strip()[-200:]) for path in logs)
+        return "; ".join(f"{name}: {end}" for name, end in ends if end)
 
     # --- where things are ------------------------------------------------------------------------
 
@@ -239,6 +245,44 @@ class Lab:
         parts = [self.exec(device, ["sh", "-c", " && ".join(commands)]).stdout]
         kept = (line for line in "".join(parts).splitlines() if not line.startswith("#"))
         return "\n".join(re.sub(r"\[\d+:\d+\]", "", line).rstrip() for line in kept)
+
+    # --- traffic ---------------------------------------------------------------------------------
+
+    def serve(self, device: str, tcp: Sequence[int] = (), udp: Sequence[int] = ()) -> watch.Server:
+        """An echo server that says who asked. Stop it, or use it as a context manager."""
+        return watch.Server(self.namespace(device), tcp, udp)
+
+    def probe(self, device: str, to: str, port: int, **options: Any) -> watch.Answer:
+        """One question from a device. options: protocol, payload, timeout_s, source_port."""
+        return self.probes(device, [{"to": to, "port": port, **options}])[0]
+
+    def probes(self, device: str, requests: Sequence[Mapping[str, Any]]) -> tuple[watch.Answer, ...]:
+        """Several, one after the other, in one program."""
+        return watch.probe(self.namespace(device), requests)
+
+    def stream(
+        self,
+        device: str,
+        to: str,
+        port: int,
+        *,
+        rate: float = 200.0,
+        denied_port: int = 0,
+        denied_every: int = 4,
+        drain_s: float = 1.0,
+    ) -> watch.Stream:
+        """Numbered datagrams, rate a second, every denied_every-th to denied_port; `finish()` has the counts."""
+        words = ["--to", to, "--port", str(port), "--rate", str(rate), "--drain-s", str(drain_s)]
+        words += ["--denied-port", str(denied_port), "--denied-every", str(denied_every)]
+        return watch.Stream(self.namespace(device), words)
+
+    def capture(self, device: str, port: str, *more: tuple[str, str]) -> watch.Capture:
+        """Packets at ports, of several boxes if wanted, on one clock. A switch's port: where its cable ends there."""
+        places = {
+            f"{name}:{at}": (self.namespace(name), wiring.interface(self.fabric, End(name, at)))
+            for name, at in ((device, port), *more)
+        }
+        return watch.Capture(places)
 
     # --- breaking things -------------------------------------------------------------------------
 
