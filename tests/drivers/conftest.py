@@ -1,0 +1,19 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Rigs of the contract suite: one fixture for each driver, each a clean device (see `contract.Rig`).
+
+A family's fixtures live in a module beside this one; to add a family, import its fixtures here and
+name them in `test_contract.RIGS`.
+"""
+
+from tests.drivers.fake_rigs import clean_fakes, open_fake_appliance, open_fake_host, open_fake_switch
+from tests.drivers.openvswitch_rig import bridge, open_openvswitch, virtual_switch
+
+__all__ = [
+    "bridge",
+    "clean_fakes",
+    "open_fake_appliance",
+    "open_fake_host",
+    "open_fake_switch",
+    "open_openvswitch",
+    "virtual_switch",
+]

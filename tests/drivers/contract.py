@@ -1,0 +1,204 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What every driver promises, as one suite. `test_contract.py` runs it on every registered driver.
+
+A driver joins with a `Rig`: a clean device of its own, and hands on that device beside the driver.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from drivers.base import Driver, Observation, Rejected, Target, Transient, Unsupported
+from drivers.codec import state_from_json, state_to_json
+from drivers.diff import Change, diff
+from drivers.state import EMPTY, DeviceState, Kind
+from tests.drivers.samples import Site, sample, states
+
+TIMEOUT_S = 5.0
+SLOW_EXAMPLES = settings(
+    max_examples=15,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+
+
+@dataclass(frozen=True)
+class Rig:
+    """A clean device for one test.
+
+    site: which names items may use. add_foreign puts objects of others beside ours, at least one of
+    which the driver counts; others prints all that is on the device and not ours, in any stable text.
+    stop makes the device unreachable for good. hostile: native lines that must never be taken, each
+    of which a test sends after lines that are good.
+    """
+
+    driver: Driver
+    target: Target
+    site: Site
+    add_foreign: Callable[[], None]
+    others: Callable[[], str]
+    stop: Callable[[], None]
+    hostile: tuple[str, ...]
+
+    def read(self) -> Observation:
+        with self.driver.open(self.target, TIMEOUT_S) as session:
+            return session.read()
+
+    def push(self, native: str) -> None:
+        with self.driver.open(self.target, TIMEOUT_S) as session:
+            session.push(native)
+
+    def render(self, before: DeviceState, after: DeviceState) -> str:
+        return self.driver.render(diff(before, after), self.target)
+
+    def move(self, before: DeviceState, after: DeviceState) -> DeviceState:
+        """Push the difference; what the device then holds."""
+        self.push(self.render(before, after))
+        return self.read().state
+
+
+class Contract:
+    """Every method is a test; `rig` is a fixture."""
+
+    def test_a_clean_device_holds_nothing(self, rig: Rig) -> None:
+        seen = rig.read()
+        assert (seen.state, dict(seen.counters)) == (EMPTY, {})
+
+    def test_what_was_pushed_is_read_back(self, rig: Rig) -> None:
+        wanted = sample(rig.site)
+        assert {key.kind for key in wanted} == rig.driver.caps.kinds
+        rig.push(rig.render(EMPTY, wanted))
+        seen = rig.read()
+        assert seen.state == wanted
+        assert diff(seen.state, wanted) == ()
+        assert seen.counters.keys() == wanted.keys()
+        assert all((each.packets, each.octets, each.dropped) == (0, 0, 0) for each in seen.counters.values())
+        assert seen.links_up.keys() == rig.target.ports.keys()
+
+    @SLOW_EXAMPLES
+    @given(st.data())
+    def test_any_state_is_read_back_and_taken_away_again(self, rig: Rig, data: st.DataObject) -> None:
+        wanted = data.draw(states(rig.site))
+        assert rig.move(EMPTY, wanted) == wanted
+        assert rig.move(wanted, EMPTY) == EMPTY
+
+    @SLOW_EXAMPLES
+    @given(st.data())
+    def test_from_any_state_to_any_other_and_back(self, rig: Rig, data: st.DataObject) -> None:
+        first, second = data.draw(states(rig.site)), data.draw(states(rig.site))
+        assert rig.move(EMPTY, first) == first
+        assert rig.move(first, second) == second
+        there = diff(first, second)
+        rig.push(rig.driver.render(tuple(change.reversed() for change in there), rig.target))
+        assert rig.read().state == first
+        assert rig.move(first, EMPTY) == EMPTY
+
+    def test_the_reverse_restores(self, rig: Rig) -> None:
+        first, second = sample(rig.site, revision=1), sample(rig.site, revision=2)
+        rig.push(rig.render(EMPTY, first))
+        there = diff(first, second)
+        rig.push(rig.driver.render(there, rig.target))
+        rig.push(rig.driver.render(tuple(change.reversed() for change in there), rig.target))
+        assert rig.read().state == first
+
+    def test_a_new_revision_takes_over_the_slots(self, rig: Rig) -> None:
+        first, second = sample(rig.site, revision=1), sample(rig.site, revision=2)
+        assert first.keys().isdisjoint(second.keys())
+        rig.push(rig.render(EMPTY, first))
+        assert rig.move(first, second) == second
+
+    def test_an_item_changes_under_its_key(self, rig: Rig) -> None:
+        first, second = sample(rig.site, revision=1), sample(rig.site, revision=2)
+        rewritten = DeviceState(dict(zip(first, second.values(), strict=True)))
+        assert all(change.action == "update" for change in diff(first, rewritten))
+        rig.push(rig.render(EMPTY, first))
+        assert rig.move(first, rewritten) == rewritten
+
+    def test_a_push_twice_is_a_push_once(self, rig: Rig) -> None:
+        """The reply may be lost, so whoever sent it must be able to send it again."""
+        first, second = sample(rig.site, revision=1), sample(rig.site, revision=2)
+        for before, after in ((EMPTY, first), (first, second), (second, EMPTY)):
+            native = rig.render(before, after)
+            rig.push(native)
+            # A device may say that it is done already, as long as it does no harm.
+            with suppress(Rejected):
+                rig.push(native)
+            assert rig.read().state == after
+
+    def test_one_chain_goes_and_the_other_stays(self, rig: Rig) -> None:
+        both = sample(rig.site)
+        gone, stays = (DeviceState(dict(list(both.items())[start::2])) for start in (0, 1))
+        rig.push(rig.render(EMPTY, both))
+        rig.push(rig.driver.render(diff(gone, EMPTY), rig.target))
+        assert rig.read().state == stays
+
+    def test_what_others_put_there_stays(self, rig: Rig) -> None:
+        foreign_before = rig.read().foreign
+        rig.add_foreign()
+        theirs = rig.others()
+        assert theirs
+        wanted = sample(rig.site)
+        assert rig.move(EMPTY, wanted) == wanted
+        assert rig.read().foreign > foreign_before
+        assert rig.others() == theirs
+        assert rig.move(wanted, EMPTY) == EMPTY
+        assert rig.others() == theirs
+
+    def test_hostile_text_is_refused_whole(self, rig: Rig) -> None:
+        first, second = sample(rig.site, revision=1), sample(rig.site, revision=2)
+        rig.add_foreign()
+        rig.push(rig.render(EMPTY, first))
+        good, theirs = rig.render(first, second), rig.others()
+        assert rig.hostile
+        for line in rig.hostile:
+            for text in (f"{good}{line}\n", f"{line}\n{good}"):
+                with rig.driver.open(rig.target, TIMEOUT_S) as session:
+                    with pytest.raises(Rejected):
+                        session.validate(text)
+                    with pytest.raises(Rejected):
+                        session.push(text)
+                assert (rig.read().state, rig.others()) == (first, theirs), text
+
+    def test_validating_changes_nothing(self, rig: Rig) -> None:
+        first, second = sample(rig.site, revision=1), sample(rig.site, revision=2)
+        rig.push(rig.render(EMPTY, first))
+        with rig.driver.open(rig.target, TIMEOUT_S) as session:
+            session.validate(rig.render(first, second))
+        assert rig.read().state == first
+
+    def test_no_change_is_no_text(self, rig: Rig) -> None:
+        assert rig.driver.render((), rig.target) == ""
+        rig.push("")
+        assert rig.read().state == EMPTY
+
+    def test_text_depends_on_the_changes_alone(self, rig: Rig) -> None:
+        changes = diff(sample(rig.site, revision=1), sample(rig.site, revision=2))
+        assert rig.driver.render(changes, rig.target) == rig.driver.render(changes[::-1], rig.target)
+
+    def test_what_it_cannot_hold_is_unsupported(self, rig: Rig) -> None:
+        strangers = set(Kind) - rig.driver.caps.kinds
+        assert strangers
+        site = Site(frozenset(strangers), ("a", "b"), ("v",), "a", "b")
+        for key, item in sample(site).items():
+            with pytest.raises(Unsupported):
+                rig.driver.render((Change(key, None, item),), rig.target)
+
+    def test_a_dead_device_is_transient(self, rig: Rig) -> None:
+        native = rig.render(EMPTY, sample(rig.site))
+        rig.stop()
+        with pytest.raises(Transient) as caught:
+            rig.read()
+        with pytest.raises(Transient):
+            rig.push(native)
+        assert rig.target.secret == "" or rig.target.secret not in str(caught.value)
+
+    def test_states_survive_storage(self, rig: Rig) -> None:
+        wanted = sample(rig.site)
+        assert state_from_json(state_to_json(wanted)) == wanted

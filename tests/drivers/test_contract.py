@@ -1,0 +1,36 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The contract suite, on every registered driver."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.drivers.contract import Contract, Rig
+
+# Driver -> the fixture (tests/drivers/conftest.py) that gives a `Rig` with a clean device.
+RIGS = {
+    "openvswitch": "open_openvswitch",
+    "linux": "open_linux",
+    "host": "open_host",
+    "fake-switch": "open_fake_switch",
+    "fake-appliance": "open_fake_appliance",
+    "fake-host": "open_fake_host",
+}
+
+
+@pytest.fixture(params=sorted(RIGS))
+def rig(request: pytest.FixtureRequest) -> Rig:
+    made: Rig = request.getfixturevalue(RIGS[request.param])
+    assert made.driver.name == request.param
+    return made
+
+
+class TestContract(Contract):
+    pass
+
+
+def test_every_driver_has_a_rig() -> None:
+    # Here and not above: one driver that does not import must not hide the others.
+    from drivers.registry import DRIVERS
+
+    assert RIGS.keys() == DRIVERS.keys()
