@@ -55,7 +55,7 @@ def families(source: str, destination: str, protocol: str) -> tuple[int, ...]:
 
 
 def ports_value(text: str) -> Ports:
-    """"80" or "8000-8100" or "" for any."""
+    """ "80" or "8000-8100" or "" for any."""
     if not text:
         return ANY_PORT
     first, _, last = text.partition("-")

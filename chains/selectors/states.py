@@ -14,7 +14,9 @@ from drivers.state import EMPTY, DeviceState, Item, Key
 def chain_contributions(chain: Chain) -> dict[str, DeviceState]:
     """What the chain in force wants, by device name; devices without an item are left out."""
     rows = Contribution.objects.filter(chain=chain).order_by("device__name")
-    return {name: state_from_json(items) for name, items in rows.values_list("device__name", "items") if items}
+    return {
+        name: state_from_json(items) for name, items in rows.values_list("device__name", "items") if items
+    }
 
 
 def others_on(devices: Iterable[str], chain: Chain) -> dict[str, DeviceState]:
@@ -34,6 +36,8 @@ def others_on(devices: Iterable[str], chain: Chain) -> dict[str, DeviceState]:
 def desired_state(device: Device) -> DeviceState:
     """The union of all chains' contributions to the device. Keys hold the chain's number, so they cannot collide."""
     items: dict[Key, Item] = {}
-    for stored in Contribution.objects.filter(device=device).order_by("chain").values_list("items", flat=True):
+    for stored in (
+        Contribution.objects.filter(device=device).order_by("chain").values_list("items", flat=True)
+    ):
         items.update(state_from_json(stored))
     return DeviceState(items)

@@ -59,7 +59,7 @@ def taken_by_others(chain_id: int | None) -> Taken:
 
 
 def plans_under_way(but_of_chain: int | None) -> list[Plan]:
-    """Plans whose items devices may already hold without a decision. A failed change counts until a later one succeeded."""
+    """Plans whose items devices may already hold. A failed change counts until a later one succeeded."""
     later = Change.objects.filter(
         plan__chain=OuterRef("chain"), id__gt=OuterRef("change__id"), status=Change.Status.SUCCEEDED
     )
@@ -90,7 +90,9 @@ def _add_offers(offers: dict[str, OfferTaken], chain_id: int | None) -> None:
 
 def _add_links(links: dict[LinkName, LinkTaken], chain_id: int | None) -> None:
     ends = ("link__a__device__name", "link__a__name", "link__b__device__name", "link__b__name")
-    uses = (LinkUse.objects.exclude(chain=chain_id) if chain_id is not None else LinkUse.objects.all()).order_by()
+    uses = (
+        LinkUse.objects.exclude(chain=chain_id) if chain_id is not None else LinkUse.objects.all()
+    ).order_by()
     sums = uses.values_list(*ends).annotate(Sum("from_a_mbps"), Sum("from_b_mbps"))
     for a_device, a_port, b_device, b_port, from_a, from_b in sums:
         links[f"{a_device}:{a_port}", f"{b_device}:{b_port}"] = LinkTaken(from_a, from_b)

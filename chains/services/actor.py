@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Who asks, and what they may do. Built by the API and the pages from a token or a session; never from a request's body."""
+"""Who asks, and what they may do. Built by the API and the pages from a token or a session, never from a body."""
 
 from __future__ import annotations
 
@@ -33,11 +33,13 @@ def actor_of_token(token: ApiToken, request_id: str = "") -> Actor:
     return Actor(f"token:{token.name}", token.tenant, Role(token.role), request_id)
 
 
-def actor_of_user(user: AbstractBaseUser, request_id: str = "", tenant_name: str = "") -> Actor:
+def actor_of_user(user: AbstractBaseUser, request_id: str = "", tenant_name: str = "") -> Actor | None:
     """A signed-in person: superusers are operators; others act in one of their tenants (the first if none is named).
 
-    Errors: NotFound if the person is no member of that tenant; Forbidden if of none.
+    None if the person is not active, or no member of that tenant.
     """
+    if not getattr(user, "is_active", False):
+        return None
     if getattr(user, "is_superuser", False):
         return Actor(user.get_username(), None, Role.OPERATOR, request_id)
     memberships = Membership.objects.filter(user_id=user.pk).select_related("tenant").order_by("tenant__name")
@@ -45,9 +47,7 @@ def actor_of_user(user: AbstractBaseUser, request_id: str = "", tenant_name: str
         memberships = memberships.filter(tenant__name=tenant_name)
     member = memberships.first()
     if member is None:
-        if tenant_name:
-            raise NotFound("There is no such tenant.")
-        raise Forbidden("You are a member of no tenant. Fix: ask an operator for a membership.")
+        return None
     # A member with the operator's role acts in their own tenant only: that is an editor.
     role = Role.EDITOR if member.role == Role.OPERATOR else Role(member.role)
     return Actor(user.get_username(), member.tenant, role, request_id)

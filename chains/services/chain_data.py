@@ -98,7 +98,11 @@ def chain_data_clean(tenant: Tenant, data: Any) -> ChainData:
         _check_twice(fields, classifiers)
         _check_nat(fields, classifiers, hops)
     if errors or source is None or destination is None:
-        detail = f"{errors[0].field}: {errors[0].detail}" if len(errors) == 1 else f"{len(errors)} values are not valid."
+        detail = (
+            f"{errors[0].field}: {errors[0].detail}"
+            if len(errors) == 1
+            else f"{len(errors)} values are not valid."
+        )
         raise Invalid(detail, errors=tuple(errors))
     return ChainData(
         name=name,
@@ -220,7 +224,9 @@ def _hop(
     given = {} if fields.raw("policy") is None else fields.raw("policy")
     policy = policy_clean(function.capability, given, fields.where("policy"), errors)
     if function.capability == Function.Capability.NAT and failure_mode != Hop.FailureMode.BLOCK:
-        fields.fail("failure_mode", "invalid", "a NAT hop cannot be bypassed: the addresses would not fit; use block")
+        fields.fail(
+            "failure_mode", "invalid", "a NAT hop cannot be bypassed: the addresses would not fit; use block"
+        )
     device = _pin(fields, function, realm, device_name, hosts) if device_name else None
     return HopData(function, failure_mode, realm, device, policy)
 
@@ -231,7 +237,9 @@ def _pin(fields: Fields, function: Function, realm: str, name: str, hosts: set[i
     offer = (offers.filter(realm=realm) if realm else offers).first()
     if offer is None or (offer.realm == Realm.HOST and offer.device_id not in hosts):
         where = f" in the realm {realm}" if realm else ""
-        fields.fail("device", "unknown", f"no device {shown(name)} offers {function.name}{where} for this chain")
+        fields.fail(
+            "device", "unknown", f"no device {shown(name)} offers {function.name}{where} for this chain"
+        )
         return None
     return offer.device
 
@@ -257,12 +265,16 @@ def _check_segments(
     if source is None or destination is None:
         return
     if source == destination:
-        fields.fail("destination", "invalid", "is the source as well: a chain leads from one segment to another")
+        fields.fail(
+            "destination", "invalid", "is the source as well: a chain leads from one segment to another"
+        )
     both = _families(source) & _families(destination)
     for index, classifier in enumerate(classifiers):
         if not (both if classifier.family == 0 else both & {classifier.family}):
             fields.fail(
-                f"classifiers.{index}.family", "invalid", "source and destination have no prefixes of this family"
+                f"classifiers.{index}.family",
+                "invalid",
+                "source and destination have no prefixes of this family",
             )
     has_nat = any(hop and hop.function.capability == Function.Capability.NAT for hop in hops)
     if source.vrf_id != destination.vrf_id and not has_nat:

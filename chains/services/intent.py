@@ -15,11 +15,29 @@ from django.db.models import Q
 from django.utils import timezone
 
 from chains.errors import Conflict, FieldError, Invalid, NotFound
-from chains.models import Chain, Change, Classifier, Contribution, Hop, Outbox, Plan, PoolAllocation, Tenant
+from chains.models import (
+    Chain,
+    Change,
+    Classifier,
+    Contribution,
+    Hop,
+    Outbox,
+    Plan,
+    PoolAllocation,
+    Step,
+    Tenant,
+)
 from chains.selectors.intent import chain_intent
 from chains.selectors.usage import UNDER_WAY
 from chains.services.actor import Actor, require_editor
-from chains.services.chain_data import ChainData, ClassifierData, chain_data_clean, clean_intent, overlap, turned
+from chains.services.chain_data import (
+    ChainData,
+    ClassifierData,
+    chain_data_clean,
+    clean_intent,
+    overlap,
+    turned,
+)
 from chains.services.room import room_check
 from chains.services.trail import audit, bell
 
@@ -56,7 +74,9 @@ def chain_update(
     if not chain.is_wanted:
         raise Conflict("The chain is being deleted.", code="being-deleted")
     if generation is not None and generation != chain.generation:
-        raise Conflict(f"The chain was edited meanwhile: it is at generation {chain.generation}.", code="edited")
+        raise Conflict(
+            f"The chain was edited meanwhile: it is at generation {chain.generation}.", code="edited"
+        )
     before = chain_intent(chain)
     clean = chain_data_clean(tenant, {**before, **data} if isinstance(data, Mapping) else data)
     _check_name(tenant, clean, chain)
@@ -121,16 +141,17 @@ def change_create(*, actor: Actor, plan: Plan, request_id: str = "") -> Change:
         cursor.execute("SELECT pg_advisory_xact_lock(%s)", [ADMISSION_LOCK])
     plan = Plan.objects.select_for_update(of=("self",)).select_related("tenant").get(pk=plan.pk)
     existing = Change.objects.filter(plan=plan).first()
-    if existing is not None:
+    if existing is not None and existing.status not in (Change.Status.REVERTED, Change.Status.FAILED):
         return existing
     chain = _check_plan(plan)
     room_check(plan)
     change = Change.objects.create(
         plan=plan,
-        due_at=timezone.now(),
+        due_at=timezone.now(),  # a moment early or late is harmless: the bell rings at once
         request_id=(request_id or actor.request_id)[:64],
         created_by=actor.name,
     )
+    Step.objects.bulk_create(Step(change=change, plan_step=step) for step in plan.steps.all())
     chain.status, chain.status_reason, chain.status_at = Chain.Status.APPLYING, "", timezone.now()
     chain.save(update_fields=["status", "status_reason", "status_at", "updated_at"])
     detail = {"plan": plan.pk, "change": change.pk, "goal": plan.goal, "digest": plan.digest}
@@ -142,6 +163,11 @@ def change_create(*, actor: Actor, plan: Plan, request_id: str = "") -> Change:
 def _check_plan(plan: Plan) -> Chain:
     """The plan's chain, locked, if the plan still fits it. Errors: Conflict."""
     fix = "Fix: ask for a new plan."
+    ended = Change.objects.filter(plan=plan).first()
+    if ended is not None:
+        raise Conflict(
+            f"The plan was tried by change {ended.pk}, which is {ended.status}. {fix}", code="plan-stale"
+        )
     if plan.status == Plan.Status.REFUSED:
         raise Conflict("The plan was refused: its errors say why.", code="plan-refused")
     chain = Chain.objects.select_for_update().filter(pk=plan.chain_id).select_related("tenant").first()
@@ -159,7 +185,9 @@ def _check_plan(plan: Plan) -> Chain:
         raise Conflict("The chain is being deleted.", code="being-deleted")
     busy = Change.objects.filter(plan__chain=chain, status__in=UNDER_WAY).first()
     if busy is not None:
-        raise Conflict(f"Change {busy.pk} of this chain is under way: wait for its end.", code="change-under-way")
+        raise Conflict(
+            f"Change {busy.pk} of this chain is under way: wait for its end.", code="change-under-way"
+        )
     return chain
 
 
@@ -269,4 +297,3 @@ def _difference(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str
 
 def _subject(chain: Chain) -> str:
     return f"chain {chain.tenant.name}/{chain.name}"
-

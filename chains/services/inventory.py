@@ -35,9 +35,13 @@ def device_update(*, actor: Actor, device: Device, **values: Any) -> Device:
         elif name not in DEVICE_TEXTS:
             errors.append(FieldError(name, "unknown-field", f"a device has no field {shown(name)} to change"))
         elif not isinstance(value, str) or len(value) > 255 or not value.isprintable() or " " in value:
-            errors.append(FieldError(name, "invalid", "must be at most 255 printable characters without blanks"))
+            errors.append(
+                FieldError(name, "invalid", "must be at most 255 printable characters without blanks")
+            )
         elif name == "credential" and value and not value.startswith(("file:/", "env:")):
-            errors.append(FieldError(name, "invalid", "must be a reference, file:/PATH or env:NAME, never the secret"))
+            errors.append(
+                FieldError(name, "invalid", "must be a reference, file:/PATH or env:NAME, never the secret")
+            )
     _refuse(errors)
     row = Device.objects.select_for_update().filter(pk=device.pk).first()
     return _save(actor, row, values, "device.update", lambda found: (f"device {found.name}", found.pk))
@@ -70,20 +74,21 @@ def offer_update(*, actor: Actor, offer: Offer, **values: Any) -> Offer:
 
 
 @transaction.atomic
-def instance_drain(*, actor: Actor, offer: Offer, is_draining: bool = True) -> Instance:
-    """A draining instance keeps what it serves until it is moved, and takes nothing new. Errors: Forbidden, Invalid."""
+def instance_drain(*, actor: Actor, instance: Instance, is_draining: bool = True) -> Instance:
+    """A draining instance keeps what it serves until it is moved, and takes nothing new.
+
+    Errors: Forbidden, Invalid, NotFound.
+    """
     require_operator(actor)
     errors: list[FieldError] = []
     _check_flag("is_draining", is_draining, errors)
     _refuse(errors)
-    instance, _ = Instance.objects.select_for_update().get_or_create(offer=offer)
-    if instance.is_draining != is_draining:
-        instance.is_draining = is_draining
-        instance.save(update_fields=["is_draining"])
-        action = "instance.drain" if is_draining else "instance.resume"
-        audit(actor, action, f"offer {offer}", tenant=None)
-        bell(Outbox.Topic.DEVICE, offer.device_id)
-    return instance
+    rows = Instance.objects.select_for_update(of=("self",)).select_related("offer__device", "offer__function")
+    row = rows.filter(pk=instance.pk).first()
+    values = {"is_draining": is_draining}
+    return _save(
+        actor, row, values, "instance.drain", lambda found: (f"offer {found.offer}", found.offer.device_id)
+    )
 
 
 def _save(actor: Actor, row: Any, values: dict[str, Any], action: str, names: Any) -> Any:

@@ -53,7 +53,11 @@ def _rule(data: Any, path: str, errors: list[FieldError]) -> dict[str, str]:
         "destination_ports": fields.ports("destination_ports", protocol),
     }
     if not families(rule["source"], rule["destination"], protocol):
-        fields.fail("", "invalid", "source, destination and protocol are of different IP families: it would match nothing")
+        fields.fail(
+            "",
+            "invalid",
+            "source, destination and protocol are of different IP families: it would match nothing",
+        )
     return rule
 
 
@@ -87,7 +91,9 @@ def _pattern(data: Any, path: str, errors: list[FieldError]) -> dict[str, str]:
         fields.fail(kind, "invalid", f"must be pairs of hexadecimal digits, not {shown(value)}")
         return {}
     if not PATTERN_OCTETS[0] <= len(octets) <= PATTERN_OCTETS[1]:
-        fields.fail(kind, "out-of-range", f"is {len(octets)} octets long; {PATTERN_OCTETS[0]} to {PATTERN_OCTETS[1]}")
+        fields.fail(
+            kind, "out-of-range", f"is {len(octets)} octets long; {PATTERN_OCTETS[0]} to {PATTERN_OCTETS[1]}"
+        )
         return {}
     return {"text": value} if kind == "text" else {"hex": octets.hex()}
 
@@ -96,5 +102,7 @@ def _nat(data: Any, path: str, errors: list[FieldError]) -> dict[str, Any]:
     fields = Fields(data, path, errors, ("block_size",))
     size = fields.integer("block_size", 0, BLOCK_SIZES[1], default=0)
     if 0 < size < BLOCK_SIZES[0]:
-        fields.fail("block_size", "out-of-range", f"must be 0 (the offer's) or {BLOCK_SIZES[0]} to {BLOCK_SIZES[1]}")
+        fields.fail(
+            "block_size", "out-of-range", f"must be 0 (the offer's) or {BLOCK_SIZES[0]} to {BLOCK_SIZES[1]}"
+        )
     return {"block_size": size}

@@ -27,7 +27,7 @@ def shown(value: object) -> str:
 
 
 def nearest(name: str, known: Collection[str]) -> str:
-    """"; did you mean X?" or the list of what is known."""
+    """ "; did you mean X?" or the list of what is known."""
     close = difflib.get_close_matches(name[:100], sorted(known), 1)
     return f"did you mean {close[0]}?" if close else f"known: {', '.join(sorted(known))}"
 
@@ -49,7 +49,9 @@ class Fields:
         # Ten are enough to understand; a body of 100,000 names must not cost 100,000 comparisons.
         for name in itertools.islice(self._data, len(known) + 10):
             if name not in known:
-                self.fail("", "unknown-field", f"there is no field {shown(name)}; {nearest(str(name), known)}")
+                self.fail(
+                    "", "unknown-field", f"there is no field {shown(name)}; {nearest(str(name), known)}"
+                )
 
     def where(self, name: str) -> str:
         return ".".join(part for part in (self._path, name) if part)
@@ -111,7 +113,7 @@ class Fields:
                 yield f"{self.where(name)}.{index}", entry
 
     def ports(self, name: str, protocol: str) -> str:
-        """"80", "8000-8100" or "" for any, in normal form; only with a protocol that has ports."""
+        """ "80", "8000-8100" or "" for any, in normal form; only with a protocol that has ports."""
         value = self._data.get(name, "")
         found = PORTS.fullmatch(value) if isinstance(value, str) else None
         if value == "":

@@ -109,7 +109,9 @@ def _faults(name: object, tenant: Tenant | None, role: object, days: object) -> 
     if role not in Role.values:
         faults.append(FieldError("role", "invalid", f"role: one of {', '.join(Role.values)}"))
     elif (role == Role.OPERATOR) != (tenant is None):
-        faults.append(FieldError("tenant", "invalid", "tenant: none for an operator, one for every other role"))
+        faults.append(
+            FieldError("tenant", "invalid", "tenant: none for an operator, one for every other role")
+        )
     if isinstance(days, bool) or not isinstance(days, int) or not 1 <= days <= MAX_DAYS:
         faults.append(FieldError("days", "out-of-range", f"days: 1 to {MAX_DAYS}"))
     return faults

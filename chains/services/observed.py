@@ -1,0 +1,148 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What was seen: readings of devices, health of instances, findings, bells rung. Called by the engine through `services.record`.
+
+Unknown is unknown: nothing here keeps the last good value when a device cannot be read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
+from datetime import timedelta
+from typing import Any
+
+from django.db import transaction
+from django.db.models import Q
+from django.db.models.functions import Now
+
+from chains.models import Chain, Change, Device, DeviceStatus, Finding, Instance, Outbox, Plan
+from chains.selectors.states import desired_state
+from chains.selectors.usage import UNDER_WAY
+from drivers.base import Observation
+from drivers.codec import state_to_json
+
+Condition = DeviceStatus.Condition
+
+
+@transaction.atomic
+def observation_record(
+    device: Device, observation: Observation, *, desired_generation: int | None = None
+) -> DeviceStatus:
+    """One reading. The device is in sync when it equals the union of what the chains in force want.
+
+    desired_generation: as it was before the device was read; if it moved since, the reading says nothing
+    about the newer one. While a change is under way on the device a difference is no drift: the
+    condition then stays as it was.
+    """
+    status = _locked(device)
+    desired = desired_state(device)
+    status.observed = state_to_json(observation.state)
+    status.counters = {str(key): asdict(value) for key, value in observation.counters.items()}
+    status.links_up = dict(observation.links_up)
+    status.foreign = observation.foreign
+    status.observed_at = Now()
+    read_for = status.desired_generation if desired_generation is None else desired_generation
+    if observation.state == desired:
+        status.observed_generation = max(status.observed_generation, read_for)
+        status.condition, status.reason = Condition.IN_SYNC, ""
+    elif not is_under_way(device):
+        status.condition = Condition.DRIFTED
+        status.reason = _drift_text(len(desired), len(observation.state))
+    status.save()
+    status.refresh_from_db()
+    return status
+
+
+@transaction.atomic
+def device_unreachable(device: Device, reason: str) -> DeviceStatus:
+    """It did not answer: its links and items are unknown; what was read last keeps its time."""
+    status = _locked(device)
+    status.condition, status.reason = Condition.UNREACHABLE, reason[:512]
+    status.links_up = {}
+    status.save(update_fields=["condition", "reason", "links_up"])
+    return status
+
+
+def device_due_set(device: Device, after_s: float) -> None:
+    """When to look at it next."""
+    due_at = Now() + timedelta(seconds=after_s)
+    DeviceStatus.objects.update_or_create(device=device, defaults={"due_at": due_at})
+
+
+def is_under_way(device: Device) -> bool:
+    """Does a change write to the device now?"""
+    return Change.objects.filter(status__in=UNDER_WAY, steps__plan_step__device=device).exists()
+
+
+@transaction.atomic
+def instance_health_set(instance: Instance, health: str, reason: str = "") -> bool:
+    """True if it changed. The time is that of the last change."""
+    row = Instance.objects.select_for_update().filter(pk=instance.pk).first()
+    if row is None:
+        return False
+    is_new = row.health != health
+    row.health, row.health_reason = Instance.Health(health), reason[:255]
+    if is_new or row.health_at is None:
+        row.health_at = Now()
+    row.save()
+    row.refresh_from_db()
+    instance.health, instance.health_reason, instance.health_at = row.health, row.health_reason, row.health_at
+    return is_new
+
+
+@transaction.atomic
+def finding_open(
+    *,
+    code: str,
+    detail: str,
+    severity: str = Finding.Severity.WARNING,
+    device: Device | None = None,
+    chain: Chain | None = None,
+    plan: Plan | None = None,
+    witness: Mapping[str, Any] | None = None,
+) -> tuple[Finding, bool]:
+    """(finding, is it new): one open finding for each code and subject; one that is open already gets the new detail."""
+    values = {"severity": severity, "detail": detail, "plan": plan, "witness": dict(witness or {})}
+    subject = {"code": code, "device": device, "chain": chain}
+    still_open = Finding.objects.filter(code=code, device=device, chain=chain, closed_at=None)
+    held = set(still_open.values_list("pk", flat=True))
+    # A twin that opens it at the same moment is met by the unique constraint, not by an error.
+    Finding.objects.bulk_create([Finding(**subject, **values)], ignore_conflicts=True)
+    found = still_open.select_for_update().get()
+    if found.pk in held and any(getattr(found, name) != value for name, value in values.items()):
+        for name, value in values.items():
+            setattr(found, name, value)
+        found.save()
+    return found, found.pk not in held
+
+
+def finding_close(*, code: str, device: Device | None = None, chain: Chain | None = None) -> int:
+    """Close what is open of this code and subject; how many. Nothing open is no error."""
+    return Finding.objects.filter(code=code, device=device, chain=chain, closed_at=None).update(
+        closed_at=Now()
+    )
+
+
+def outbox_due(limit: int = 100) -> list[Outbox]:
+    """Bells not rung yet, oldest first. Several relays may read the same: ringing twice is harmless."""
+    return list(Outbox.objects.filter(rung_at=None).order_by("id")[:limit])
+
+
+def outbox_mark(bells: Iterable[Outbox | int]) -> int:
+    """They were rung; how many were not marked before."""
+    ids = [bell if isinstance(bell, int) else bell.pk for bell in bells]
+    return Outbox.objects.filter(pk__in=ids, rung_at=None).update(rung_at=Now())
+
+
+def outbox_prune(keep_s: float = 86_400.0) -> int:
+    """Drop bells that were rung longer ago."""
+    return Outbox.objects.filter(Q(rung_at__lt=Now() - timedelta(seconds=keep_s))).delete()[0]
+
+
+def _locked(device: Device) -> DeviceStatus:
+    DeviceStatus.objects.bulk_create([DeviceStatus(device=device)], ignore_conflicts=True)
+    return DeviceStatus.objects.select_for_update().get(device=device)
+
+
+def _drift_text(desired: int, observed: int) -> str:
+    return f"holds {observed} of our items, {desired} are wanted, or some differ: see the difference"

@@ -1,0 +1,204 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How a change gets on: claimed, postponed, its steps, the decision, its end. Called by the engine through `services.record`.
+
+Nothing here waits or talks to a device. Every function is one transaction; the decision is the point of no
+return: before it a change is taken back, after it the change is carried to its end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+
+from django.db import connection, transaction
+from django.db.models.functions import Now
+
+from chains.errors import Conflict
+from chains.models import Chain, Change, ChangeEvent, Outbox, Plan, Step
+from chains.selectors.usage import UNDER_WAY
+from chains.services import taking
+from chains.services.actor import SYSTEM
+from chains.services.trail import audit, bell
+
+Status = Change.Status
+
+
+def now() -> datetime:
+    """The database's clock, the only one that several machines share."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT clock_timestamp()")
+        found: datetime = cursor.fetchone()[0]
+        return found
+
+
+def event_log(
+    change: Change, text: str, *, device: str = "", level: str = ChangeEvent.Level.INFO
+) -> ChangeEvent:
+    """One line of the change's log."""
+    return ChangeEvent.objects.create(change_id=change.pk, text=text, device=device, level=level)
+
+
+@transaction.atomic
+def change_claim(change_id: int, due_in_s: float) -> Change | None:
+    """An attempt begins; None if the change has ended meanwhile. If the attempt dies, it is due again after `due_in_s`."""
+    change = Change.objects.select_for_update().filter(pk=change_id, status__in=UNDER_WAY).first()
+    if change is None:
+        return None
+    if change.status == Status.PENDING:
+        change.status, change.started_at = Status.RUNNING, Now()
+        Chain.objects.filter(plans__change=change).update(
+            status=Chain.Status.APPLYING, status_reason="", status_at=Now()
+        )
+    change.attempts = min(change.attempts + 1, 32767)
+    change.due_at = Now() + timedelta(seconds=due_in_s)
+    change.save(update_fields=["status", "started_at", "attempts", "due_at"])
+    change.refresh_from_db()
+    return change
+
+
+def change_postpone(change_id: int, after_s: float, *, error: str | None = None) -> None:
+    """To be attempted again later. error: why, kept for people."""
+    values = {} if error is None else {"error": error}
+    Change.objects.filter(pk=change_id, status__in=UNDER_WAY).update(
+        due_at=Now() + timedelta(seconds=after_s), **values
+    )
+
+
+def change_crashed(change_id: int, error: str, cap_s: float) -> None:
+    """An attempt ended by what nobody foresaw: say so, and try again after 2^attempts seconds, at most `cap_s`."""
+    change = Change.objects.filter(pk=change_id).first()
+    if change is not None:
+        change_postpone(change_id, min(cap_s, 2.0 ** min(change.attempts, 16)), error=error)
+        event_log(change, f"the attempt broke: {error}", level=ChangeEvent.Level.ERROR)
+
+
+def steps_set(steps: Iterable[Step], status: str, *, error: str = "") -> None:
+    """Of rows and of the given objects."""
+    rows = list(steps)
+    Step.objects.filter(pk__in=[row.pk for row in rows]).update(status=status, error=error, updated_at=Now())
+    for row in rows:
+        row.status, row.error = status, error
+
+
+@transaction.atomic
+def allocations_record(plan: Plan) -> None:
+    """Public addresses are written down before any device translates to them. Twice is harmless."""
+    taking.allocations_open(plan)
+
+
+@transaction.atomic
+def decision_record(change: Change) -> None:
+    """The decision: from here on the plan's target is what the chain wants. Twice is harmless.
+
+    Old and new are both counted as taken until `change_succeeded`: devices still hold the old path.
+    Errors: Conflict if the change is not running or the chain is not what the plan started from.
+    """
+    row = Change.objects.select_for_update(of=("self",)).select_related("plan__tenant").get(pk=change.pk)
+    plan = row.plan
+    if row.decided_at is not None:
+        change.decided_at = row.decided_at
+        return
+    chain = Chain.objects.select_for_update().filter(pk=plan.chain_id).first()
+    if row.status != Status.RUNNING or chain is None or chain.revision != plan.base_revision:
+        raise Conflict(f"Change {row.pk} cannot be decided: it is {row.status}, or its chain moved on.")
+    taking.contributions_write(chain, plan)
+    taking.uses_add(chain, plan)
+    chain.revision = plan.revision
+    chain.save(update_fields=["revision", "updated_at"])
+    row.decided_at = now()
+    row.save(update_fields=["decided_at"])
+    change.decided_at = row.decided_at
+    detail = {"change": row.pk, "plan": plan.pk, "revision": plan.revision, "digest": plan.digest}
+    audit(
+        SYSTEM,
+        "change.decide",
+        f"chain {plan.tenant.name}/{plan.chain_name}",
+        tenant=plan.tenant,
+        detail=detail,
+    )
+
+
+@transaction.atomic
+def change_succeeded(change: Change) -> None:
+    """Every device was read back as decided. What only the old path took is released; a removed chain's row goes."""
+    row, chain = _ended(change, Status.SUCCEEDED, "")
+    plan = row.plan
+    plan.status = Plan.Status.APPLIED
+    plan.save(update_fields=["status"])
+    if chain is None:
+        return
+    taking.uses_settle(chain, plan)
+    taking.allocations_settle(chain.pk, plan)
+    if plan.goal == Plan.Goal.REMOVE:
+        subject = f"chain {plan.tenant.name}/{chain.name}"
+        audit(SYSTEM, "chain.removed", subject, tenant=plan.tenant, detail={"change": row.pk})
+        chain.delete()
+        return
+    chain.observed_generation = plan.generation
+    is_current = chain.generation == plan.generation and chain.is_wanted
+    reason = "" if is_current else "edited meanwhile: ask for a plan and apply it"
+    _chain_status(chain, Chain.Status.READY if is_current else Chain.Status.PENDING, reason)
+    if not chain.is_wanted:
+        bell(Outbox.Topic.CHAIN, chain.pk)
+
+
+def change_reverting(change: Change, reason: str) -> None:
+    """What was sent is being taken back. Errors: Conflict after the decision."""
+    changed = Change.objects.filter(pk=change.pk, decided_at=None, status__in=UNDER_WAY).update(
+        status=Status.REVERTING, error=reason
+    )
+    if not changed:
+        raise Conflict(f"Change {change.pk} is decided or has ended: it cannot be taken back.")
+    change.status, change.error = Status.REVERTING, reason
+
+
+@transaction.atomic
+def change_reverted(change: Change, reason: str, *, is_stale: bool = False) -> None:
+    """Every device was read back as before. What was in force still is."""
+    row, chain = _ended(change, Status.REVERTED, reason)
+    row.plan.status = Plan.Status.STALE
+    row.plan.save(update_fields=["status"])
+    if chain is None:
+        return
+    taking.allocations_settle(chain.pk, taking.plan_in_force(chain, but=row.plan))
+    if is_stale:
+        _chain_status(chain, Chain.Status.PENDING, reason)
+    else:
+        _chain_status(chain, Chain.Status.ERROR, f"change {row.pk} was taken back: {reason}")
+
+
+@transaction.atomic
+def change_failed(change: Change, reason: str) -> None:
+    """Neither applied nor taken back: needs a person. What the plan takes stays taken."""
+    _, chain = _ended(change, Status.FAILED, reason)
+    if chain is not None:
+        _chain_status(chain, Chain.Status.ERROR, f"change {change.pk} failed: {reason}")
+
+
+@transaction.atomic
+def chain_status_set(chain: Chain, status: str, reason: str = "") -> bool:
+    """False if it was so already. A chain whose change is under way keeps its status: the change says how it ends."""
+    row = Chain.objects.select_for_update().filter(pk=chain.pk).first()
+    is_busy = Change.objects.filter(plan__chain=chain.pk, status__in=UNDER_WAY).exists()
+    if row is None or is_busy or (row.status, row.status_reason) == (status, reason[:512]):
+        return False
+    _chain_status(row, status, reason)
+    chain.status, chain.status_reason, chain.status_at = row.status, row.status_reason, row.status_at
+    return True
+
+
+def _ended(change: Change, status: str, error: str) -> tuple[Change, Chain | None]:
+    row = Change.objects.select_for_update(of=("self",)).select_related("plan__tenant").get(pk=change.pk)
+    if row.status not in UNDER_WAY:
+        raise Conflict(f"Change {row.pk} has ended already: it is {row.status}.")
+    if (row.decided_at is None) == (status == Status.SUCCEEDED):
+        raise Conflict(f"Change {row.pk} cannot be {status}: the decision says otherwise.")
+    row.status, row.error, row.finished_at = status, error, now()
+    row.save(update_fields=["status", "error", "finished_at"])
+    change.status, change.error, change.finished_at = row.status, row.error, row.finished_at
+    return row, Chain.objects.select_for_update().filter(pk=row.plan.chain_id).first()
+
+
+def _chain_status(chain: Chain, status: str, reason: str) -> None:
+    chain.status, chain.status_reason, chain.status_at = Chain.Status(status), reason[:512], now()
+    chain.save(update_fields=["status", "status_reason", "status_at", "observed_generation", "updated_at"])

@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every write of the machine, in one place to import from. The engine's alone: people's writes are in `intent` and its siblings."""
+
+from chains.services.lease import lease_check, lease_release, lease_renew, lease_take
+from chains.services.observed import (
+    device_due_set,
+    device_unreachable,
+    finding_close,
+    finding_open,
+    instance_health_set,
+    is_under_way,
+    observation_record,
+    outbox_due,
+    outbox_mark,
+    outbox_prune,
+)
+from chains.services.planned import plan_store
+from chains.services.progress import (
+    allocations_record,
+    chain_status_set,
+    change_claim,
+    change_crashed,
+    change_failed,
+    change_postpone,
+    change_reverted,
+    change_reverting,
+    change_succeeded,
+    decision_record,
+    event_log,
+    now,
+    steps_set,
+)
+from chains.services.trail import CHANNEL, bell
+
+__all__ = [
+    "CHANNEL",
+    "allocations_record",
+    "bell",
+    "chain_status_set",
+    "change_claim",
+    "change_crashed",
+    "change_failed",
+    "change_postpone",
+    "change_reverted",
+    "change_reverting",
+    "change_succeeded",
+    "decision_record",
+    "device_due_set",
+    "device_unreachable",
+    "event_log",
+    "finding_close",
+    "finding_open",
+    "instance_health_set",
+    "is_under_way",
+    "lease_check",
+    "lease_release",
+    "lease_renew",
+    "lease_take",
+    "now",
+    "observation_record",
+    "outbox_due",
+    "outbox_mark",
+    "outbox_prune",
+    "plan_store",
+    "steps_set",
+]

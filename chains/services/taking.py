@@ -1,0 +1,175 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a chain in force takes: contributions, uses of offers and links, public addresses. Called by `progress` only.
+
+Always inside the caller's transaction, with the chain locked. Between the decision and the end of a change
+the old and the new path are both on devices, so both are counted.
+"""
+
+from __future__ import annotations
+
+from django.db.models import F
+from django.db.models.functions import Now
+
+from chains.models import (
+    Chain,
+    Change,
+    Contribution,
+    Device,
+    DeviceStatus,
+    Link,
+    LinkUse,
+    Offer,
+    Plan,
+    PoolAllocation,
+    Use,
+)
+
+
+def contributions_write(chain: Chain, plan: Plan) -> None:
+    """The plan's target becomes what the chain wants. Devices whose part changed get a new desired generation."""
+    held = dict(Contribution.objects.filter(chain=chain).values_list("device__name", "items"))
+    target = {name: items for name, items in plan.target.items() if items}
+    touched = {name for name in held.keys() | target.keys() if held.get(name) != target.get(name)}
+    ids = dict(Device.objects.filter(name__in=touched | target.keys()).values_list("name", "pk"))
+    Contribution.objects.filter(chain=chain).exclude(device__name__in=target.keys()).delete()
+    Contribution.objects.bulk_create(
+        [
+            Contribution(chain=chain, device_id=ids[name], items=target[name])
+            for name in sorted(touched & target.keys())
+        ],
+        update_conflicts=True,
+        unique_fields=["chain", "device"],
+        update_fields=["items"],
+    )
+    touched_ids = sorted(ids[name] for name in touched)
+    DeviceStatus.objects.bulk_create(
+        [DeviceStatus(device_id=device_id) for device_id in touched_ids], ignore_conflicts=True
+    )
+    rows = DeviceStatus.objects.select_for_update().filter(device__in=touched_ids).order_by("device_id")
+    locked = [row.pk for row in rows]  # in one order, so that two decisions cannot dead-lock
+    DeviceStatus.objects.filter(pk__in=locked).update(desired_generation=F("desired_generation") + 1)
+
+
+def uses_add(chain: Chain, plan: Plan) -> None:
+    """New uses beside the old ones; where both take the same, the larger counts."""
+    offers, links = _offers(plan), _links(plan)
+    held = {(row.hop_position, row.offer_id): row for row in Use.objects.filter(chain=chain)}
+    for use in plan.summary.get("offer_uses", ()):
+        old = held.get((use["hop"], offers[use["offer"]].pk))
+        Use.objects.update_or_create(
+            chain=chain,
+            hop_position=use["hop"],
+            offer=offers[use["offer"]],
+            defaults={
+                "bandwidth_mbps": max(use["bandwidth_mbps"], old.bandwidth_mbps if old else 0),
+                "entries": max(use["entries"], old.entries if old else 0),
+            },
+        )
+    held_links = {row.link_id: row for row in LinkUse.objects.filter(chain=chain)}
+    for use in plan.summary.get("link_uses", ()):
+        link = links[use["a"], use["b"]]
+        before = held_links.get(link.pk)
+        LinkUse.objects.update_or_create(
+            chain=chain,
+            link=link,
+            defaults={
+                "from_a_mbps": max(use["from_a_mbps"], before.from_a_mbps if before else 0),
+                "from_b_mbps": max(use["from_b_mbps"], before.from_b_mbps if before else 0),
+                "tags": sorted({*use["tags"], *(before.tags if before else ())}),
+            },
+        )
+
+
+def uses_settle(chain: Chain, plan: Plan) -> None:
+    """Exactly what the plan says: what only the old path took is free again."""
+    offers, links = _offers(plan), _links(plan)
+    Use.objects.filter(chain=chain).delete()
+    Use.objects.bulk_create(
+        Use(
+            chain=chain,
+            hop_position=use["hop"],
+            offer=offers[use["offer"]],
+            bandwidth_mbps=use["bandwidth_mbps"],
+            entries=use["entries"],
+        )
+        for use in plan.summary.get("offer_uses", ())
+    )
+    LinkUse.objects.filter(chain=chain).delete()
+    LinkUse.objects.bulk_create(
+        LinkUse(
+            chain=chain,
+            link=links[use["a"], use["b"]],
+            from_a_mbps=use["from_a_mbps"],
+            from_b_mbps=use["from_b_mbps"],
+            tags=sorted(use["tags"]),
+        )
+        for use in plan.summary.get("link_uses", ())
+    )
+
+
+def plan_in_force(chain: Chain, *, but: Plan | None = None) -> Plan | None:
+    """The plan that the devices hold now, None if none."""
+    applied = Plan.objects.filter(chain=chain, change__status=Change.Status.SUCCEEDED)
+    if but is not None:
+        applied = applied.exclude(pk=but.pk)
+    plan = applied.order_by("-change__finished_at", "-id").first()
+    return None if plan is None or plan.goal == Plan.Goal.REMOVE else plan
+
+
+def allocations_open(plan: Plan) -> None:
+    """Write down the plan's allocations that are not in force yet, at the database's time."""
+    offers = _offers(plan)
+    for wanted in plan.allocations:
+        offer = offers[wanted["offer"]]
+        active = PoolAllocation.objects.select_for_update().filter(
+            offer=offer, public=wanted["public"], chain_number=plan.chain_id, until=None
+        )
+        same = active.filter(
+            subscribers=wanted["subscribers"], block_size=wanted["block_size"], hop_position=wanted["hop"]
+        )
+        if same.exists():
+            continue
+        active.update(until=Now())
+        row = PoolAllocation.objects.create(
+            offer=offer,
+            chain_number=plan.chain_id,
+            tenant=plan.tenant,
+            hop_position=wanted["hop"],
+            subscribers=wanted["subscribers"],
+            public=wanted["public"],
+            block_size=wanted["block_size"],
+        )
+        PoolAllocation.objects.filter(pk=row.pk).update(since=Now())
+
+
+def allocations_settle(chain_number: int, plan: Plan | None) -> None:
+    """Close what the plan does not hold, and open what it holds; None: nothing is in force."""
+    if plan is None:
+        PoolAllocation.objects.filter(chain_number=chain_number, until=None).update(until=Now())
+        return
+    wanted = {
+        (use["offer"], use["hop"], use["subscribers"], use["public"], use["block_size"])
+        for use in plan.allocations
+    }
+    active = PoolAllocation.objects.select_related("offer__device", "offer__function")
+    over = [
+        row.pk
+        for row in active.filter(chain_number=chain_number, until=None)
+        if (str(row.offer), row.hop_position, row.subscribers, row.public, row.block_size) not in wanted
+    ]
+    PoolAllocation.objects.filter(pk__in=over).update(until=Now())
+    allocations_open(plan)
+
+
+def _offers(plan: Plan) -> dict[str, Offer]:
+    names = {use["offer"] for use in (*plan.summary.get("offer_uses", ()), *plan.allocations)}
+    devices = {name.partition("@")[2] for name in names}
+    rows = Offer.objects.filter(device__name__in=devices).select_related("device", "function")
+    return {str(row): row for row in rows if str(row) in names}
+
+
+def _links(plan: Plan) -> dict[tuple[str, str], Link]:
+    ends = {(use["a"], use["b"]) for use in plan.summary.get("link_uses", ())}
+    devices = {a.partition(":")[0] for a, _ in ends}
+    rows = Link.objects.filter(a__device__name__in=devices).select_related("a__device", "b__device")
+    return {(str(row.a), str(row.b)): row for row in rows if (str(row.a), str(row.b)) in ends}
