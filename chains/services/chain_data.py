@@ -15,12 +15,12 @@ from typing import Any
 from django.core.exceptions import ValidationError
 from django.db.models import Q
 
-from chains.errors import FieldError, Invalid
+from chains.errors import FieldError
 from chains.models import Attachment, Device, Function, Hop, Offer, Realm, Segment, Tenant
 from chains.models.tenancy import NAME
 from chains.selectors.policy import ONE_FAMILY, ports_text, ports_value
 from chains.services.policy import PROTOCOLS, policy_clean
-from chains.services.reading import Fields, nearest, shown
+from chains.services.reading import Fields, invalid, nearest, shown
 from drivers.state import MAX_PRECEDENCE, Ports
 
 MAX_HOPS = 12
@@ -97,13 +97,9 @@ def chain_data_clean(tenant: Tenant, data: Any) -> ChainData:
         _check_segments(fields, source, destination, classifiers, hops)
         _check_twice(fields, classifiers)
         _check_nat(fields, classifiers, hops)
-    if errors or source is None or destination is None:
-        detail = (
-            f"{errors[0].field}: {errors[0].detail}"
-            if len(errors) == 1
-            else f"{len(errors)} values are not valid."
-        )
-        raise Invalid(detail, errors=tuple(errors))
+    if errors:
+        raise invalid(errors)
+    assert source is not None and destination is not None  # else there would be an error
     return ChainData(
         name=name,
         description=description,

@@ -14,7 +14,7 @@ from django.db import connection, transaction
 from django.db.models import Q
 from django.utils import timezone
 
-from chains.errors import Conflict, FieldError, Invalid, NotFound
+from chains.errors import Conflict, FieldError, NotFound
 from chains.models import (
     Chain,
     Change,
@@ -38,6 +38,7 @@ from chains.services.chain_data import (
     overlap,
     turned,
 )
+from chains.services.reading import invalid
 from chains.services.room import room_check
 from chains.services.trail import audit, bell
 
@@ -47,7 +48,7 @@ ADMISSION_LOCK = 0x56494144
 
 @transaction.atomic
 def chain_create(*, actor: Actor, tenant: Tenant, data: Mapping[str, Any]) -> Chain:
-    """A new chain, not yet planned. Errors: Invalid, Conflict (the name is taken, or it overlaps), Forbidden, NotFound."""
+    """A new chain, not yet planned. Errors: Invalid, Conflict (the name is taken), Forbidden, NotFound."""
     require_editor(actor, tenant.pk)
     tenant = Tenant.objects.select_for_update(no_key=True).get(pk=tenant.pk)
     clean = chain_data_clean(tenant, data)
@@ -270,7 +271,7 @@ def _check_overlap(tenant: Tenant, clean: ChainData, chain: Chain | None) -> Non
                 detail = f"chain {other.name} claims some of these packets at priority {other.priority}; change either"
                 errors.append(FieldError(f"classifiers.{index}", "overlap", detail))
     if errors:
-        raise Invalid(f"{errors[0].field}: {errors[0].detail}", code="overlap", errors=tuple(errors))
+        raise invalid(errors, "overlap")
 
 
 def _classifier_data(row: Classifier) -> ClassifierData:

@@ -11,10 +11,10 @@ from typing import Any
 
 from django.db import transaction
 
-from chains.errors import FieldError, Invalid, NotFound
+from chains.errors import FieldError, NotFound
 from chains.models import Device, Instance, Offer, Outbox
 from chains.services.actor import Actor, require_operator
-from chains.services.reading import shown
+from chains.services.reading import invalid, shown
 from chains.services.trail import audit, bell
 
 MAX_NUMBER = 2_147_483_647
@@ -42,7 +42,8 @@ def device_update(*, actor: Actor, device: Device, **values: Any) -> Device:
             errors.append(
                 FieldError(name, "invalid", "must be a reference, file:/PATH or env:NAME, never the secret")
             )
-    _refuse(errors)
+    if errors:
+        raise invalid(errors)
     row = Device.objects.select_for_update().filter(pk=device.pk).first()
     return _save(actor, row, values, "device.update", lambda found: (f"device {found.name}", found.pk))
 
@@ -67,7 +68,8 @@ def offer_update(*, actor: Actor, offer: Offer, **values: Any) -> Offer:
                 errors.append(FieldError(name, "invalid", "must be a number, 0 to 1e9"))
         else:
             errors.append(FieldError(name, "unknown-field", f"an offer has no field {shown(name)} to change"))
-    _refuse(errors)
+    if errors:
+        raise invalid(errors)
     rows = Offer.objects.select_for_update(of=("self",)).select_related("device", "function")
     row = rows.filter(pk=offer.pk).first()
     return _save(actor, row, values, "offer.update", lambda found: (f"offer {found}", found.device_id))
@@ -82,7 +84,8 @@ def instance_drain(*, actor: Actor, instance: Instance, is_draining: bool = True
     require_operator(actor)
     errors: list[FieldError] = []
     _check_flag("is_draining", is_draining, errors)
-    _refuse(errors)
+    if errors:
+        raise invalid(errors)
     rows = Instance.objects.select_for_update(of=("self",)).select_related("offer__device", "offer__function")
     row = rows.filter(pk=instance.pk).first()
     values = {"is_draining": is_draining}
@@ -111,8 +114,3 @@ def _save(actor: Actor, row: Any, values: dict[str, Any], action: str, names: An
 def _check_flag(name: str, value: Any, errors: list[FieldError]) -> None:
     if not isinstance(value, bool):
         errors.append(FieldError(name, "invalid", "must be true or false"))
-
-
-def _refuse(errors: list[FieldError]) -> None:
-    if errors:
-        raise Invalid(f"{errors[0].field}: {errors[0].detail}", errors=tuple(errors))

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What was seen: readings of devices, health of instances, findings, bells rung. Called by the engine through `services.record`.
+"""What was seen: readings of devices, health of instances, findings, bells rung.
 
+Called by the engine through `services.record`.
 Unknown is unknown: nothing here keeps the last good value when a device cannot be read.
 """
 
@@ -101,7 +102,7 @@ def finding_open(
     plan: Plan | None = None,
     witness: Mapping[str, Any] | None = None,
 ) -> tuple[Finding, bool]:
-    """(finding, is it new): one open finding for each code and subject; one that is open already gets the new detail."""
+    """(finding, is it new): one open finding for each code and subject; an open one gets the new detail."""
     values = {"severity": severity, "detail": detail, "plan": plan, "witness": dict(witness or {})}
     subject = {"code": code, "device": device, "chain": chain}
     still_open = Finding.objects.filter(code=code, device=device, chain=chain, closed_at=None)

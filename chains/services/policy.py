@@ -56,7 +56,7 @@ def _rule(data: Any, path: str, errors: list[FieldError]) -> dict[str, str]:
         fields.fail(
             "",
             "invalid",
-            "source, destination and protocol are of different IP families: it would match nothing",
+            "source, destination and protocol are of different families: it would match nothing",
         )
     return rule
 

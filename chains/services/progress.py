@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How a change gets on: claimed, postponed, its steps, the decision, its end. Called by the engine through `services.record`.
+"""How a change gets on: claimed, postponed, its steps, the decision, its end.
 
-Nothing here waits or talks to a device. Every function is one transaction; the decision is the point of no
+Called by the engine through `services.record`. Nothing here waits or talks to a device. Every function is one transaction; the decision is the point of no
 return: before it a change is taken back, after it the change is carried to its end.
 """
 
@@ -40,7 +40,7 @@ def event_log(
 
 @transaction.atomic
 def change_claim(change_id: int, due_in_s: float) -> Change | None:
-    """An attempt begins; None if the change has ended meanwhile. If the attempt dies, it is due again after `due_in_s`."""
+    """An attempt begins; None if the change has ended. If the attempt dies, it is due again after `due_in_s`."""
     change = Change.objects.select_for_update().filter(pk=change_id, status__in=UNDER_WAY).first()
     if change is None:
         return None

@@ -11,10 +11,10 @@ import difflib
 import ipaddress
 import itertools
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
-from chains.errors import FieldError
+from chains.errors import FieldError, Invalid
 
 PORTS = re.compile(r"([0-9]{1,5})(?:-([0-9]{1,5}))?")
 PREFIX = re.compile(r"[0-9A-Fa-f:.]{2,45}(?:/[0-9]{1,3})?")
@@ -24,6 +24,14 @@ def shown(value: object) -> str:
     """A value fit for an error text: ASCII, one line, short."""
     text = ascii(value) if isinstance(value, str | int | float | bool | None) else type(value).__name__
     return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def invalid(errors: Sequence[FieldError], code: str = "") -> Invalid:
+    """The one exception for all errors; a single one is told in full."""
+    first = errors[0]
+    told = f"{first.field}: {first.detail}" if first.field else first.detail
+    detail = told if len(errors) == 1 else f"{len(errors)} values are not valid; {told}"
+    return Invalid(detail, code=code, errors=tuple(errors))
 
 
 def nearest(name: str, known: Collection[str]) -> str:

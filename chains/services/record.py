@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Every write of the machine, in one place to import from. The engine's alone: people's writes are in `intent` and its siblings."""
+"""Every write of the machine, in one place to import from. The engine's alone: people's writes are in `intent`."""
 
 from chains.services.lease import lease_check, lease_release, lease_renew, lease_take
 from chains.services.observed import (

@@ -11,6 +11,7 @@ from chains.errors import Conflict, FieldError, Invalid
 from chains.models import Membership, Role, Tenant
 from chains.models.tenancy import NAME
 from chains.services.actor import Actor, require_operator
+from chains.services.reading import invalid
 from chains.services.trail import audit
 
 
@@ -47,9 +48,9 @@ def operator_create(*, actor: Actor, username: str, password: str) -> User:
     except ValidationError as error:
         errors.append(FieldError("username", "invalid", error.messages[0]))
     if not 1 <= len(username) <= 150:
-        errors.append(FieldError("username", "invalid", "username: 1 to 150 characters"))
+        errors.append(FieldError("username", "invalid", "1 to 150 characters"))
     if errors:
-        raise Invalid(errors[0].detail, errors=tuple(errors))
+        raise invalid(errors)
     user, is_new = User.objects.get_or_create(username=username)
     user.is_superuser = user.is_staff = user.is_active = True
     user.set_password(password)

@@ -17,10 +17,10 @@ from django.db.models import Q
 from django.utils import timezone
 from django.utils.crypto import salted_hmac
 
-from chains.errors import FieldError, Invalid, NotFound
+from chains.errors import FieldError, NotFound
 from chains.models import ApiToken, Role, Tenant
 from chains.services.actor import Actor, require_editor, require_operator
-from chains.services.reading import is_line
+from chains.services.reading import invalid, is_line
 from chains.services.trail import audit
 
 SALT = "viaduct.api-token.1"
@@ -44,7 +44,7 @@ def token_create(
         require_editor(actor, tenant.pk)
     errors = list(_faults(name, tenant, role, days))
     if errors:
-        raise Invalid(errors[0].detail, errors=tuple(errors))
+        raise invalid(errors)
     key_id, secret = secrets.token_hex(8), secrets.token_urlsafe(32)
     token = ApiToken.objects.create(
         key_id=key_id,
@@ -105,13 +105,11 @@ def _digest(key_id: str, secret: str) -> str:
 def _faults(name: object, tenant: Tenant | None, role: object, days: object) -> list[FieldError]:
     faults = []
     if not isinstance(name, str) or not 1 <= len(name) <= 63 or not is_line(name):
-        faults.append(FieldError("name", "invalid", "name: one line of 1 to 63 printable characters"))
+        faults.append(FieldError("name", "invalid", "one line of 1 to 63 printable characters"))
     if role not in Role.values:
-        faults.append(FieldError("role", "invalid", f"role: one of {', '.join(Role.values)}"))
+        faults.append(FieldError("role", "invalid", f"one of {', '.join(Role.values)}"))
     elif (role == Role.OPERATOR) != (tenant is None):
-        faults.append(
-            FieldError("tenant", "invalid", "tenant: none for an operator, one for every other role")
-        )
+        faults.append(FieldError("tenant", "invalid", "none for an operator, one for every other role"))
     if isinstance(days, bool) or not isinstance(days, int) or not 1 <= days <= MAX_DAYS:
-        faults.append(FieldError("days", "out-of-range", f"days: 1 to {MAX_DAYS}"))
+        faults.append(FieldError("days", "out-of-range", f"1 to {MAX_DAYS}"))
     return faults

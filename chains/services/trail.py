@@ -18,7 +18,7 @@ CHANNEL = "viaduct_outbox"
 
 
 def bell(topic: Outbox.Topic, ref: int) -> Outbox:
-    """Ask the workers to look at `ref`. Errors: RuntimeError outside a transaction, where it could outlive a failed write."""
+    """Ask the workers to look at `ref`. Errors: RuntimeError outside a transaction: it could outlive a failed write."""
     _require_transaction()
     row = Outbox.objects.create(topic=topic, ref=ref)
     with connection.cursor() as cursor:
