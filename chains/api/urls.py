@@ -1,8 +1,60 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Addresses under /api/v1/."""
+"""Addresses under /api/v1/. An id is a positive bigint; anything else is no address."""
 
 from __future__ import annotations
 
-from django.urls import URLPattern, URLResolver
+from django.urls import path, register_converter
 
-urlpatterns: list[URLPattern | URLResolver] = []
+from chains.api import chains, changes, devices, findings, inventory, plans, segments, stream, tenants, tokens
+from chains.api.manners.parsers import MAX_INTEGER
+
+
+class Identity:
+    """A primary key in a path, in its one spelling."""
+
+    regex = "[1-9][0-9]{0,18}"
+
+    def to_python(self, value: str) -> int:
+        if int(value) > MAX_INTEGER:
+            raise ValueError("no bigint")
+        return int(value)
+
+    def to_url(self, value: int) -> str:
+        return str(value)
+
+
+register_converter(Identity, "identity")
+
+app_name = "api"
+urlpatterns = [
+    path("audit/", findings.AuditListApi.as_view(), name="audit-list"),
+    path("chains/", chains.ChainListApi.as_view(), name="chain-list"),
+    path("chains/<identity:id>/", chains.ChainApi.as_view(), name="chain"),
+    path("chains/<identity:id>/counters/", chains.ChainCountersApi.as_view(), name="chain-counters"),
+    path("chains/<identity:id>/explain/", chains.ChainExplainApi.as_view(), name="chain-explain"),
+    path("chains/<identity:id>/plan/", chains.ChainPlanApi.as_view(), name="chain-plan"),
+    path("changes/", changes.ChangeListApi.as_view(), name="change-list"),
+    path("changes/<identity:id>/", changes.ChangeApi.as_view(), name="change"),
+    path("changes/<identity:id>/events/", changes.ChangeEventsApi.as_view(), name="change-events"),
+    path("changes/<identity:id>/stream/", stream.ChangeStreamApi.as_view(), name="change-stream"),
+    path("devices/", devices.DeviceListApi.as_view(), name="device-list"),
+    path("devices/<identity:id>/", devices.DeviceApi.as_view(), name="device"),
+    path("findings/", findings.FindingListApi.as_view(), name="finding-list"),
+    path("functions/", inventory.FunctionListApi.as_view(), name="function-list"),
+    path("instances/", inventory.InstanceListApi.as_view(), name="instance-list"),
+    path("instances/<identity:id>/", inventory.InstanceApi.as_view(), name="instance"),
+    path("links/", inventory.LinkListApi.as_view(), name="link-list"),
+    path("me/", tenants.MeApi.as_view(), name="me"),
+    path("offers/", inventory.OfferListApi.as_view(), name="offer-list"),
+    path("offers/<identity:id>/", inventory.OfferApi.as_view(), name="offer"),
+    path("plans/", plans.PlanListApi.as_view(), name="plan-list"),
+    path("plans/<identity:id>/", plans.PlanApi.as_view(), name="plan"),
+    path("plans/<identity:id>/apply/", plans.PlanApplyApi.as_view(), name="plan-apply"),
+    path("segments/", segments.SegmentListApi.as_view(), name="segment-list"),
+    path("segments/<identity:id>/", segments.SegmentApi.as_view(), name="segment"),
+    path("sites/", inventory.SiteListApi.as_view(), name="site-list"),
+    path("tenants/", tenants.TenantListApi.as_view(), name="tenant-list"),
+    path("tenants/<identity:id>/", tenants.TenantApi.as_view(), name="tenant"),
+    path("tokens/", tokens.TokenListApi.as_view(), name="token-list"),
+    path("tokens/<identity:id>/", tokens.TokenApi.as_view(), name="token"),
+]

@@ -1,0 +1,224 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the fabric offers: the function catalogue for everyone; sites, links, offers and instances for operators."""
+
+from __future__ import annotations
+
+from drf_spectacular.utils import extend_schema
+from rest_framework import serializers
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from chains import selectors
+from chains.api.manners.access import Access
+from chains.api.manners.fields import Address, Body, Choice, Flag, Integer, Number
+from chains.api.manners.lists import Filter, Listing
+from chains.api.manners.schema import listed
+from chains.api.manners.views import ApiView
+from chains.models import Function, Instance, Link, Offer, Realm, Site
+from chains.services import inventory
+
+MAX_INTEGER_32 = (1 << 31) - 1
+
+
+class FunctionSerializer(serializers.ModelSerializer):  # type: ignore[type-arg]
+    capability = Choice(Function.Capability)
+
+    class Meta:
+        model = Function
+        fields = ("id", "name", "capability", "description")
+
+
+class SiteSerializer(serializers.ModelSerializer):  # type: ignore[type-arg]
+    class Meta:
+        model = Site
+        fields = ("id", "name")
+
+
+class LinkSerializer(serializers.ModelSerializer):  # type: ignore[type-arg]
+    """a, b: "device:port"."""
+
+    a = serializers.CharField()
+    b = serializers.CharField()
+
+    class Meta:
+        model = Link
+        fields = ("id", "a", "b", "capacity_mbps", "latency_us", "mtu_bytes")
+
+
+class OfferSerializer(serializers.ModelSerializer):  # type: ignore[type-arg]
+    """This device can realise this function. capacity_mbps and entries: 0 is unlimited."""
+
+    url = Address("offer")
+    display = serializers.CharField(source="__str__")
+    device = serializers.CharField(source="device.name")
+    function = serializers.CharField(source="function.name")
+    realm = Choice(Realm)
+    settings = serializers.DictField()
+
+    class Meta:
+        model = Offer
+        fields = (
+            "id",
+            "url",
+            "display",
+            "device",
+            "function",
+            "realm",
+            "inside",
+            "outside",
+            "capacity_mbps",
+            "entries",
+            "latency_us",
+            "cost_per_gbps",
+            "cost_fixed",
+            "is_shared",
+            "is_enabled",
+            "settings",
+        )
+
+
+class InstanceSerializer(serializers.ModelSerializer):  # type: ignore[type-arg]
+    """An offer in use. A draining instance keeps what it has and gets nothing new."""
+
+    url = Address("instance")
+    display = serializers.CharField(source="offer.__str__")
+    offer = serializers.IntegerField(source="offer_id")
+    device = serializers.CharField(source="offer.device.name")
+    function = serializers.CharField(source="offer.function.name")
+    health = Choice(Instance.Health)
+
+    class Meta:
+        model = Instance
+        fields = (
+            "id",
+            "url",
+            "display",
+            "offer",
+            "device",
+            "function",
+            "health",
+            "health_reason",
+            "health_at",
+            "is_draining",
+        )
+
+
+class OfferInputSerializer(Body):
+    is_enabled = Flag(required=False)
+    is_shared = Flag(required=False)
+    latency_us = Integer(required=False, min_value=0, max_value=MAX_INTEGER_32)
+    entries = Integer(required=False, min_value=0, max_value=MAX_INTEGER_32)
+    capacity_mbps = Integer(required=False, min_value=0, max_value=MAX_INTEGER_32)
+    cost_per_gbps = Number(required=False, min_value=0, max_value=1e9)
+    cost_fixed = Number(required=False, min_value=0, max_value=1e9)
+
+
+class InstanceInputSerializer(Body):
+    is_draining = Flag()
+
+
+class FunctionListApi(ApiView):
+    access = {"GET": Access.VIEW}
+    listing = Listing(
+        filters=(
+            Filter("name", "name"),
+            Filter("capability", "capability", choices=tuple(Function.Capability.values)),
+        ),
+        search=("name", "description"),
+        ordering={"name": "name", "capability": "capability"},
+        default=("name",),
+    )
+
+    @extend_schema(operation_id="function_list", responses=listed(FunctionSerializer))
+    def get(self, request: Request) -> Response:
+        return self.rows(selectors.function_list(self.actor), self.shown(FunctionSerializer))
+
+
+class SiteListApi(ApiView):
+    access = {"GET": Access.OPERATE}
+    listing = Listing(
+        filters=(Filter("name", "name"),), search=("name",), ordering={"name": "name"}, default=("name",)
+    )
+
+    @extend_schema(operation_id="site_list", responses=listed(SiteSerializer))
+    def get(self, request: Request) -> Response:
+        return self.rows(selectors.site_list(self.actor), self.shown(SiteSerializer))
+
+
+class LinkListApi(ApiView):
+    access = {"GET": Access.OPERATE}
+    listing = Listing(
+        filters=(Filter("a_device", "a__device__name"), Filter("b_device", "b__device__name")),
+        search=("a__device__name", "b__device__name"),
+        ordering={"id": "id", "capacity_mbps": "capacity_mbps", "latency_us": "latency_us"},
+    )
+
+    @extend_schema(operation_id="link_list", responses=listed(LinkSerializer))
+    def get(self, request: Request) -> Response:
+        return self.rows(selectors.link_list(self.actor), self.shown(LinkSerializer))
+
+
+class OfferListApi(ApiView):
+    access = {"GET": Access.OPERATE}
+    listing = Listing(
+        filters=(
+            Filter("device", "device__name"),
+            Filter("function", "function__name"),
+            Filter("realm", "realm", choices=tuple(Realm.values)),
+            Filter("is_enabled", "is_enabled", kind="flag"),
+        ),
+        search=("device__name", "function__name"),
+        ordering={"device": "device__name", "function": "function__name", "cost_per_gbps": "cost_per_gbps"},
+        default=("device__name", "function__name"),
+    )
+
+    @extend_schema(operation_id="offer_list", responses=listed(OfferSerializer))
+    def get(self, request: Request) -> Response:
+        return self.rows(selectors.offer_list(self.actor), self.shown(OfferSerializer))
+
+
+class OfferApi(ApiView):
+    access = {"GET": Access.OPERATE, "PATCH": Access.OPERATE}
+
+    @extend_schema(operation_id="offer_get", responses=OfferSerializer)
+    def get(self, request: Request, id: int) -> Response:
+        return Response(self.shown(OfferSerializer)(selectors.offer_get(self.actor, id)))
+
+    @extend_schema(operation_id="offer_update", request=OfferInputSerializer, responses=OfferSerializer)
+    def patch(self, request: Request, id: int) -> Response:
+        offer = selectors.offer_get(self.actor, id)
+        inventory.offer_update(actor=self.actor, offer=offer, **self.body(OfferInputSerializer))
+        return Response(self.shown(OfferSerializer)(selectors.offer_get(self.actor, id)))
+
+
+class InstanceListApi(ApiView):
+    access = {"GET": Access.OPERATE}
+    listing = Listing(
+        filters=(
+            Filter("device", "offer__device__name"),
+            Filter("function", "offer__function__name"),
+            Filter("health", "health", choices=tuple(Instance.Health.values)),
+            Filter("is_draining", "is_draining", kind="flag"),
+        ),
+        search=("offer__device__name", "offer__function__name"),
+        ordering={"device": "offer__device__name", "health": "health"},
+        default=("offer__device__name", "offer__function__name"),
+    )
+
+    @extend_schema(operation_id="instance_list", responses=listed(InstanceSerializer))
+    def get(self, request: Request) -> Response:
+        return self.rows(selectors.instance_list(self.actor), self.shown(InstanceSerializer))
+
+
+class InstanceApi(ApiView):
+    access = {"GET": Access.OPERATE, "PATCH": Access.OPERATE}
+
+    @extend_schema(operation_id="instance_get", responses=InstanceSerializer)
+    def get(self, request: Request, id: int) -> Response:
+        return Response(self.shown(InstanceSerializer)(selectors.instance_get(self.actor, id)))
+
+    @extend_schema(operation_id="instance_update", request=InstanceInputSerializer, responses=InstanceSerializer)
+    def patch(self, request: Request, id: int) -> Response:
+        instance = selectors.instance_get(self.actor, id)
+        inventory.instance_drain(actor=self.actor, offer=instance.offer, **self.body(InstanceInputSerializer))
+        return Response(self.shown(InstanceSerializer)(selectors.instance_get(self.actor, id)))
