@@ -1,0 +1,23 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a bell means. Called by the task `ring` and by the sweep; ringing twice is harmless."""
+
+from __future__ import annotations
+
+from chains import models
+from chains.engine.converge import look_at_chain
+from chains.engine.observe import observe_device
+from chains.engine.reconcile import run_change
+
+Topic = models.Outbox.Topic
+
+
+def answer(topic: str, ref: int) -> None:
+    """Errors: ValueError for a topic that does not exist."""
+    if topic == Topic.CHANGE:
+        run_change(ref)
+    elif topic == Topic.CHAIN:
+        look_at_chain(ref)
+    elif topic == Topic.DEVICE:
+        observe_device(ref)
+    else:
+        raise ValueError(f"no bell is called {topic!r}")

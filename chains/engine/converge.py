@@ -1,0 +1,162 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a chain needs from the machine: take it off when it is not wanted, move it when a function died, say how it is.
+
+Called for a chain's bell and by the sweep. Plans and creates changes as the actor "viaduct"; touches no device.
+Never applies an edit that nobody applied: a chain is moved by itself only at the generation that is in force.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from django.db.models import Exists, OuterRef, Q
+
+from chains import models
+from chains.engine import planner
+from chains.engine.document import plain
+from chains.engine.limits import limits
+from chains.errors import Conflict
+from chains.services import intent, record
+from chains.services.actor import Actor
+
+Status = models.Chain.Status
+ACTOR = Actor("viaduct", None, models.Role.OPERATOR)
+UNDER_WAY = (models.Change.Status.PENDING, models.Change.Status.RUNNING, models.Change.Status.REVERTING)
+UNSETTLED = (Status.DEGRADED, Status.UNKNOWN, Status.READY, Status.ERROR)
+
+
+def look_at_chain(chain_id: int) -> None:
+    """One idempotent look. A change that it starts is rung for by its own bell."""
+    chain = models.Chain.objects.select_related("tenant").filter(pk=chain_id).first()
+    if chain is None or models.Change.objects.filter(plan__chain=chain, status__in=UNDER_WAY).exists():
+        return
+    if not chain.is_wanted:
+        if not _is_resting(chain):
+            _start(chain, planner.compute(chain))
+        return
+    if not chain.revision:
+        return
+    lost = lost_hops(chain)
+    if lost:
+        _move(chain, lost)
+        return
+    record.finding_close(code="hop-lost", chain=chain)
+    settle(chain)
+
+
+def chains_to_look_at(limit: int) -> list[int]:
+    """Not wanted, or served by an offer that is down, off or draining, or with a status that may be out of date."""
+    under_way = models.Change.objects.filter(plan__chain=OuterRef("pk"), status__in=UNDER_WAY)
+    lost = models.Use.objects.filter(_lost(), chain=OuterRef("pk"))
+    open_findings = models.Finding.objects.filter(chain=OuterRef("pk"), closed_at=None)
+    wanted = Q(is_wanted=False) | Q(revision__gt=0) & (
+        Exists(lost) | Exists(open_findings) | Q(status__in=(Status.DEGRADED, Status.UNKNOWN))
+    )
+    rows = models.Chain.objects.filter(wanted).exclude(Exists(under_way)).order_by("status_at")
+    return list(rows.values_list("pk", flat=True)[:limit])
+
+
+def _lost() -> Q:
+    return (
+        Q(offer__instance__health=models.Instance.Health.DOWN)
+        | Q(offer__instance__is_draining=True)
+        | Q(offer__is_enabled=False)
+        | Q(offer__device__is_enabled=False)
+    )
+
+
+def lost_hops(chain: models.Chain) -> list[str]:
+    """One line for each hop whose function cannot serve any more."""
+    uses = models.Use.objects.filter(_lost(), chain=chain).select_related(
+        "offer__device", "offer__function", "offer__instance"
+    )
+    return [f"hop {use.hop_position}: {use.offer} {_why(use.offer)}" for use in uses.order_by("hop_position")]
+
+
+def _why(offer: models.Offer) -> str:
+    if not offer.is_enabled or not offer.device.is_enabled:
+        return "is switched off"
+    instance: models.Instance = offer.instance
+    return f"is down ({instance.health_reason})" if instance.health == models.Instance.Health.DOWN else "drains"
+
+
+def _move(chain: models.Chain, lost: list[str]) -> None:
+    """Plan around the loss. Without a way the hop stays blocked by construction, and the chain says why."""
+    reason = "; ".join(lost)
+    if chain.generation != chain.observed_generation:
+        record.chain_status_set(chain, Status.DEGRADED, f"{reason}; edited since: apply a plan")
+        return
+    critical = models.Finding.Severity.CRITICAL
+    record.finding_open(code="hop-lost", severity=critical, chain=chain, detail=reason, witness={"hops": lost})
+    if _is_resting(chain):
+        return
+    draft = planner.compute(chain)
+    if draft.refused is None:
+        _start(chain, draft)
+        return
+    why = str(draft.refused)
+    if not _was_refused_alike(chain, draft):
+        planner.store(draft, ACTOR.name)
+    record.chain_status_set(chain, Status.DEGRADED, f"{reason}; no other way: {why}"[:512])
+
+
+def _was_refused_alike(chain: models.Chain, draft: planner.Draft) -> bool:
+    """The same refusal is stored once, not at every sweep."""
+    last = models.Plan.objects.filter(chain=chain).order_by("-id").first()
+    return (
+        last is not None
+        and last.status == models.Plan.Status.REFUSED
+        and draft.refused is not None
+        and last.errors == plain(draft.refused.reasons)
+    )
+
+
+def _start(chain: models.Chain, draft: planner.Draft) -> None:
+    if draft.refused is not None and _was_refused_alike(chain, draft):
+        return
+    plan = planner.store(draft, ACTOR.name)
+    if plan.status != models.Plan.Status.READY:
+        record.chain_status_set(chain, Status.ERROR, str(draft.refused)[:512])
+        return
+    try:
+        intent.change_create(actor=ACTOR, plan=plan)
+    except Conflict as conflict:
+        record.chain_status_set(chain, chain.status, conflict.detail[:512])
+
+
+def _is_resting(chain: models.Chain) -> bool:
+    """Our own changes of this chain failed lately: wait longer after every failure."""
+    given = limits()
+    last = list(
+        models.Change.objects.filter(plan__chain=chain, plan__generation=chain.generation).order_by("-id")[:10]
+    )
+    failed = 0
+    for change in last:
+        if change.status == models.Change.Status.SUCCEEDED:
+            break
+        failed += 1
+    if not failed or last[0].finished_at is None:
+        return False
+    wait = timedelta(seconds=given.retry_after_s(failed - 1))
+    return record.now() < last[0].finished_at + wait
+
+
+def settle(chain: models.Chain) -> None:
+    """Say how a chain in force is, from what is known of its devices."""
+    if chain.status not in UNSETTLED or chain.generation != chain.observed_generation:
+        return
+    status, reason = _condition(chain)
+    if (chain.status, chain.status_reason) != (status, reason):
+        record.chain_status_set(chain, status, reason)
+
+
+def _condition(chain: models.Chain) -> tuple[str, str]:
+    conditions = models.DeviceStatus.Condition
+    held = models.DeviceStatus.objects.filter(device__contributions__chain=chain).select_related("device")
+    drifted = sorted(row.device.name for row in held if row.condition == conditions.DRIFTED)
+    silent = sorted(row.device.name for row in held if row.condition in (conditions.UNREACHABLE, conditions.UNKNOWN))
+    if drifted:
+        return Status.DEGRADED, f"drift on {', '.join(drifted)}"
+    if silent:
+        return Status.UNKNOWN, f"{', '.join(silent)} cannot be read"
+    return Status.READY, ""

@@ -1,0 +1,169 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Read devices, record what they hold, find drift and repair what is ours. A stranger's objects are never touched.
+
+Called by tasks and the sweep with ids. Blind means still: what cannot be read is not written, and when more than
+half of the devices are silent at once nothing is repaired anywhere.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+
+from chains import models, selectors
+from chains.engine import converge
+from chains.engine.carry import Job, carry, say
+from chains.engine.health import refresh_health
+from chains.engine.lease import LeaseBusy, LeaseLost, Leases, free_epochs
+from chains.engine.limits import Limits, limits
+from chains.engine.sessions import Fleet, fleet_of
+from chains.services import record
+from drivers.base import Observation, Session, Target
+from drivers.diff import Change, diff, patch
+from drivers.order import order
+from drivers.registry import driver
+from drivers.state import DeviceState
+
+log = logging.getLogger(__name__)
+Condition = models.DeviceStatus.Condition
+DRIFT, SILENT = "drift", "unreachable"
+CHAINS_AT_ONCE = 50
+UNFINISHED = (models.Change.Status.RUNNING, models.Change.Status.REVERTING)
+
+
+@dataclass(frozen=True, slots=True)
+class Drift:
+    """Our own items only. missing: wanted and not there; orphaned: there and wanted by no chain."""
+
+    changes: tuple[Change, ...]
+
+    @property
+    def witness(self) -> dict[str, list[str]]:
+        names = {"create": "missing", "update": "altered", "delete": "orphaned"}
+        found: dict[str, list[str]] = {"missing": [], "altered": [], "orphaned": []}
+        for change in self.changes:
+            found[names[change.action.value]].append(str(change.key))
+        return found
+
+    @property
+    def detail(self) -> str:
+        return ", ".join(f"{len(keys)} {what}" for what, keys in self.witness.items() if keys)
+
+    @property
+    def chains(self) -> frozenset[int]:
+        return frozenset(change.key.chain for change in self.changes)
+
+
+def observe_device(device_id: int) -> None:
+    observe_devices([device_id])
+
+
+def observe_devices(device_ids: Collection[int]) -> None:
+    """One reading of each, side by side; then drift, repairs, health and the chains that depend on them."""
+    given = limits()
+    rows = models.Device.objects.filter(pk__in=device_ids, is_enabled=True).exclude(driver="").order_by("pk")
+    devices = {row.name: row for row in rows}
+    if devices:
+        with fleet_of(devices.values(), given) as fleet:
+            _read_all(devices, fleet, given)
+    _after(device_ids)
+
+
+def _read_all(devices: Mapping[str, models.Device], fleet: Fleet, given: Limits) -> None:
+    epochs = free_epochs(row.pk for row in devices.values())
+    answers = fleet.each({name: Session.read for name in devices})
+    quiet = free_epochs(row.pk for row in devices.values()).items() & epochs.items()
+    for name, error in answers.errors.items():
+        record.device_unreachable(devices[name], say(error))
+        witness = {"error": type(error).__name__}
+        record.finding_open(code=SILENT, device=devices[name], detail=say(error), witness=witness)
+    suspects = []
+    for name, observation in answers.values.items():
+        device = devices[name]
+        record.finding_close(code=SILENT, device=device)
+        # A reading from while somebody was writing says nothing: the writer records its own.
+        if device.pk in dict(quiet) and _seen(device, observation):
+            suspects.append(device)
+    if suspects and given.drift == "enforce" and not is_blind():
+        for device in suspects:
+            _repair(device, fleet, given)
+
+
+def _seen(device: models.Device, observation: Observation) -> bool:
+    """Record the reading. True if it differs from what is wanted and no half-done change explains it."""
+    status = record.observation_record(device, observation)
+    if status.condition == Condition.IN_SYNC:
+        record.finding_close(code=DRIFT, device=device)
+    if status.condition != Condition.DRIFTED or _is_in_change(device):
+        return False
+    drift = Drift(diff(observation.state, selectors.desired_state(device)))
+    detail = f"{device.name} is not as wanted: {drift.detail}"
+    record.finding_open(code=DRIFT, device=device, detail=detail, witness=drift.witness)
+    return True
+
+
+def _is_in_change(device: models.Device) -> bool:
+    started = (models.Step.Status.SENT, models.Step.Status.DONE, models.Step.Status.FAILED)
+    return models.Step.objects.filter(
+        plan_step__device=device, status__in=started, change__status__in=UNFINISHED
+    ).exists()
+
+
+def is_blind() -> bool:
+    """More than half of the programmed devices are silent: suspect ourselves, and touch nothing."""
+    statuses = models.DeviceStatus.objects.filter(device__is_enabled=True).exclude(device__driver="")
+    return statuses.filter(condition=Condition.UNREACHABLE).count() * 2 > statuses.count()
+
+
+def _repair(device: models.Device, fleet: Fleet, given: Limits) -> None:
+    """Push exactly the difference, under the lease, from a new reading. What goes wrong is kept in the finding."""
+    try:
+        with Leases([device.pk], given, wait_s=0) as leases:
+            if not _is_in_change(device):
+                _repair_now(device, fleet, leases)
+    except (LeaseBusy, LeaseLost):
+        log.info("%s: a change is writing; its drift is looked at again later", device.name)
+
+
+def _repair_now(device: models.Device, fleet: Fleet, leases: Leases) -> None:
+    wanted = selectors.desired_state(device)
+    for observation in fleet.each({device.name: Session.read}).values.values():
+        for job in _jobs(fleet.targets[device.name], observation.state, wanted):
+            leases.check()
+            done = carry(fleet, {device.name: job})
+            if done.errors:
+                detail = f"{device.name}: the repair failed: {say(done.errors[device.name])}"
+                witness = Drift(diff(observation.state, wanted)).witness
+                record.finding_open(code=DRIFT, device=device, detail=detail, witness=witness)
+                return
+            observation = done.values[device.name].observation
+        record.observation_record(device, observation)
+        record.finding_close(code=DRIFT, device=device)
+
+
+def _jobs(target: Target, held: DeviceState, wanted: DeviceState) -> Iterator[Job]:
+    """One push where the device takes it all at once, else make before break."""
+    family = driver(target.driver)
+    changes = diff(held, wanted)
+    if family.caps.is_atomic:
+        batches = [changes] if changes else []
+    else:
+        batches = [batch.changes for wave in order({target.name: changes}) for batch in wave]
+    for batch in batches:
+        after = patch(held, batch)
+        yield Job(target, None, held, after, family.render(batch, target), is_strict=True)
+        held = after
+
+
+def _after(device_ids: Collection[int]) -> None:
+    """Health follows from links; chains follow from both."""
+    refresh_health()
+    held = models.Contribution.objects.filter(device__in=list(device_ids))
+    troubled = held.exclude(device__status__condition=Condition.IN_SYNC)
+    unsettled = held.filter(chain__status__in=converge.UNSETTLED).exclude(chain__status=models.Chain.Status.READY)
+    chains = set(troubled.values_list("chain_id", flat=True)) | set(unsettled.values_list("chain_id", flat=True))
+    for chain_id in sorted(chains):
+        converge.look_at_chain(chain_id)
+    for chain_id in converge.chains_to_look_at(CHAINS_AT_ONCE):
+        converge.look_at_chain(chain_id)

@@ -1,0 +1,215 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From a chain's rows to a stored plan: one consistent read, pure planning, native text, one insert. No device I/O.
+
+Called by the API and the pages (a dry run is just this) and by `converge`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+from django.db import connection, transaction
+
+from chains import models, selectors
+from chains.engine.document import digest, plain
+from chains.planning import types
+from chains.planning.plan import make_plan, make_removal
+from chains.services import record
+from drivers.base import Target, Unsupported
+from drivers.registry import driver
+
+
+@dataclass(frozen=True, slots=True)
+class Rendered:
+    """A step with its bytes. A drain step has none."""
+
+    step: types.Step
+    native: str
+    reverse: str
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A computed plan that is not stored. `refused` holds the reasons when there is no `plan`.
+
+    intent, inventory: hashes of what was read, compared again before the first push.
+    """
+
+    chain: models.Chain
+    goal: models.Plan.Goal
+    intent: str
+    inventory: str
+    plan: types.Plan | None = None
+    steps: tuple[Rendered, ...] = ()
+    refused: types.Refused | None = None
+
+
+def plan_chain(chain: models.Chain, actor_name: str) -> models.Plan:
+    """Store a READY or REFUSED plan of the chain as it is now. Removes the chain when it is not wanted any more."""
+    return store(compute(chain), actor_name)
+
+
+def compute(chain: models.Chain) -> Draft:
+    """Read, plan and render; nothing is written."""
+    with consistent_read():
+        row = models.Chain.objects.select_related("tenant").get(pk=chain.pk)
+        intent = selectors.chain_snapshot(row)
+        fabric = selectors.fabric_snapshot(row)
+        base = selectors.chain_contributions(row)
+        others = selectors.others_on(fabric.devices, row)
+        targets = selectors.targets_of(fabric.devices)
+    goal = models.Plan.Goal.APPLY if row.is_wanted else models.Plan.Goal.REMOVE
+    make = make_plan if row.is_wanted else make_removal
+    draft = Draft(row, goal, digest(plain(intent)), "")
+    try:
+        plan = make(fabric, intent, base, others)
+        steps = tuple(render(step, targets) for step in plan.steps)
+    except types.Refused as refused:
+        return replace(draft, refused=refused)
+    except Unsupported as error:
+        return replace(draft, refused=types.Refused((types.Reason("unsupported", str(error)),)))
+    return replace(draft, inventory=inventory_digest(fabric, devices_of(plan)), plan=plan, steps=steps)
+
+
+def render(step: types.Step, targets: Mapping[str, Target]) -> Rendered:
+    """The bytes there and back. Errors: Unsupported."""
+    if not step.changes:
+        return Rendered(step, "", "")
+    target = targets[step.device]
+    family = driver(target.driver)
+    back = tuple(change.reversed() for change in step.changes)
+    return Rendered(step, family.render(step.changes, target), family.render(back, target))
+
+
+def devices_of(plan: types.Plan) -> tuple[str, ...]:
+    """Every device that the plan writes to or leads packets through."""
+    visited = {visit.device for path in plan.paths for visit in (*path.forward, *path.reverse)}
+    written = {step.device for step in plan.steps if step.device}
+    return tuple(sorted(visited | written | set(plan.target) | set(plan.base)))
+
+
+def devices_of_document(plan: models.Plan) -> tuple[str, ...]:
+    """The same, of a stored plan."""
+    return tuple(sorted(plan.summary["path_devices"]))
+
+
+def inventory_digest(fabric: types.Fabric, devices: Iterable[str]) -> str:
+    """A hash over what the plan assumed of these devices: ports, addresses, drivers, links between them, VRF tags."""
+    names = set(devices)
+    links = [
+        (plain(link.a), plain(link.b), link.mtu_bytes)
+        for link in fabric.links
+        if link.a.device in names and link.b.device in names
+    ]
+    held = {name: plain(fabric.devices[name]) for name in sorted(names & set(fabric.devices))}
+    return digest({"devices": held, "links": links, "vrfs": plain(fabric.vrfs)})
+
+
+def store(draft: Draft, actor_name: str) -> models.Plan:
+    """One insert of the plan with its steps."""
+    row, plan = draft.chain, draft.plan
+    fields: dict[str, Any] = {
+        "chain": row,
+        "chain_name": row.name,
+        "tenant": row.tenant,
+        "goal": draft.goal,
+        "generation": row.generation,
+        "base_revision": row.revision,
+        "created_by": actor_name,
+    }
+    if plan is None:
+        refused = draft.refused
+        assert refused is not None
+        return record.plan_store(
+            **fields,
+            revision=row.revision,
+            status=models.Plan.Status.REFUSED,
+            placement=plain(refused.placement) or {},
+            proof=plain(refused.proof) or {},
+            errors=plain(refused.reasons),
+        )
+    steps = [plain_step(rendered) for rendered in draft.steps]
+    document = {
+        "placement": plain(plan.placement) or {},
+        "path": {"paths": plain(plan.paths)},
+        "proof": plain(plan.proof),
+        "base": plain(plan.base),
+        "target": plain(plan.target),
+        "allocations": plain(plan.allocations),
+    }
+    sent = {"chain": row.pk, "goal": str(draft.goal.value), "revision": plan.revision, "steps": steps}
+    return record.plan_store(
+        **fields,
+        **document,
+        revision=plan.revision,
+        status=models.Plan.Status.READY,
+        summary=summary(draft, plan),
+        digest=digest(sent | {name: document[name] for name in ("base", "target", "allocations")}),
+        steps=steps,
+    )
+
+
+def plain_step(rendered: Rendered) -> dict[str, Any]:
+    return plain(rendered.step) | {"native": rendered.native, "reverse": rendered.reverse}
+
+
+def summary(draft: Draft, plan: types.Plan) -> dict[str, Any]:
+    """What a person wants to know first, and what the ledger takes over with the decision."""
+    counts = {name: Counter({"create": 0, "update": 0, "delete": 0}) for name in devices_of(plan)}
+    for step in plan.steps:
+        if step.device:
+            counts[step.device].update(change.action.value for change in step.changes)
+    touched = {name: dict(count) for name, count in counts.items() if any(count.values())}
+    risk, why = risk_of(draft, plan)
+    return {
+        "create": sum(count["create"] for count in touched.values()),
+        "update": sum(count["update"] for count in touched.values()),
+        "delete": sum(count["delete"] for count in touched.values()),
+        "devices": touched,
+        "risk": risk,
+        "risk_reason": why,
+        "latency_us": plan.placement.latency_us if plan.placement else None,
+        "cost": plan.placement.cost if plan.placement else None,
+        "offer_uses": plain(plan.offer_uses),
+        "link_uses": [plain(use) | {"a": end_name(use.a), "b": end_name(use.b)} for use in plan.link_uses],
+        "path_devices": list(devices_of(plan)),
+        "intent": draft.intent,
+        "inventory": draft.inventory,
+    }
+
+
+def end_name(end: types.Endpoint) -> str:
+    return f"{end.device}:{end.port}"
+
+
+def risk_of(draft: Draft, plan: types.Plan) -> tuple[str, str]:
+    """low, medium or high, and why."""
+    if not any(step.changes for step in plan.steps):
+        return "low", "nothing has to be written"
+    if draft.goal == models.Plan.Goal.REMOVE:
+        return "medium", "the chain's traffic returns to the base forwarding, past its functions"
+    if not draft.chain.revision:
+        return "medium", "traffic that flows today is led through the functions from now on"
+    if any(step.phase == "remove" and has_translation(step) for step in plan.steps):
+        return "high", "subscribers get other public addresses: their open flows break"
+    return "medium", "live traffic is switched to another path; the old one is drained first"
+
+
+def has_translation(step: types.Step) -> bool:
+    return any(change.key.kind == "natpool" for change in step.changes)
+
+
+@contextmanager
+def consistent_read() -> Iterator[None]:
+    """All queries inside see one moment. Inside a caller's transaction that one decides."""
+    if connection.in_atomic_block:
+        yield
+        return
+    with transaction.atomic():
+        with connection.cursor() as cursor:
+            cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
+        yield

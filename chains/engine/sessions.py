@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Sessions to several devices at once, one thread a device at a time.
+
+Used by reconcile and observe. Threads do device I/O only: the database belongs to the caller's thread.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from types import TracebackType
+from typing import Any, Generic, TypeVar
+
+from chains import models, selectors
+from chains.engine.credentials import resolve
+from chains.engine.limits import Limits
+from drivers.base import DriverError, Session, Target
+from drivers.registry import driver
+
+T = TypeVar("T")
+TICK_S = 2.0
+
+
+def fleet_of(
+    devices: Iterable[models.Device], given: Limits, while_waiting: Callable[[], None] = lambda: None
+) -> Fleet:
+    """For these rows. No session is opened and no secret read before the first use."""
+    references = {device.name: device.credential for device in devices}
+    return Fleet(
+        selectors.targets_of(references),
+        references,
+        timeout_s=given.device_timeout_s,
+        threads=given.device_threads,
+        while_waiting=while_waiting,
+    )
+
+
+class Fleet:
+    """Opens a session on first use, keeps it while it works, drops it on the first error.
+
+    `targets` have no secret: it is resolved when a session is opened and goes nowhere else.
+    `while_waiting` is called in the caller's thread every two seconds: that is where leases are renewed.
+    """
+
+    def __init__(
+        self,
+        targets: Mapping[str, Target],
+        references: Mapping[str, str],
+        *,
+        timeout_s: float,
+        threads: int,
+        while_waiting: Callable[[], None],
+    ) -> None:
+        self.targets = targets
+        self._references = references
+        self._timeout_s = timeout_s
+        self._while_waiting = while_waiting
+        self._open: dict[str, tuple[AbstractContextManager[Session], Session]] = {}
+        self._pool = ThreadPoolExecutor(max_workers=max(1, min(threads, len(targets))), thread_name_prefix="device")
+
+    def __enter__(self) -> Fleet:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        closing = [self._pool.submit(self._drop, name) for name in tuple(self._open)]
+        wait(closing)
+        self._pool.shutdown()
+
+    def each(self, work: Mapping[str, Callable[[Session], T]]) -> Answers[T]:
+        """Run one function per device side by side. Errors of drivers are answers; any other error is raised."""
+        futures: dict[Future[T | DriverError], str] = {
+            self._pool.submit(self._one, name, function): name for name, function in work.items()
+        }
+        pending = set(futures)
+        while pending:
+            _, pending = wait(pending, timeout=TICK_S, return_when=FIRST_EXCEPTION)
+            self._while_waiting()
+        return Answers({name: future.result() for future, name in sorted(futures.items(), key=lambda x: x[1])})
+
+    def _one(self, name: str, function: Callable[[Session], T]) -> T | DriverError:
+        try:
+            return function(self._session(name))
+        except DriverError as error:
+            self._drop(name)
+            return error
+
+    def _session(self, name: str) -> Session:
+        if name not in self._open:
+            target = replace(self.targets[name], secret=resolve(self._references[name], name))
+            manager = driver(target.driver).open(target, self._timeout_s)
+            self._open[name] = (manager, manager.__enter__())
+        return self._open[name][1]
+
+    def _drop(self, name: str) -> None:
+        found: Any = self._open.pop(name, None)
+        if found is not None:
+            try:
+                found[0].__exit__(None, None, None)
+            except DriverError:
+                pass  # the session was broken already; what counts is read back through a new one
+
+
+class Answers(Generic[T]):
+    """What each device answered: a value or an error."""
+
+    def __init__(self, found: Mapping[str, T | DriverError]) -> None:
+        self.errors: dict[str, DriverError] = {}
+        self.values: dict[str, T] = {}
+        for name, answer in found.items():
+            if isinstance(answer, DriverError):
+                self.errors[name] = answer
+            else:
+                self.values[name] = answer

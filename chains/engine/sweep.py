@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Everything that is due, done here and now: convergence needs no relay, no beat and no broker.
+
+Every worker process runs a `Sweeper`; several at once share the work by claims. Constant number of queries
+when nothing is due.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+from collections.abc import Callable
+
+from django.db import Error as DatabaseError
+from django.db import connections
+
+from chains.engine import bells, claims, converge
+from chains.engine.limits import limits
+from chains.engine.observe import observe_devices
+from chains.engine.reconcile import run_change
+from chains.services import record
+
+log = logging.getLogger(__name__)
+BELL_GRACE_S = 2.0
+AT_ONCE = 16
+
+
+def sweep() -> int:
+    """One pass; how many pieces of work it found."""
+    given = limits()
+    rung = claims.bells_claim(AT_ONCE, BELL_GRACE_S)
+    for topic, ref in rung:
+        _safely(bells.answer, topic, ref)
+    chains = converge.chains_to_look_at(AT_ONCE)
+    for chain_id in chains:
+        _safely(converge.look_at_chain, chain_id)
+    changes = claims.changes_due(AT_ONCE)
+    for change_id in changes:
+        _safely(run_change, change_id)
+    devices = claims.devices_claim(AT_ONCE, given.observe_s)
+    if devices:
+        _safely(observe_devices, devices)
+    record.outbox_prune()
+    return len(rung) + len(chains) + len(changes) + len(devices)
+
+
+def _safely(work: Callable[..., object], *arguments: object) -> None:
+    """One bad row may not stop the others. The row keeps its own error; here it is only logged."""
+    try:
+        work(*arguments)
+    except DatabaseError:
+        raise  # the database itself is in trouble: the pass ends, the next one tries again
+    except Exception:  # noqa: BLE001  the top of the engine: nothing above would record it
+        log.exception("sweep: %s%r broke", getattr(work, "__name__", work), arguments)
+
+
+class Sweeper:
+    """A thread that sweeps until the process ends. Never started before a fork."""
+
+    def __init__(self) -> None:
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="sweeper", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Ends after the pass that is under way."""
+        self._stop.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._stop.wait(limits().sweep_s * random.uniform(0.75, 1.25)):
+            try:
+                sweep()
+            except DatabaseError as error:
+                log.warning("sweep: the database does not answer: %s", type(error).__name__)
+            finally:
+                connections.close_all()
