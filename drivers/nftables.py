@@ -40,14 +40,18 @@ def render_base(realm: Realm) -> str:
 
 
 def render(changes: tuple[Change, ...], realm: Realm, interfaces: Mapping[str, str]) -> str:
-    """One `nft -f` script for the changes, "" for none. Errors: Unsupported."""
+    """One `nft -f` script for the changes, "" for none. Errors: Unsupported.
+
+    interfaces: port name -> Linux interface name, where they differ.
+    """
     if not changes:
         return ""
     lines = list(_base_lines(realm))
-    for change in changes:
+    ordered = sorted(changes, key=lambda change: change.key)
+    for change in ordered:
         if change.after is None:
             lines += _removed(change.key, realm)
-    for change in changes:
+    for change in ordered:
         if change.after is not None:
             for value in objects_of(change.key, change.after, realm, interfaces):
                 lines += _added(value)

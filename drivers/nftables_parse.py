@@ -31,6 +31,7 @@ from drivers.nftables_objects import (
 from drivers.state import DeviceState, Item, Key, Kind, Match, NatPool, RuleSet, Signatures, Verdict
 
 DAMAGED = "damaged"
+_IMPLIED_FAMILY: Mapping[tuple[str, ...], int] = {("icmp",): 4, ("icmpv6",): 6}
 _NOTHING = Match("0.0.0.0/32", "0.0.0.0/32")
 DAMAGED_ITEMS: Mapping[Kind, Item] = {
     Kind.RULESET: RuleSet(_NOTHING, (), Verdict.DENY, DAMAGED, DAMAGED),
@@ -45,9 +46,8 @@ def parse(text: str, realm: Realm, interfaces: Mapping[str, str]) -> Observation
     interfaces: port name -> Linux interface name. Errors: Rejected.
     """
     objects = objects_from_json(text)
-    expected = base(realm)
-    has_base = all(objects.get(value.name) == normal(value) for value in expected)
-    for value in expected:
+    is_closed = _has_base(objects, realm)
+    for value in base(realm):
         objects.pop(value.name, None)
     grouped: dict[Key, dict[str, Object]] = {}
     for name, value in objects.items():
@@ -60,10 +60,19 @@ def parse(text: str, realm: Realm, interfaces: Mapping[str, str]) -> Observation
     counters: dict[Key, Counter] = {}
     for key, parts in grouped.items():
         item = _item(key, parts, realm, ports)
-        is_whole = has_base and item is not None and _is_whole(key, item, parts, realm, interfaces)
+        is_whole = is_closed and item is not None and _is_whole(key, item, parts, realm, interfaces)
         items[key] = item if is_whole and item is not None else DAMAGED_ITEMS[key.kind]
         counters[key] = _counter(parts.values())
     return Observation(DeviceState(items), counters)
+
+
+def has_base(text: str, realm: Realm) -> bool:
+    """Does the listing hold the base of the realm, as it should be? Errors: Rejected."""
+    return _has_base(objects_from_json(text), realm)
+
+
+def _has_base(objects: Mapping[str, Object], realm: Realm) -> bool:
+    return all(objects.get(value.name) == normal(value) for value in base(realm))
 
 
 def objects_from_json(text: str) -> dict[str, Object]:
@@ -98,8 +107,8 @@ def normal(value: Object) -> Object:
 
 def _normal_line(line: Line) -> Line:
     has_address = line.source or line.destination or line.dscp >= 0
-    implied = {("icmp",): 4, ("icmpv6",): 6}.get(line.protocols)
-    return replace(line, family=0) if not has_address and line.family == implied else line
+    is_implied = line.family and line.family == _IMPLIED_FAMILY.get(line.protocols)
+    return replace(line, family=0) if is_implied and not has_address else line
 
 
 def _entries(text: str) -> list[dict[str, Any]]:
@@ -169,8 +178,7 @@ def _nat_pool(parts: Mapping[str, Object], ports: Mapping[str, str]) -> NatPool:
 
 
 def _traffic(line: Line) -> Match:
-    implied = {("icmp",): 4, ("icmpv6",): 6}.get(line.protocols, 0)
-    return match_of(line, line.family or implied)
+    return match_of(line, line.family or _IMPLIED_FAMILY.get(line.protocols, 0))
 
 
 def _lines(value: Object) -> tuple[Line, ...]:

@@ -13,7 +13,6 @@ import fcntl
 import json
 import signal
 import socket
-import ssl
 import sys
 import threading
 import time
@@ -28,6 +27,7 @@ from drivers.base import Rejected
 from drivers.codec import state_to_json
 from drivers.host.enrolment import CERTIFICATE_FILE, IDENTITY_FILE, KEY_FILE, enroll, is_token
 from drivers.host.table import Refused, Stale, Table, links_up
+from drivers.transport.https import ServerSide
 
 MAX_BODY_BYTES = 16 * 1024 * 1024
 MAX_CONNECTIONS = 16
@@ -164,17 +164,17 @@ class Server(HTTPServer):
     request_queue_size = 64
     allow_reuse_address = True
 
-    def __init__(self, address: tuple[str, int], api: Api, context: ssl.SSLContext) -> None:
+    def __init__(self, address: tuple[str, int], api: Api, side: ServerSide) -> None:
         self.address_family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
         self.api = api
-        self._context = context
+        self._side = side
         self._slots = threading.BoundedSemaphore(MAX_CONNECTIONS)
         super().__init__(address, Handler)
 
     def server_bind(self) -> None:
         """Without the look-up of our own name that http.server makes, which can take seconds."""
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        self.socket.bind(self.server_address)  # type: ignore[arg-type]
+        self.socket.bind(self.server_address)
 
     def process_request(self, request: Any, client_address: Any) -> None:
         if not self._slots.acquire(blocking=False):
@@ -185,7 +185,7 @@ class Server(HTTPServer):
     def _converse(self, request: socket.socket, client_address: Any) -> None:
         try:
             request.settimeout(TIMEOUT_S)
-            with self._context.wrap_socket(request, server_side=True) as secure:
+            with self._side.secured(request) as secure:
                 Handler(secure, client_address, self)
         except (OSError, ValueError):
             # Whoever called is gone or does not speak TLS: nothing to answer, nothing has changed.
@@ -200,12 +200,10 @@ def run(state: Path, listen: str) -> int:
     guard = open(state / "lock", "w")  # noqa: SIM115 (held as long as the process lives)
     fcntl.flock(guard, fcntl.LOCK_EX | fcntl.LOCK_NB)
     host, _, port = listen.rpartition(":") if listen else (identity["address"], "", str(identity["port"]))
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_3
-    context.load_cert_chain(state / CERTIFICATE_FILE, state / KEY_FILE)
+    side = ServerSide(state / CERTIFICATE_FILE, state / KEY_FILE)
     table = Table(state)
     table.prepare()
-    server = Server((host.strip("[]"), int(port)), Api(identity, table), context)
+    server = Server((host.strip("[]"), int(port)), Api(identity, table), side)
 
     def stop(number: int, frame: FrameType | None) -> None:
         threading.Thread(target=server.shutdown, daemon=True).start()

@@ -22,8 +22,8 @@ from typing import Any
 
 from drivers.base import Observation
 from drivers.host.enrolment import write_file
-from drivers.host.grammar import refused_line
 from drivers.nftables import render_base
+from drivers.nftables_grammar import refused_line
 from drivers.nftables_objects import Realm
 from drivers.nftables_parse import parse
 
@@ -99,7 +99,7 @@ class Table:
         return sum((one["family"], one["name"]) != ("inet", "viaduct") for one in tables)
 
     def _check(self, native: str) -> None:
-        number = refused_line(native)
+        number = refused_line(native, Realm.HOST)
         if number:
             raise Refused(f"line {number} is not something that this agent may do")
 

@@ -1,0 +1,220 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The `linux` driver: NGFW rule sets, an IPS and a CGN on any Linux box, over SSH, with nft and iptables.
+
+Settings: `interface_PORT: NAME` where a port's Linux interface has another name. Credential: JSON {"user",
+"private_key_file", "known_hosts_file", "port"}. Native text: scripts in the order in which they are sent,
+each after a line "# nft", "# iptables" or "# ip6tables". Forwarded packets that no item lets pass are
+dropped from the first push on; what is addressed to the box itself is never touched.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+
+from drivers import iptables, nftables_parse
+from drivers.base import Capabilities, Counter, Driver, Observation, Rejected, Target, Unsupported
+from drivers.diff import Change
+from drivers.nftables import render as render_nftables
+from drivers.nftables import render_base
+from drivers.nftables_grammar import refused_line
+from drivers.nftables_objects import Realm
+from drivers.state import DeviceState, Item, Key, Kind, Signatures
+from drivers.transport.ssh import Result, Shell, connect
+
+CAPS = Capabilities(
+    kinds=frozenset({Kind.RULESET, Kind.SIGNATURES, Kind.NATPOOL}), is_atomic=True, has_confirmed_commit=False
+)
+NFT, FOUR, SIX = "# nft", "# iptables", "# ip6tables"
+FAMILIES = {FOUR: 4, SIX: 6}
+# Everything that this driver ever runs on a device; data goes to standard input only.
+LIST_TABLE = "nft -j list table inet viaduct"
+LIST_LINKS = "ip -json link show"
+SAVE = {FOUR: "iptables-save -c", SIX: "ip6tables-save -c"}
+APPLY = {NFT: "nft -f -", FOUR: "iptables-restore --noflush", SIX: "ip6tables-restore --noflush"}
+CHECK = {NFT: "nft -c -f -", FOUR: "iptables-restore --noflush --test", SIX: "ip6tables-restore --noflush --test"}
+MISSING_PROGRAM = 127
+
+Section = tuple[str, str]
+
+
+def interfaces_of(target: Target) -> dict[str, str]:
+    """Port name -> Linux interface name, for every port of the device."""
+    return {port: target.settings.get(f"interface_{port}", port) for port in target.ports}
+
+
+def claim() -> str:
+    """Native text that closes an appliance to all forwarded traffic before it has any item."""
+    return _joined([(NFT, render_base(Realm.APPLIANCE))])
+
+
+def render(changes: tuple[Change, ...], target: Target) -> str:
+    """Signatures are written first and taken away last: whatever fails in between, nothing opens.
+
+    Errors: Unsupported.
+    """
+    if not changes:
+        return ""
+    interfaces = interfaces_of(target)
+    ordered = sorted(changes, key=lambda change: change.key)
+    for change in ordered:
+        if change.key.kind not in CAPS.kinds:
+            raise Unsupported(f"{target.name}: a Linux appliance cannot hold a {change.key.kind}")
+    rules = tuple(change for change in ordered if change.key.kind is not Kind.SIGNATURES)
+    script = render_nftables(rules, Realm.APPLIANCE, interfaces) or render_base(Realm.APPLIANCE)
+    written: dict[str, list[str]] = {FOUR: [], SIX: []}
+    removed: dict[str, list[str]] = {FOUR: [], SIX: []}
+    for change in ordered:
+        if change.key.kind is Kind.SIGNATURES:
+            _signatures(change, interfaces, written, removed)
+    parts = [(kind, iptables.script(lines)) for kind, lines in written.items()]
+    parts.append((NFT, script))
+    parts += [(kind, iptables.script(lines)) for kind, lines in removed.items()]
+    return _joined(parts)
+
+
+def _signatures(
+    change: Change, interfaces: Mapping[str, str], written: dict[str, list[str]], removed: dict[str, list[str]]
+) -> None:
+    key, before, after = change.key, change.before, change.after
+    kind = _kind(after) if isinstance(after, Signatures) else ""
+    if isinstance(before, Signatures):
+        # In which family a damaged item was is not known.
+        is_damaged = before.inside == nftables_parse.DAMAGED
+        for old in (FOUR, SIX) if is_damaged else (_kind(before),):
+            lines = iptables.removed(key, before, interfaces)
+            if old == kind:
+                written[kind] += [line for line in lines if line.startswith("-D")]
+            else:
+                removed[old] += lines
+    if isinstance(after, Signatures):
+        written[kind] += iptables.added(key, after, interfaces)
+
+
+def _kind(item: Signatures) -> str:
+    return FOUR if item.traffic.family == 4 else SIX
+
+
+def _joined(sections: list[Section]) -> str:
+    return "".join(f"{kind}\n{text}" for kind, text in sections if text)
+
+
+def sections(native: str) -> tuple[Section, ...]:
+    """The scripts of a native text. Errors: Rejected for anything that `render` does not print."""
+    found: list[tuple[str, list[str]]] = []
+    for line in native.splitlines(keepends=True):
+        if line.rstrip("\n") in APPLY:
+            found.append((line.rstrip("\n"), []))
+        elif found:
+            found[-1][1].append(line)
+        else:
+            raise Rejected(f"line 1 of the native text must be one of {', '.join(APPLY)}")
+    parts = tuple((kind, "".join(lines)) for kind, lines in found)
+    for kind, text in parts:
+        number = refused_line(text, Realm.APPLIANCE) if kind == NFT else iptables.refused_line(text)
+        if number or not text:
+            raise Rejected(f"{kind[2:]} part, line {number}: not something that this driver writes")
+    return parts
+
+
+class LinuxSession:
+    """Commands over one SSH connection."""
+
+    def __init__(self, shell: Shell, target: Target) -> None:
+        self._shell = shell
+        self._target = target
+        self._interfaces = interfaces_of(target)
+
+    def read(self) -> Observation:
+        listed = self._shell.run(LIST_TABLE)
+        if listed.code and "No such file or directory" not in listed.errors:
+            raise self._refused(LIST_TABLE, listed)
+        found = nftables_parse.parse(
+            listed.output if listed.code == 0 else "", Realm.APPLIANCE, self._interfaces
+        )
+        for kind, family in FAMILIES.items():
+            found = _merged(found, iptables.parse(self._saved(kind), family, self._interfaces))
+        has_base = nftables_parse.has_base(listed.output if listed.code == 0 else "", Realm.APPLIANCE)
+        if not has_base:
+            # Signatures stand in iptables, but without the base nothing closes the box behind them.
+            damaged = {key: nftables_parse.DAMAGED_ITEMS[key.kind] for key in found.state}
+            found = replace(found, state=DeviceState(damaged))
+        return replace(found, links_up=self._links())
+
+    def validate(self, native: str) -> None:
+        self._check(sections(native))
+
+    def push(self, native: str) -> None:
+        """All sections are checked before the first is sent; if a later one fails, iptables is put back."""
+        parts = sections(native)
+        if len(parts) > 1:
+            self._check(parts)
+        before: dict[str, iptables.Saved] = {}
+        for number, (kind, text) in enumerate(parts):
+            if kind in SAVE:
+                now = self._saved(kind)
+                before.setdefault(kind, now)
+                text = iptables.settled(text, now)
+            done = self._shell.run(APPLY[kind], text) if text else None
+            if done is not None and done.code:
+                fate = self._put_back(parts[:number], before) if number else "nothing has changed"
+                raise Rejected(f"{self._refused(APPLY[kind], done)}; {fate}")
+
+    def _put_back(self, done: tuple[Section, ...], before: Mapping[str, iptables.Saved]) -> str:
+        """Undo what was sent so far, where it can be undone; what to tell the operator."""
+        if any(kind == NFT for kind, _ in done):
+            return "the nft part has been applied, signatures that should go are still there; nothing is open"
+        for kind, text in done:
+            undo = iptables.restoring(iptables.chains_in(text), before[kind], self._saved(kind))
+            if undo and self._shell.run(APPLY[kind], undo).code:
+                return f"what {kind[2:]} had taken before could not be undone; nothing is open"
+        return "what had been sent before has been undone"
+
+    def _check(self, parts: tuple[Section, ...]) -> None:
+        for kind, text in parts:
+            script = iptables.settled(text, self._saved(kind)) if kind in SAVE else text
+            done = self._shell.run(CHECK[kind], script) if script else None
+            if done is not None and done.code:
+                raise self._refused(CHECK[kind], done)
+
+    def _saved(self, kind: str) -> iptables.Saved:
+        done = self._shell.run(SAVE[kind])
+        if done.code:
+            raise self._refused(SAVE[kind], done)
+        return iptables.saved_from(done.output)
+
+    def _links(self) -> dict[str, bool]:
+        done = self._shell.run(LIST_LINKS)
+        if done.code:
+            raise self._refused(LIST_LINKS, done)
+        try:
+            links = {link["ifname"]: "LOWER_UP" in link["flags"] for link in json.loads(done.output)}
+        except (ValueError, KeyError, TypeError) as error:
+            raise Rejected(f"{self._target.name}: {LIST_LINKS!r} did not answer in its JSON format") from error
+        return {port: links.get(interface, False) for port, interface in self._interfaces.items()}
+
+    def _refused(self, command: str, done: Result) -> Rejected:
+        if done.code == MISSING_PROGRAM:
+            return Rejected(f"{self._target.name}: there is no {command.split()[0]}; install nftables and iptables")
+        return Rejected(f"{self._target.name}: {command!r} failed: {done.errors.strip()[:2000]}")
+
+
+def _merged(one: Observation, two: Observation) -> Observation:
+    """Both readings; an item that is in both families' tables is damaged."""
+    items: dict[Key, Item] = {**one.state, **two.state}
+    counters: dict[Key, Counter] = {**one.counters, **two.counters}
+    for key in one.state.keys() & two.state.keys():
+        items[key] = nftables_parse.DAMAGED_ITEMS[key.kind]
+    return Observation(DeviceState(items), counters, foreign=one.foreign + two.foreign)
+
+
+@contextmanager
+def open_session(target: Target, timeout_s: float) -> Iterator[LinuxSession]:
+    """Errors: Transient, Rejected."""
+    with connect(target, timeout_s) as shell:
+        yield LinuxSession(shell, target)
+
+
+DRIVER = Driver(name="linux", caps=CAPS, render=render, open=open_session)

@@ -1,0 +1,268 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Signatures on a Linux box: iptables chains of our own, because nftables cannot search a payload.
+
+Called by the `linux` driver. Pure: text for iptables-restore and from iptables-save, IPv4 and IPv6 alike.
+The chain of an item sets the claim bit on what it let pass (see `nftables_objects.base`), so if the chain
+is bypassed or gone, the closing chain drops the traffic. Rules of others are never written or moved.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from drivers.base import Counter, Observation, Rejected, Unsupported
+from drivers.nftables_objects import CLAIM_BIT, interface_of
+from drivers.nftables_parse import DAMAGED, DAMAGED_ITEMS
+from drivers.state import ANY_PORT, ANYWHERE, DeviceState, Item, Key, Kind, Match, Ports, Signatures
+
+# iptables allows 28 characters: the longest key takes all of them.
+CHAIN = re.compile(r"VIADUCT(\d{1,8})r(\d{1,4})([fr])(\d{1,2})i(\d{1,4})")
+PATTERN = re.compile(r"(?:[0-9a-f]{2}){1,64}")
+PROTOCOL_NAMES = {"icmpv6": "ipv6-icmp"}
+# Knuth-Morris-Pratt: the kernel's Boyer-Moore misses a pattern that lies across two fragments of a
+# socket buffer (comment in lib/ts_bm.c), and the sender chooses the fragments.
+ALGORITHM = "kmp"
+CLAIM = f"-j MARK --set-xmark {CLAIM_BIT:#x}/{CLAIM_BIT:#x}"
+_FIELDS = {
+    "-s": "source", "-d": "destination", "-i": "iif", "-o": "oif", "-p": "protocol", "-j": "chain",
+    "--sport": "source_ports", "--dport": "destination_ports", "--dscp": "dscp",
+}  # fmt: skip
+_NAME = CHAIN.pattern
+_NET = r"[0-9a-f:.]{2,45}/\d{1,3}"
+_ARM = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,14}"
+_PORT = r"\d{1,5}(?::\d{1,5})?"
+_TRAFFIC = (
+    rf"(?:-s {_NET} )?(?:-d {_NET} )?-i {_ARM} -o {_ARM} (?:-p (?:tcp|udp|sctp|icmp|ipv6-icmp) )?"
+    rf"(?:-m (?:tcp|udp|sctp) (?:--sport {_PORT} )?(?:--dport {_PORT} )?)?(?:-m dscp --dscp 0x[0-9a-f]{{2}} )?"
+)
+_LINES = tuple(
+    re.compile(text)
+    for text in (
+        rf":{_NAME} - \[0:0\]",
+        rf'-A {_NAME} -m string --hex-string "\|(?:[0-9a-f]{{2}}){{1,64}}\|" --algo {ALGORITHM} -j DROP',
+        rf"-A {_NAME} {CLAIM}",
+        rf"-[ID] FORWARD {_TRAFFIC}-j {_NAME}",
+        rf"-[FX] {_NAME}",
+    )
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Saved:
+    """iptables-save: the jumps from FORWARD to our chains, our chains' rules, how many rules others have.
+
+    jumps: chain -> lines as saved ("-A FORWARD ... -j CHAIN"), without counters.
+    rules: chain -> (packets, octets, line).
+    """
+
+    jumps: Mapping[str, tuple[str, ...]]
+    rules: Mapping[str, tuple[tuple[int, int, str], ...]]
+    foreign: int
+
+
+def chain_of(key: Key) -> str:
+    return f"VIADUCT{key.chain}r{key.revision}{key.direction}{key.stage}i{key.index}"
+
+
+def added(key: Key, item: Signatures, interfaces: Mapping[str, str]) -> list[str]:
+    """Lines that write the item anew; jumps go first in FORWARD. Errors: Unsupported."""
+    chain = chain_of(key)
+    if not all(PATTERN.fullmatch(pattern) for pattern in item.patterns):
+        raise Unsupported(f"{key}: a signature is 1 to 64 bytes in lower-case hexadecimal")
+    drops = (f'-A {chain} -m string --hex-string "|{one}|" --algo {ALGORITHM} -j DROP' for one in item.patterns)
+    jumps = (f"-I FORWARD {jump} -j {chain}" for jump in _jumps(key, item, interfaces))
+    return [f":{chain} - [0:0]", *drops, f"-A {chain} {CLAIM}", *jumps]
+
+
+def removed(key: Key, item: Signatures, interfaces: Mapping[str, str]) -> list[str]:
+    """Lines that take the item away."""
+    chain = chain_of(key)
+    known = () if item.inside == DAMAGED else _jumps(key, item, interfaces)
+    return [*(f"-D FORWARD {jump} -j {chain}" for jump in known), f"-F {chain}", f"-X {chain}"]
+
+
+def script(lines: list[str]) -> str:
+    """For `iptables-restore --noflush`: one transaction."""
+    return "".join(f"{line}\n" for line in ("*filter", *lines, "COMMIT")) if lines else ""
+
+
+def settled(text: str, saved: Saved) -> str:
+    """The script as it suits what the device has, so that sending it twice is sending it once.
+
+    Jumps that the device has to a chain that is written anew or taken away go first, however many
+    there are; chains that are not there are not taken away.
+    """
+    lines: list[str] = []
+    for line in text.splitlines()[1:-1]:
+        word, _, rest = line.partition(" ")
+        chain = word[1:] if word.startswith(":") else rest
+        if word == "-D" or (word in ("-F", "-X") and chain not in saved.rules):
+            continue
+        if word.startswith(":") or word == "-F":
+            lines += [f"-D{jump[2:]}" for jump in saved.jumps.get(chain, ())]
+        lines.append(line)
+    return script(lines)
+
+
+def restoring(chains: set[str], before: Saved, now: Saved) -> str:
+    """The script that brings these chains back from `now` to what they were before."""
+    lines: list[str] = []
+    for chain in sorted(chains):
+        lines += [f"-D{jump[2:]}" for jump in now.jumps.get(chain, ())]
+        if chain in before.rules:
+            lines += [f":{chain} - [0:0]", *(line for _, _, line in before.rules[chain])]
+            lines += [f"-I{jump[2:]}" for jump in reversed(before.jumps.get(chain, ()))]
+        elif chain in now.rules:
+            lines += [f"-F {chain}", f"-X {chain}"]
+    return script(lines)
+
+
+def refused_line(text: str) -> int:
+    """The number (from 1) of the first line of a script that `script` never makes, 0 if there is none."""
+    lines = text.split("\n")
+    if lines[0] != "*filter" or lines[-2:] != ["COMMIT", ""]:
+        return 1
+    for number, line in enumerate(lines[1:-2], start=2):
+        if not any(pattern.fullmatch(line) for pattern in _LINES):
+            return number
+    return 0
+
+
+def chains_in(text: str) -> set[str]:
+    """The chains that a script writes or takes away."""
+    return {found[0] for found in CHAIN.finditer(text)}
+
+
+def saved_from(text: str) -> Saved:
+    """Read the output of `iptables-save -c`. Errors: Rejected for a chain of ours that we never write."""
+    jumps: dict[str, list[str]] = {}
+    rules: dict[str, list[tuple[int, int, str]]] = {}
+    foreign = 0
+    for line in text.splitlines():
+        if line.startswith(":VIADUCT"):
+            chain = line[1:].split(" ")[0]
+            if CHAIN.fullmatch(chain) is None:
+                raise Rejected(f"iptables holds a chain {chain}, which is not ours; remove it")
+            rules[chain] = []
+        elif line.startswith("["):
+            counters, _, rule = line.partition(" ")
+            source, target = rule.split(" ")[1], rule.rpartition(" -j ")[2]
+            if source.startswith("VIADUCT"):
+                packets, _, octets = counters.strip("[]").partition(":")
+                rules[source].append((int(packets), int(octets), rule))
+            elif source == "FORWARD" and CHAIN.fullmatch(target):
+                jumps.setdefault(target, []).append(rule)
+            else:
+                foreign += 1
+    return Saved(
+        {chain: tuple(found) for chain, found in jumps.items()},
+        {chain: tuple(found) for chain, found in rules.items()},
+        foreign,
+    )
+
+
+def parse(saved: Saved, family: int, interfaces: Mapping[str, str]) -> Observation:
+    """The items and counters in one family's tables. Errors: Rejected."""
+    items: dict[Key, Item] = {}
+    counters: dict[Key, Counter] = {}
+    ports = {interface: port for port, interface in interfaces.items()}
+    for chain, rules in saved.rules.items():
+        key = _key(chain)
+        dropped = sum(packets for packets, _, line in rules if line.endswith("-j DROP"))
+        passed = [(packets, octets) for packets, octets, line in rules if line.endswith(CLAIM)]
+        counters[key] = Counter(sum(each[0] for each in passed), sum(each[1] for each in passed), dropped)
+        lines = [line for _, _, line in rules]
+        item = _item(lines, saved.jumps.get(chain, ()), family, ports)
+        jumps = sorted(f"-A FORWARD {jump} -j {chain}" for jump in _jumps(key, item, interfaces)) if item else []
+        is_whole = sorted(saved.jumps.get(chain, ())) == jumps and lines[-1:] == [f"-A {chain} {CLAIM}"]
+        items[key] = item if item is not None and is_whole else DAMAGED_ITEMS[Kind.SIGNATURES]
+    return Observation(DeviceState(items), counters, foreign=saved.foreign)
+
+
+def _key(chain: str) -> Key:
+    found = CHAIN.fullmatch(chain)
+    if found is None:
+        raise Rejected(f"iptables holds a chain {chain}, which is not ours; remove it")
+    one, revision, direction, stage, index = found.groups()
+    try:
+        return Key.parse(f"c{one}.r{revision}.{direction}.{stage}.signatures.{index}")
+    except ValueError as error:
+        raise Rejected(f"iptables holds a chain {chain}, which is not ours: {error}") from error
+
+
+def _jumps(key: Key, item: Signatures, interfaces: Mapping[str, str]) -> Iterator[str]:
+    """What jumps to the item's chain, as iptables-save prints it: both directions."""
+    inside, outside = (interface_of(key, port, interfaces) for port in (item.inside, item.outside))
+    yield _match_text(item.traffic, inside, outside)
+    yield _match_text(item.traffic.reversed(), outside, inside)
+
+
+def _match_text(match: Match, iif: str, oif: str) -> str:
+    words = []
+    if match.source not in ANYWHERE.values():
+        words.append(f"-s {match.source}")
+    if match.destination not in ANYWHERE.values():
+        words.append(f"-d {match.destination}")
+    words.append(f"-i {iif} -o {oif}")
+    if match.protocol:
+        words.append(f"-p {PROTOCOL_NAMES.get(match.protocol, match.protocol)}")
+    ports = (("--sport", match.source_ports), ("--dport", match.destination_ports))
+    found = [f"{word} {_range(given)}" for word, given in ports if given != ANY_PORT]
+    if found:
+        words.append(f"-m {match.protocol} {' '.join(found)}")
+    if match.dscp >= 0:
+        words.append(f"-m dscp --dscp {match.dscp:#04x}")
+    return " ".join(words)
+
+
+def _range(ports: Ports) -> str:
+    low, high = ports
+    return str(low) if low == high else f"{low}:{high}"
+
+
+def _item(
+    lines: list[str], jumps: tuple[str, ...], family: int, ports: Mapping[str, str]
+) -> Signatures | None:
+    """What the rules seem to be, None if a telling one is missing. Errors: Rejected."""
+    patterns = tuple(_pattern(line) for line in lines if not line.endswith(CLAIM))
+    inward = [fields for fields in map(_fields, jumps) if fields]
+    try:
+        # Either jump tells the whole item. The forward one was inserted first, so it is the lower one.
+        first = inward[-1]
+        traffic = Match(
+            first.get("source", ANYWHERE[family]),
+            first.get("destination", ANYWHERE[family]),
+            {"ipv6-icmp": "icmpv6"}.get(first.get("protocol", ""), first.get("protocol", "")),
+            _ports(first.get("source_ports", "0:65535")),
+            _ports(first.get("destination_ports", "0:65535")),
+            int(first.get("dscp", "-1"), 0),
+        )
+        return Signatures(traffic, patterns, *(ports.get(first[arm], first[arm]) for arm in ("iif", "oif")))
+    except (IndexError, KeyError, ValueError):
+        return None
+
+
+def _pattern(line: str) -> str:
+    words = shlex.split(line)
+    shape = [*words[2:5], *words[6:]]
+    if shape == ["-m", "string", "--hex-string", "--algo", ALGORITHM, "-j", "DROP"]:
+        return words[5].strip("|")
+    if shape == ["-m", "string", "--string", "--algo", ALGORITHM, "-j", "DROP"]:
+        return words[5].encode("ascii").hex()
+    raise Rejected(f"iptables holds a rule in chain {words[1]} that Viaduct never writes; remove it: {line}")
+
+
+def _fields(line: str) -> dict[str, str]:
+    words = shlex.split(line)[2:]
+    pairs = list(zip(words[::2], words[1::2], strict=False))
+    if len(words) % 2 or any(word not in (*_FIELDS, "-m") for word, _ in pairs):
+        return {}
+    return {_FIELDS[word]: value for word, value in pairs if word != "-m"}
+
+
+def _ports(text: str) -> Ports:
+    low, _, high = text.partition(":")
+    return int(low), int(high or low)
