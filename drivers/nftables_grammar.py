@@ -61,7 +61,8 @@ _PATTERNS: Mapping[Realm, tuple[str, ...]] = {
     Realm.APPLIANCE: (
         *_chains("forward", "rules|nat|after"),
         rf"add chain inet viaduct {_KEY}_(?:nat|after) {_AFTER_CHAIN}",
-        rf"(?:add map inet viaduct {_KEY}_blocks {_MAP_TYPE}|(?:flush|delete) map inet viaduct {_KEY}_blocks)",
+        rf"add map inet viaduct {_KEY}_blocks {_MAP_TYPE}",
+        rf"(?:flush|delete) map inet viaduct {_KEY}_blocks",
         rf"add element inet viaduct {_KEY}_blocks \{{ {_IP4} : {_IP4} \. {_NUMBER}-{_NUMBER} \}}",
         _rule(
             (*_TERMS, *_ARM_TERMS),
