@@ -55,7 +55,8 @@ class Plan(models.Model):
 class PlanStep(models.Model):
     """One push to one device. Steps of one wave may run side by side; waves run in order.
 
-    device null: a "drain" step, which waits and pushes nothing. changes: [{key, action, before, after}] in drivers.codec form; native and reverse: the exact bytes.
+    device null: a "drain" step, which waits and pushes nothing. changes: [{key, action, before,
+    after}] in drivers.codec form; native and reverse: the exact bytes.
     """
 
     plan = models.ForeignKey(Plan, on_delete=models.CASCADE, related_name="steps")

@@ -71,6 +71,8 @@ class Context:
     peers: Mapping[Endpoint, Endpoint]
     # How many matches the chain has in one direction: table entries are counted by it.
     matches: int
+    # Cost units for a microsecond; raised where a latency budget binds.
+    latency_weight: float = LATENCY_COST_PER_US
 
 
 def spots(context: Context, hop: Hop) -> tuple[tuple[Spot, ...], tuple[Candidate, ...]]:
@@ -107,7 +109,7 @@ def own_cost(context: Context, hop: Hop, offers: Sequence[Offer]) -> dict[str, f
     terms = {
         "function": sum(offer.cost_per_gbps * share for offer in offers),
         "instance": sum(offer.cost_fixed for offer in offers),
-        "latency": max(offer.latency_us for offer in offers) * LATENCY_COST_PER_US,
+        "latency": max(offer.latency_us for offer in offers) * context.latency_weight,
     }
     current = context.chain.current.get(hop.position, ())
     if current and set(current) != {offer.name for offer in offers}:

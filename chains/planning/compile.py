@@ -13,9 +13,9 @@ from dataclasses import dataclass, field, replace
 
 from chains.planning.candidates import AT_SOURCE, Spot, block_size, free_pool, subscribers
 from chains.planning.classes import Pair, pairs, within
-from chains.planning.paths import EDGE, FUNCTION, LINK, Stop, backwards, describe, stops
+from chains.planning.paths import EDGE, LINK, Stop, backwards, describe, stops
 from chains.planning.placement import Solution
-from chains.planning.tags import Tags, assign
+from chains.planning.tags import Crossing, Tags, assign
 from chains.planning.types import (
     Allocation,
     Capability,
@@ -64,6 +64,27 @@ class Compiled:
     edges: frozenset[Endpoint]
 
 
+def _steered(
+    fabric: Fabric,
+    chain: Chain,
+    routes: Sequence[tuple[Pair, tuple[Stop, ...]]],
+    peers: Mapping[Endpoint, Endpoint],
+    base: Mapping[str, DeviceState],
+) -> _Draft:
+    """The steering items. A crossing keeps its tag only if all that arrives by it stays as it is in force."""
+    directed = [way for _, forward in routes for way in (forward, backwards(forward))]
+    changed: frozenset[Crossing] = frozenset()
+    while True:
+        draft = _Draft(fabric, chain, assign(fabric, chain, directed, peers, base, changed))
+        for pair, forward in routes:
+            draft.steer(pair, forward, Direction.FORWARD)
+            draft.steer(pair, backwards(forward), Direction.REVERSE)
+        found = draft.moved(base) - changed
+        if not found:
+            return draft
+        changed |= found
+
+
 def allocate(chain: Chain, solution: Solution) -> tuple[Allocation, ...]:
     """Public prefixes for every NAT hop."""
     found = []
@@ -88,12 +109,8 @@ def compile_states(
     """Errors: Refused where two stages of the chain cannot be told apart."""
     found = pairs(chain, allocations)
     ways = tuple(stops(solution, pair) for pair in found)
-    directed = [way for forward in ways for way in (forward, backwards(forward))]
-    tags = assign(fabric, chain, directed, peers, base)
-    draft = _Draft(fabric, chain, tags)
-    for pair, forward in zip(found, ways, strict=True):
-        draft.steer(pair, forward, Direction.FORWARD)
-        draft.steer(pair, backwards(forward), Direction.REVERSE)
+    draft = _steered(fabric, chain, list(zip(found, ways, strict=True)), peers, base)
+    tags = draft.tags
     for hop, spot in zip(solution.layers, solution.spots, strict=True):
         draft.realise(hop, spot, found, allocations)
     target, revision = _keyed(draft, chain, base)
@@ -130,23 +147,33 @@ class _Draft:
         for index, stop in enumerate(way):
             if stop.arrives == EDGE:
                 self.edges.add(Endpoint(stop.device, stop.ingress))
-            tag, is_shared = self._tag(stop, stop.leg, stop.ingress) if stop.arrives == LINK else (0, False)
+            tag = self.tags.of(Endpoint(stop.device, stop.ingress), stop.leg) if stop.arrives == LINK else 0
             if tag:
                 self.arrivals[Endpoint(stop.device, f"{stop.ingress}/{stop.leg}")] = tag
             hand = self._next(stop, direction)
             for match in pair.stages[stop.stage]:
                 seen = match if direction is Direction.FORWARD else match.reversed()
-                self._steer_one(stop, index, direction, tag, is_shared, seen, hand)
+                self._steer_one(stop, index, direction, tag, seen, hand)
+
+    def moved(self, base: Mapping[str, DeviceState]) -> frozenset[Crossing]:
+        """Crossings whose tag is in force at an end where other items arrive with it now."""
+        found = set()
+        for (ends, leg), tag in self.tags.crossings.items():
+            for end in ends:
+                now = {
+                    slot(i): i for i in base.get(end.device, DeviceState()).values() if _arrives(i, end, tag)
+                }
+                then = {
+                    slot(p.item): p.item
+                    for p in self.placed.values()
+                    if p.device == end.device and _arrives(p.item, end, tag)
+                }
+                if now and now != then:
+                    found.add((ends, leg))
+        return frozenset(found)
 
     def _steer_one(
-        self,
-        stop: Stop,
-        index: int,
-        direction: Direction,
-        tag: int,
-        is_shared: bool,
-        match: Match,
-        hand: NextHop,
+        self, stop: Stop, index: int, direction: Direction, tag: int, match: Match, hand: NextHop
     ) -> None:
         precedence = self.chain.priority
         hop = next((hop for hop in self.chain.hops if hop.position == stop.hop), None)
@@ -156,10 +183,9 @@ class _Draft:
             self._add(stop.device, direction, hop.position + 1, item)
         else:
             self._add(stop.device, direction, index, Redirect(stop.ingress, tag, match, hand, precedence))
-        is_open = is_shared or stop.arrives == EDGE
-        if any(hop.blocks for hop in self.chain.hops) and (is_open or stop.arrives == FUNCTION):
+        if any(hop.blocks for hop in self.chain.hops) and stop.arrives != LINK:
             self._add(stop.device, direction, index, Guard(stop.ingress, tag, match, precedence))
-        if is_open and stop.stage == 0:
+        if stop.arrives == EDGE and stop.stage == 0:
             for exception in self._exceptions(match, direction):
                 self._add(stop.device, direction, index, Pass(stop.ingress, tag, exception, precedence))
 
@@ -187,18 +213,12 @@ class _Draft:
         if stop.leaves == EDGE:
             return NextHop(vrf=self._vrf(stop) if direction is Direction.FORWARD else self.chain.source.vrf)
         if stop.leaves == LINK:
-            tag, _ = self._tag(stop, stop.next_leg, stop.egress)
-            return NextHop(port=stop.egress, tag=tag)
+            return NextHop(
+                port=stop.egress, tag=self.tags.of(Endpoint(stop.device, stop.egress), stop.next_leg)
+            )
         peer = self.tags.peers[Endpoint(stop.device, stop.egress)]
         port = self.fabric.devices[peer.device].ports.get(peer.port)
         return NextHop(port=stop.egress, mac=port.mac if port else "")
-
-    def _tag(self, stop: Stop, leg: int, port: str) -> tuple[int, bool]:
-        """The tag on a link, and whether base forwarding uses the same."""
-        stage_tag = self.tags.of(Endpoint(stop.device, port), leg)
-        if stage_tag is not None:
-            return stage_tag, False
-        return self.fabric.vrfs[self._vrf(stop)], True
 
     def _vrf(self, stop: Stop) -> str:
         return self.chain.destination.vrf if stop.stage else self.chain.source.vrf
@@ -274,6 +294,10 @@ def _kept(state: DeviceState, placed: Placed) -> Key | None:
         if item == placed.item and (key.direction, key.stage) == (placed.direction, placed.stage):
             return key
     return None
+
+
+def _arrives(item: Item, end: Endpoint, tag: int) -> bool:
+    return isinstance(item, Redirect | Filter) and (item.ingress, item.tag) == (end.port, tag)
 
 
 def _words(item: Item) -> str:

@@ -54,7 +54,8 @@ def place(context: Context) -> Solution:
     chain = context.chain
     weight = LATENCY_COST_PER_US
     for _ in range(LATENCY_RAISES):
-        solution = _place(context, graph(context.fabric, chain.bandwidth_mbps, weight))
+        priced = replace(context, latency_weight=weight)
+        solution = _place(priced, graph(context.fabric, chain.bandwidth_mbps, weight))
         if chain.latency_budget_us is None or solution.placement.latency_us <= chain.latency_budget_us:
             return solution
         weight *= 4
@@ -106,7 +107,8 @@ class _Problem:
             for extra_banned, extra_closed in branches:
                 add(banned | extra_banned, closed | extra_closed)
         detail = (
-            "no way with enough free bandwidth visits the functions in order: free capacity or add an offer"
+            "no way with enough free bandwidth visits the functions in order (links whose ends share no tag "
+            "are left out): free capacity or add an offer"
         )
         raise Refused((Reason("no-route", detail),))
 

@@ -18,6 +18,7 @@ from chains.planning.paths import LINK, backwards
 from chains.planning.placement import Solution, place
 from chains.planning.routing import peers
 from chains.planning.types import (
+    Capability,
     Chain,
     Endpoint,
     Fabric,
@@ -202,5 +203,10 @@ def _refuse_homeless(chain: Chain) -> None:
     if not reasons and count_matches(chain) == 0:
         detail = "no packet can match: the segments and the classifiers share no address family"
         reasons.append(Reason("no-traffic", detail))
+    if any(hop.capability is Capability.NAT for hop in chain.hops) and any(
+        c.family != 4 for c in chain.classifiers
+    ):
+        detail = "the NAT hop translates IPv4 only: set the family of every classifier to 4"
+        reasons.append(Reason("nat-family", detail))
     if reasons:
         raise Refused(tuple(reasons))

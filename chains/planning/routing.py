@@ -100,17 +100,26 @@ class _Tree:
 
 
 def graph(fabric: Fabric, bandwidth_mbps: int, latency_weight: float = LATENCY_COST_PER_US) -> Graph:
-    """The arcs of enabled switches whose links still have room for the bandwidth."""
+    """The arcs of enabled switches whose links have room for the bandwidth and whose ends share a tag.
+
+    On a link between switches the operator's base forwarding may carry the very same packets, so
+    without a stage tag a redirect there could not tell them apart.
+    """
     switches = {
         device.name for device in fabric.devices.values() if device.kind == "switch" and device.is_enabled
     }
     arcs: dict[str, list[Arc]] = {name: [] for name in sorted(switches)}
     for link in fabric.links:
-        if link.a.device in switches and link.b.device in switches:
+        if link.a.device in switches and link.b.device in switches and _shares_tag(fabric, link):
             for arc in _arcs(link):
                 if arc.free_mbps >= bandwidth_mbps:
                     arcs[arc.start.device].append(arc)
     return Graph({name: tuple(found) for name, found in arcs.items()}, bandwidth_mbps, latency_weight)
+
+
+def _shares_tag(fabric: Fabric, link: Link) -> bool:
+    caps = (fabric.devices[end.device].caps for end in (link.a, link.b))
+    return all(cap is not None and "vlan" in cap.tags for cap in caps)
 
 
 def peers(fabric: Fabric) -> Mapping[Endpoint, Endpoint]:

@@ -2,9 +2,9 @@
 """Which VLAN tag carries a stage of a chain over a link between switches.
 
 Between switches the operator's base forwarding may carry the very same packets (same VRF, same
-addresses), and a chain may cross a link twice: there an arrival by the VRF's own tag is ambiguous.
-So each crossing gets a stage tag of its own where both neighbours can match VLANs. Where one cannot,
-the crossing is headerless: it uses the VRF's tag, and compile adds guards and exceptions.
+addresses), and a chain may cross a link twice: there an arrival by the VRF's own tag is ambiguous,
+so each crossing gets a stage tag of its own. Everywhere else (at segments and functions) steering is
+headerless. A stage tag takes the place of the VRF's tag, so packets do not grow.
 """
 
 from __future__ import annotations
@@ -23,17 +23,14 @@ Crossing = tuple[frozenset[Endpoint], int]
 
 @dataclass(frozen=True, slots=True)
 class Tags:
-    """crossings: (the two ends of a link, leg) -> stage tag. Missing: headerless."""
+    """crossings: (the two ends of a link, leg) -> stage tag."""
 
     crossings: Mapping[Crossing, int]
     links: Mapping[frozenset[Endpoint], Link]
     peers: Mapping[Endpoint, Endpoint]
 
-    def crossing(self, end: Endpoint, leg: int) -> Crossing:
-        return frozenset((end, self.peers[end])), leg
-
-    def of(self, end: Endpoint, leg: int) -> int | None:
-        return self.crossings.get(self.crossing(end, leg))
+    def of(self, end: Endpoint, leg: int) -> int:
+        return self.crossings[frozenset((end, self.peers[end])), leg]
 
 
 def assign(
@@ -42,8 +39,11 @@ def assign(
     ways: Iterable[tuple[Stop, ...]],
     peers: Mapping[Endpoint, Endpoint],
     base: Mapping[str, DeviceState],
+    changed: frozenset[Crossing],
 ) -> Tags:
-    """A tag for every crossing, the one in force where the crossing has not changed.
+    """A tag for every crossing: the one in force, or for a `changed` one a tag that is not in force.
+
+    A tag stands for all that follows it: what arrives with the old tag still goes the old way.
 
     Errors: Refused if a link has no stage tag left.
     """
@@ -56,11 +56,11 @@ def assign(
                 continue
             arrival, departure = Endpoint(stop.device, stop.ingress), Endpoint(before.device, before.egress)
             ends = frozenset((arrival, departure))
-            if (ends, stop.leg) in crossings or not _can_tag(fabric, before.device, stop.device):
+            if (ends, stop.leg) in crossings:
                 continue
             used = taken.setdefault(ends, set(links[ends].tags))
             kept = _in_force(base, stop) - used
-            if kept:
+            if kept and (ends, stop.leg) not in changed:
                 tag = min(kept)
             else:
                 tag = _lowest(
@@ -71,18 +71,14 @@ def assign(
     return Tags(crossings, links, peers)
 
 
-def _can_tag(fabric: Fabric, one: str, other: str) -> bool:
-    caps = (fabric.devices[one].caps, fabric.devices[other].caps)
-    return all(cap is not None and "vlan" in cap.tags for cap in caps)
-
-
 def _in_force(base: Mapping[str, DeviceState], stop: Stop) -> set[int]:
     """Tags by which the chain now arrives here and goes on by the same port: the crossing has not changed."""
     found = set()
     for item in base.get(stop.device, DeviceState()).values():
-        if isinstance(item, Redirect | Filter) and item.ingress == stop.ingress and item.tag >= FIRST_TAG:
-            if item.next.port == stop.egress or (item.next.vrf and stop.leaves == EDGE):
-                found.add(item.tag)
+        if not isinstance(item, Redirect | Filter) or item.ingress != stop.ingress or item.tag < FIRST_TAG:
+            continue
+        if item.next.port == stop.egress or (item.next.vrf and stop.leaves == EDGE):
+            found.add(item.tag)
     return found
 
 
