@@ -112,11 +112,15 @@ def bring_up(state: Path, *, port: int | None = None, workers: int = 2, is_fast:
 
 
 def commands(port: int, workers: int) -> dict[str, tuple[str, ...]]:
-    """The processes of an instance beside database and broker. Every worker does every job: any may die."""
+    """The processes of an instance beside database and broker. Every worker does every job: any may die.
+
+    The relay only saves time: it rings the workers as soon as a request has committed, else they look by themselves.
+    """
     python = sys.executable
     web = (python, "-m", "uvicorn", "orchestrator.asgi:application", "--host", "127.0.0.1")
     options = ("--port", str(port), "--lifespan", "off", "--no-access-log", "--timeout-graceful-shutdown=3")
     found: dict[str, tuple[str, ...]] = {"web": (*web, *options)}
+    found["relay"] = (python, str(CHECKOUT / "manage.py"), "relay")
     for number in range(1, workers + 1):
         worker = (python, "-m", "celery", "-A", "orchestrator.celery", "worker", "--concurrency", "2")
         found[f"worker-{number}"] = (*worker, "--hostname", f"worker-{number}@{port}", "--without-mingle")

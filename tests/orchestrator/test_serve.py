@@ -23,7 +23,7 @@ def test_an_instance_comes_up_heals_and_leaves_nothing(new_state: Callable[[str]
     state = new_state("instance")
     instance = bring_up(state, port=free_port(0), workers=1, is_fast=True)
     names = [record.name for record in instance.group.running()]
-    assert sorted(names) == ["postgres", "valkey", "web", "worker-1"]
+    assert sorted(names) == ["postgres", "relay", "valkey", "web", "worker-1"]
     with urllib.request.urlopen(f"{instance.url}/health/ready", timeout=10) as reply:
         assert reply.status == 200
     with pytest.raises(ServiceError, match="already runs"):
@@ -59,7 +59,7 @@ def test_stop_from_elsewhere_ends_the_foreground_too(new_state: Callable[[str], 
         assert serving.stdout is not None
         assert f"ready at http://127.0.0.1:{port}".encode() in serving.stdout.readline()
         done = subprocess.run([*command, "stop"], env=environ, cwd=CHECKOUT, capture_output=True, text=True)
-        assert len(done.stdout.splitlines()) == 4
+        assert len(done.stdout.splitlines()) == 5
         assert serving.wait(timeout=15) == 0
         assert ProcessGroup(state).running() == ()
     finally:
