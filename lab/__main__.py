@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`python -m lab up|down|status NAME [--fabric FILE]`: the lab from the command line."""
+"""`python -m lab up|down|status NAME [--fabric FILE] [--no-agents]`: the lab from the command line."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ import sys
 import time
 from pathlib import Path
 
+from lab.access import has_agent
 from lab.command import CommandError
 from lab.fabric import FabricError
 from lab.ground import support
-from lab.network import DEMO, Lab, LabError, names, report_missing_agent
+from lab.network import DEMO, Lab, LabError, names
 
 
 def main(arguments: list[str]) -> int:
@@ -19,6 +20,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("verb", choices=("up", "down", "status"))
     parser.add_argument("name", nargs="?", help="the lab's name")
     parser.add_argument("--fabric", type=Path, default=DEMO, help="fabric file (default: the demo's)")
+    parser.add_argument("--no-agents", action="store_true", help="up: hosts run without their agent")
     given = parser.parse_args(arguments)
     if given.verb != "status" and not given.name:
         parser.error(f"{given.verb} needs a NAME")
@@ -33,9 +35,10 @@ def up(given: argparse.Namespace) -> int:
     ground = support()
     if not ground.ok:
         raise LabError(ground.reason)
-    report_missing_agent()
+    if not given.no_agents and not has_agent():
+        print("lab: no host agent in this checkout: hosts run without it", file=sys.stderr)
     started = time.monotonic()
-    lab = Lab.up(given.fabric, given.name)
+    lab = Lab.up(given.fabric, given.name, has_agents=not given.no_agents)
     print(f"lab {lab.name} is up after {time.monotonic() - started:.1f} s: {lab.fabric_file}")
     return 0
 

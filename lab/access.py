@@ -22,7 +22,8 @@ AGENT_PORT = 8443
 
 # A private /run: the daemon's own folder, and iptables' lock is the box's own as on a real one.
 SSHD_START = (
-    "mount -t tmpfs -o mode=755 tmpfs /run && mkdir /run/sshd && chmod 755 /run/sshd && exec \"$0\" -f \"$1\" -E \"$2\""
+    "mount -t tmpfs -o mode=755 tmpfs /run && mkdir -m 755 /run/sshd"
+    ' && exec "$0" -f "$1" -E "$2"'
 )
 
 
@@ -98,7 +99,7 @@ def has_agent() -> bool:
 
 
 def enrol_agent(folder: Path, device: Device) -> None:
-    """Give the host's agent an identity; what it prints is what Viaduct needs to trust it. Errors: CommandError."""
+    """Give the host's agent an identity; it prints what Viaduct needs to trust it. Errors: CommandError."""
     state = folder / f"agent-{device.name}"
     state.mkdir(mode=0o700)
     argv = ["enroll", "--state", str(state), "--name", device.name, "--address", device.management]

@@ -41,7 +41,7 @@ def run(
     except subprocess.TimeoutExpired as error:
         raise CommandError(f"{' '.join(argv)}: no end after {timeout_s:g} s") from error
     if check and done.returncode:
-        words = (done.stderr or done.stdout).strip()
+        words = " | ".join((done.stderr or done.stdout).strip().splitlines()[-3:])
         raise CommandError(f"{' '.join(argv)}: exit {done.returncode}: {words}")
     return done
 

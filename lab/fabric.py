@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -117,9 +117,9 @@ def load(path: Path) -> Fabric:
         raise FabricError(f"{path}: {error}") from error
     try:
         fabric = parse(raw)
+        problems = check(fabric)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise FabricError(f"{path}: not a fabric file: {type(error).__name__}: {error}") from error
-    problems = check(fabric)
     if problems:
         raise FabricError(f"{path}: {'; '.join(problems)}")
     return fabric
@@ -174,36 +174,40 @@ def check(fabric: Fabric) -> tuple[str, ...]:
     for device in fabric.devices.values():
         if device.management and ipaddress.ip_address(device.management) not in network:
             problems.append(f"device {device.name}: {device.management} is outside {network}")
-        for port in device.ports.values():
-            reserved = port.name in (MANAGEMENT_PORT, "lo")
-            if device.kind != "switch" and (reserved or not INTERFACE_NAME.fullmatch(port.name)):
-                problems.append(f"port {device.name}:{port.name}: not usable as an interface name")
-            if device.kind == "switch" and not port.number:
-                problems.append(f"port {device.name}:{port.name}: a switch port needs a number")
-            if device.kind != "switch" and not port.mac:
-                problems.append(f"port {device.name}:{port.name}: needs a mac")
+        problems += _port_problems(device)
     ends = [end for link in fabric.links for end in (link.a, link.b)]
     ends += [attachment.port for attachment in fabric.attachments]
-    for end in ends:
-        if end.device not in fabric.devices or end.port not in fabric.devices[end.device].ports:
-            problems.append(f"there is no port {end.device}:{end.port}")
+    unknown = {end for end in ends if end.port not in getattr(fabric.devices.get(end.device), "ports", ())}
+    problems += [f"there is no port {end.device}:{end.port}" for end in sorted(unknown)]
     for link in fabric.links:
-        kinds = {fabric.devices[end.device].kind for end in (link.a, link.b) if end.device in fabric.devices}
-        if "switch" not in kinds:
+        kinds = {fabric.devices[end.device].kind for end in (link.a, link.b) if end not in unknown}
+        if kinds and "switch" not in kinds:
             problems.append(f"link {link.a.device} - {link.b.device}: one end must be a switch")
-    for device in fabric.devices.values():
-        for port in (name for pair in device.arms for name in pair if name not in device.ports):
-            problems.append(f"an offer of {device.name} names {port}, which is no port of it")
     for attachment in fabric.attachments:
         if attachment.vrf not in fabric.vrfs:
             problems.append(f"there is no vrf {attachment.vrf}")
     return tuple(problems)
 
 
+def _port_problems(device: Device) -> Iterator[str]:
+    for port in device.ports.values():
+        name = f"port {device.name}:{port.name}"
+        if device.kind == "switch":
+            if not port.number:
+                yield f"{name}: a switch port needs a number"
+            continue
+        if port.name in (MANAGEMENT_PORT, "lo") or not INTERFACE_NAME.fullmatch(port.name):
+            yield f"{name}: not usable as the name of an interface"
+        if not port.mac:
+            yield f"{name}: needs a mac"
+    for arm in (port for pair in device.arms for port in pair if port not in device.ports):
+        yield f"an offer of {device.name} names {arm}, which is no port of it"
+
+
 def instantiate(fabric: Fabric, number: int, credentials: Mapping[str, str]) -> Fabric:
-    """The same fabric at management network 10.250.<number>.0/24, with endpoints and credentials filled in."""
+    """The same fabric at 10.250.<number>.0/24, with the switches' endpoints and credentials filled in."""
     network = f"10.250.{number}"
-    raw = {**fabric.raw, "management": f"{network}.0/24", "devices": []}
+    devices: list[dict[str, Any]] = []
     for entry in fabric.raw["devices"]:
         device = dict(entry)
         if device.get("management"):
@@ -214,8 +218,8 @@ def instantiate(fabric: Fabric, number: int, credentials: Mapping[str, str]) -> 
                 device["settings"] = {**(device.get("settings") or {}), **endpoints}
         if device["name"] in credentials:
             device["credential"] = credentials[device["name"]]
-        raw["devices"].append(device)
-    return parse(raw)
+        devices.append(device)
+    return parse({**fabric.raw, "management": f"{network}.0/24", "devices": devices})
 
 
 def write(fabric: Fabric, path: Path) -> None:

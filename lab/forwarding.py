@@ -31,7 +31,7 @@ def base_flows(fabric: Fabric, switch: Device) -> tuple[str, ...]:
 
 
 def _classification(fabric: Fabric, switch: Device, base: str, route: str) -> Iterator[str]:
-    """Which VRF a packet belongs to: by access port, or by the VLAN between switches. Functions' ports: none."""
+    """Which VRF a packet belongs to: by access port, or by VLAN between switches. Functions' ports: none."""
     for attachment in fabric.attachments:
         if attachment.port.device == switch.name:
             number = switch.ports[attachment.port.port].number
@@ -69,7 +69,7 @@ def _routes(
 
 
 def _destinations(fabric: Fabric, attachment: Attachment) -> Iterator[tuple[str, str]]:
-    """(prefix, MAC) behind an attachment: a host's own addresses, or the whole prefix for what is external."""
+    """(prefix, MAC) behind an attachment: a host's own addresses, or the whole prefix if it is external."""
     end = fabric.peer(attachment.port)
     if end is None:
         return

@@ -37,18 +37,27 @@ class Support:
 
 
 def support() -> Support:
-    """Whether real packets are possible here. As a normal user: only inside `unshare -Urnm`, see lab/README.md."""
+    """Whether real packets are possible here."""
     missing = sorted({package for program, package in PROGRAMS.items() if find(program) is None})
+    if os.geteuid() != 0:
+        return Support(False, "not root: namespaces, /dev/net/tun and sshd need it. Fix: run as root")
     if missing:
         return Support(False, f"missing Debian packages. Fix: apt-get install {' '.join(missing)}")
     if not _opens(TUN):
-        return Support(False, f"{TUN} cannot be opened by this user. Fix: be root, or chmod 0666 {TUN}")
-    if os.geteuid() != 0:
-        return Support(False, "not root. Fix: run as root, or inside a user namespace (lab/README.md)")
+        return Support(False, f"{TUN} cannot be opened, and Open vSwitch's userspace datapath needs it")
+    if _users_mapped() < 65536:
+        # A user namespace with a single user: sshd cannot change to its unprivileged user.
+        return Support(False, "root of a user namespace with too few users for sshd. Fix: run as root")
     refused = _namespaces()
     if refused:
         return Support(False, f"network namespaces are not allowed here: {refused}")
     return Support(True)
+
+
+def _users_mapped() -> int:
+    """How many user ids exist in this user namespace: user_namespaces(7)."""
+    with open("/proc/self/uid_map") as lines:
+        return sum(int(line.split()[2]) for line in lines)
 
 
 def find(program: str) -> str | None:

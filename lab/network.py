@@ -11,23 +11,18 @@ import json
 import os
 import re
 import shutil
-import socket
 import subprocess
-import sys
-import time
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
-from lab import access, spaces, switches, watch, wiring
+from lab import access, build, spaces, switches, watch, wiring
 from lab.command import CommandError, inside, run
-from lab.fabric import Device, End, Fabric, instantiate, load, write
+from lab.fabric import Device, End, Fabric, load
 
 DEMO = Path(__file__).resolve().parent / "fabrics" / "demo.yaml"
 NAME = re.compile(r"[a-z][a-z0-9-]{0,23}")
-NUMBERS = range(1, 255)
-READY_S = 15.0
 
 
 class LabError(Exception):
@@ -42,18 +37,22 @@ def state_folder() -> Path:
 class Lab:
     """A running lab. Make one with `Lab.up`, find one with `Lab.attach`."""
 
-    def __init__(self, name: str, folder: Path, number: int, fabric: Fabric) -> None:
+    def __init__(self, name: str, folder: Path, number: int, fabric: Fabric, has_agents: bool) -> None:
         self.name = name
         self.folder = folder
         self.number = number
         self.fabric = fabric
+        self.has_agents = has_agents
         self.switch_space = f"{name}-sw"
 
     # --- life ----------------------------------------------------------------------------------
 
     @classmethod
-    def up(cls, fabric_path: Path | str = DEMO, name: str = "demo") -> Lab:
-        """Build everything and wait until it answers. If that fails, nothing is left. Errors: LabError."""
+    def up(cls, fabric_path: Path | str = DEMO, name: str = "demo", *, has_agents: bool = True) -> Lab:
+        """Build everything and wait until it answers. If that fails, nothing is left.
+
+        has_agents: hosts run the agent, as far as this checkout has it. Errors: LabError, FabricError.
+        """
         if not NAME.fullmatch(name):
             raise LabError(f"{name!r} is no lab name: a letter, then letters, digits, hyphens; at most 24")
         plan = load(Path(fabric_path))
@@ -65,9 +64,8 @@ class Lab:
             raise LabError(f"lab {name} exists. Fix: python -m lab down {name}") from error
         made: Lab | None = None
         try:
-            number = _claim_number()
-            made = cls(name, folder, number, instantiate(plan, number, _credentials(plan, folder)))
-            made._build()
+            made = cls(name, folder, build.claim_number(), plan, has_agents and access.has_agent())
+            build.build(made)
         except (CommandError, OSError, ValueError) as error:
             if made is not None:
                 made.down()
@@ -86,90 +84,30 @@ class Lab:
         folder = state_folder() / name
         try:
             record = json.loads((folder / "lab.json").read_text(encoding="utf-8"))
-            return cls(name, folder, record["number"], load(folder / "fabric.yaml"))
+            fabric = load(folder / "fabric.yaml")
+            return cls(name, folder, record["number"], fabric, record["has_agents"])
         except (FileNotFoundError, ValueError, KeyError) as error:
             raise LabError(f"there is no lab {name} here. Labs: {', '.join(names()) or 'none'}") from error
 
     def down(self) -> None:
         """Remove processes, namespaces, the management network and all files. May be called twice."""
-        owned = self._spaces()
+        owned = self.spaces()
         spaces.empty(owned)
-        bridge = wiring.bridge_name(self.number)
-        ports = (
-            wiring.management_port(self.number, device)
-            for device in wiring.managed(self.fabric, self._space_of()).values()
-        )
-        for interface in (*ports, bridge):
-            if Path(f"/sys/class/net/{interface}").exists():
-                run(["ip", "link", "del", "dev", interface], check=False)
+        boxes = wiring.managed(self.fabric, self.space_of()).values()
+        interfaces = [wiring.management_port(self.number, device) for device in boxes]
+        interfaces.append(wiring.bridge_name(self.number))
+        there = [interface for interface in interfaces if Path("/sys/class/net", interface).exists()]
+        spaces.batch(f"link del dev {interface}" for interface in there)
         spaces.remove(owned)
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def _build(self) -> None:
-        record = {"number": self.number, "fabric": self.fabric.name, "pid": os.getpid()}
-        write(self.fabric, self.fabric_file)
-        (self.folder / "lab.json").write_text(json.dumps(record))
-        space_of = self._space_of()
-        spaces.create(self._spaces())
-        spaces.batch(
-            (
-                f"link set dev {wiring.bridge_name(self.number)} addrgenmode none up",
-                f"addr add 10.250.{self.number}.1/24 dev {wiring.bridge_name(self.number)}",
-                *wiring.management_lines(self.fabric, self.number, space_of),
-                *wiring.cable_lines(self.fabric, space_of),
-            )
-        )
-        script = "\n".join(("set -e", "ip -batch - <<'END'", *wiring.switch_lines(self.fabric), "END"))
-        spaces.script(self.switch_space, script)
-        with ThreadPoolExecutor(4) as pool:
-            jobs = [
-                pool.submit(switches.start, self.fabric, self.switch_space, self.switch_folder),
-                pool.submit(access.make_keys, self.folder / "ssh", self._with_driver("linux")),
-            ]
-            jobs += [pool.submit(self._boot, device) for device in self.fabric.boxes]
-            for job in jobs:
-                job.result()
-            for job in [pool.submit(self._start_access, device) for device in self.fabric.boxes]:
-                job.result()
-        self._wait_until_reachable()
+    def __enter__(self) -> Self:
+        return self
 
-    def _boot(self, device: Device) -> None:
-        spaces.script(self.namespace(device.name), wiring.boot_script(device))
-        if device.driver == "host" and access.has_agent():
-            access.enrol_agent(self.folder, device)
-
-    def _start_access(self, device: Device) -> None:
-        if device.driver == "linux":
-            access.start_sshd(self.folder / "ssh", device, self.namespace(device.name))
-        elif device.driver == "host" and access.has_agent():
-            access.start_agent(self.folder, device, self.namespace(device.name))
-
-    def _with_driver(self, driver: str) -> tuple[Device, ...]:
-        return tuple(device for device in self.fabric.devices.values() if device.driver == driver)
-
-    def _services(self) -> Iterator[tuple[str, int]]:
-        """What must accept connections before the lab counts as up."""
-        for device in self.fabric.devices.values():
-            if device.kind == "switch" and device.management:
-                yield from ((device.management, 6640), (device.management, 6653))
-            elif device.driver == "linux":
-                yield device.management, 22
-            elif device.driver == "host" and access.has_agent():
-                yield device.management, access.AGENT_PORT
-
-    def _wait_until_reachable(self) -> None:
-        deadline = time.monotonic() + READY_S
-        for address, port in self._services():
-            while not _answers(address, port):
-                if time.monotonic() > deadline:
-                    raise CommandError(f"{address}:{port} does not answer. {self._last_words()}")
-                time.sleep(0.02)
-
-    def _last_words(self) -> str:
-        """The ends of the logs: the folder goes when the lab could not be built."""
-        logs = sorted((*self.folder.glob("*.log"), *self.folder.glob("ssh/*/sshd.log")))
-        ends = ((path.name, path.read_text(errors="replace").strip()[-200:]) for path in logs)
-        return "; ".join(f"{name}: {end}" for name, end in ends if end)
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.down()
 
     # --- where things are ------------------------------------------------------------------------
 
@@ -192,11 +130,11 @@ class Lab:
         """The network namespace of a device; all switches share one."""
         return self.switch_space if self.device(device).kind == "switch" else f"{self.name}-{device}"
 
-    def _space_of(self) -> dict[str, str]:
+    def space_of(self) -> dict[str, str]:
         return {name: self.namespace(name) for name in self.fabric.devices}
 
-    def _spaces(self) -> list[str]:
-        return list(dict.fromkeys((self.switch_space, *self._space_of().values())))
+    def spaces(self) -> list[str]:
+        return list(dict.fromkeys((self.switch_space, *self.space_of().values())))
 
     # --- hands inside ----------------------------------------------------------------------------
 
@@ -271,13 +209,13 @@ class Lab:
         denied_every: int = 4,
         drain_s: float = 1.0,
     ) -> watch.Stream:
-        """Numbered datagrams, rate a second, every denied_every-th to denied_port; `finish()` has the counts."""
+        """Numbered datagrams, rate a second, every denied_every-th to denied_port; `finish()` counts them."""
         words = ["--to", to, "--port", str(port), "--rate", str(rate), "--drain-s", str(drain_s)]
         words += ["--denied-port", str(denied_port), "--denied-every", str(denied_every)]
         return watch.Stream(self.namespace(device), words)
 
     def capture(self, device: str, port: str, *more: tuple[str, str]) -> watch.Capture:
-        """Packets at ports, of several boxes if wanted, on one clock. A switch's port: where its cable ends there."""
+        """Packets at ports, of several boxes if wanted, on one clock. Not between switches: no wire is there."""
         places = {
             f"{name}:{at}": (self.namespace(name), wiring.interface(self.fabric, End(name, at)))
             for name, at in ((device, port), *more)
@@ -287,26 +225,26 @@ class Lab:
     # --- breaking things -------------------------------------------------------------------------
 
     def kill_device(self, name: str) -> None:
-        """The box loses power: its processes end, its cables go dead. What was configured is kept on its disk."""
+        """The box loses power: its processes end, its cables go dead. What was configured is kept."""
         device = self._box(name)
         spaces.empty([self.namespace(name)])
         ports = [*device.ports, *(["mgmt"] if device.management else [])]
         spaces.batch_in(self.namespace(name), (f"link set dev {port} down" for port in ports))
 
     def restart_device(self, name: str, *, forgets: bool = False) -> None:
-        """Power is back. forgets: packet filter rules and connections are gone, as if they were never saved."""
+        """Power is back. forgets: its packet filter and connections are gone, as if never saved."""
         device = self._box(name)
         if forgets:
             script = "nft flush ruleset; conntrack -F 2>/dev/null || true"
             self.exec(name, ["sh", "-c", script])
         spaces.script(self.namespace(name), wiring.restart_script(device))
-        self._start_access(device)
-        self._wait_until_reachable()
+        build.start_access(self, device)
+        build.wait_until_reachable(self)
 
     def _box(self, name: str) -> Device:
         device = self.device(name)
         if device.kind == "switch":
-            raise LabError(f"{name} is a switch: all switches of a lab share one daemon; cut its links instead")
+            raise LabError(f"{name} is a switch, and all of them share one daemon: cut its links instead")
         return device
 
     def cut_link(self, a: str, b: str) -> None:
@@ -356,39 +294,3 @@ class Lab:
 def names() -> list[str]:
     """Labs that are up in this checkout."""
     return sorted(path.parent.name for path in state_folder().glob("*/lab.json"))
-
-
-def _credentials(fabric: Fabric, folder: Path) -> dict[str, str]:
-    """Device -> reference to the file that will hold its secret."""
-    found: dict[str, str] = {}
-    for device in fabric.devices.values():
-        if device.driver == "linux" or (device.driver == "host" and access.has_agent()):
-            found[device.name] = f"file:{folder}/{device.name}.credential.json"
-    return found
-
-
-def _claim_number() -> int:
-    """Take a free management network by making its bridge: that succeeds for one lab only."""
-    taken = run(["ip", "-4", "route", "show", "table", "all"]).stdout
-    for number in NUMBERS:
-        if f"10.250.{number}." in taken:
-            continue
-        done = run(["ip", "link", "add", wiring.bridge_name(number), "type", "bridge"], check=False)
-        if done.returncode == 0:
-            return number
-        if "File exists" not in done.stderr:
-            raise CommandError(f"cannot make the management bridge: {done.stderr.strip()}")
-    raise CommandError("every management network 10.250.1.0/24 to 10.250.254.0/24 is taken")
-
-
-def _answers(address: str, port: int) -> bool:
-    try:
-        socket.create_connection((address, port), timeout=1).close()
-    except OSError:
-        return False
-    return True
-
-
-def report_missing_agent() -> None:
-    if not access.has_agent():
-        print("lab: no host agent in this checkout: hosts run without it", file=sys.stderr)

@@ -73,7 +73,7 @@ def processes(names: Collection[str]) -> dict[int, str]:
 
 
 def empty(names: Collection[str]) -> None:
-    """End every process in these namespaces and wait until they are gone. Errors: CommandError if one stays."""
+    """End every process in these namespaces and wait until they are gone. Errors: CommandError."""
     deadline = time.monotonic() + END_S
     while found := processes(names):
         for number in found:

@@ -7,9 +7,13 @@ switches' management addresses only. The base forwarding is loaded here, once, a
 
 from __future__ import annotations
 
+import fcntl
+import os
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
+from lab import spaces
 from lab.command import inside, run
 from lab.fabric import MANAGEMENT_PORT, Device, End, Fabric
 from lab.forwarding import base_flows
@@ -23,7 +27,9 @@ RECEIVE_BUFFER_BYTES = 4 << 20
 # The kernel sees each packet beside Open vSwitch: it must not answer for the management addresses.
 QUIET_KERNEL = f"""
 table inet lab {{
-  chain prerouting {{ type filter hook prerouting priority raw; iifname != {{ "{MANAGEMENT_PORT}", "lo" }} drop; }}
+  chain prerouting {{
+    type filter hook prerouting priority raw; iifname != {{ "{MANAGEMENT_PORT}", "lo" }} drop;
+  }}
 }}
 table arp lab {{
   chain input {{ type filter hook input priority 0; iifname != "{MANAGEMENT_PORT}" drop; }}
@@ -37,15 +43,11 @@ def environment(folder: Path) -> dict[str, str]:
 
 
 def start(fabric: Fabric, namespace: str, folder: Path) -> None:
-    """Daemons, bridges, ports, base flows. The namespace's interfaces exist and are up. Errors: CommandError."""
+    """Daemons, bridges, ports, base flows. Called when the interfaces are up. Errors: CommandError."""
     folder.mkdir(mode=0o700)
     _daemons(namespace, folder)
-    buffer = _raise_receive_buffer()
-    try:  # Open vSwitch's sockets take the buffer's size when a port is added
+    with large_receive_buffer():  # a socket takes the size when its port is added
         vsctl(namespace, folder, _bridges(fabric))
-    finally:
-        if buffer:
-            RECEIVE_BUFFER.write_text(buffer)
     for switch in fabric.switches:
         flows = "\n".join(base_flows(fabric, switch)) + "\n"
         ofctl(namespace, folder, ("--bundle", "add-flows", switch.bridge, "-"), flows)
@@ -76,7 +78,8 @@ def _daemons(namespace: str, folder: Path) -> None:
     ]
     run(inside(namespace, database + common), environment=environment(folder))
     vsctl(namespace, folder, ["--no-wait", "init"])
-    vsctl(namespace, folder, ["--no-wait", "set", "Open_vSwitch", ".", "other_config:userspace-tso-enable=true"])
+    offload = "other_config:userspace-tso-enable=true"
+    vsctl(namespace, folder, ["--no-wait", "set", "Open_vSwitch", ".", offload])
     switch = [
         "ovs-vswitchd",
         f"unix:{folder}/db.sock",
@@ -125,13 +128,27 @@ def cut_port(fabric: Fabric, end: End) -> Iterator[str]:
     yield from ("--", "--if-exists", "del-port", fabric.devices[end.device].bridge, switch_interface(end))
 
 
-def _raise_receive_buffer() -> str:
-    """Open vSwitch loses packets with the default buffer while flows change. Returns the old size, "" if kept."""
+@contextmanager
+def large_receive_buffer() -> Iterator[None]:
+    """With the default buffer Open vSwitch loses packets while flows change. Put back at the end."""
+    lock = os.open(spaces.FOLDER, os.O_RDONLY | os.O_DIRECTORY)
     try:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # labs that start at once would put back each other's size
         before = RECEIVE_BUFFER.read_text()
-        if int(before) >= RECEIVE_BUFFER_BYTES:
-            return ""
-        RECEIVE_BUFFER.write_text(str(RECEIVE_BUFFER_BYTES))
-    except OSError:  # not the machine's own namespace: the lab works, with less headroom
-        return ""
-    return before
+        is_raised = int(before) < RECEIVE_BUFFER_BYTES and _write(str(RECEIVE_BUFFER_BYTES))
+        try:
+            yield
+        finally:
+            if is_raised:
+                _write(before)
+    finally:
+        os.close(lock)
+
+
+def _write(size: str) -> bool:
+    """False where this namespace may not change it: the lab works, with less headroom."""
+    try:
+        RECEIVE_BUFFER.write_text(size)
+    except OSError:
+        return False
+    return True

@@ -9,6 +9,7 @@ quickly. It reports what sockets saw and judges nothing.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import select
 import selectors
@@ -76,7 +77,8 @@ class Server:
             listener.listen(256)
             self.selector.register(listener, selectors.EVENT_READ, self._accept)
         for port in udp:
-            self.selector.register(self._bound(socket.SOCK_DGRAM, port), selectors.EVENT_READ, self._datagrams)
+            sock = self._bound(socket.SOCK_DGRAM, port)
+            self.selector.register(sock, selectors.EVENT_READ, self._datagrams)
 
     def _bound(self, kind: socket.SocketKind, port: int) -> socket.socket:
         sock = socket.socket(socket.AF_INET6, kind)
@@ -190,7 +192,7 @@ class Answer:
 
 
 def probe(request: dict[str, Any]) -> Answer:
-    """One question: {"to", "port", "protocol", "payload", "timeout_s", "source_port"}; the last four optional."""
+    """One question: {"to", "port"} and, if wanted, "protocol", "payload", "timeout_s", "source_port"."""
     answer = Answer("timeout")
     started = time.monotonic()
     try:
@@ -282,10 +284,8 @@ class Stream:
     def _send(self, number: int) -> None:
         is_denied = bool(self.denied_port) and number % self.denied_every == self.denied_every - 1
         data = STREAM.pack(STREAM_MARK, self.count.stream, number).ljust(100, b".")
-        try:
+        with contextlib.suppress(OSError):  # counts as sent and lost
             self.sock.sendto(data, (self.to, self.denied_port if is_denied else self.port))
-        except OSError:  # counts as sent and lost
-            pass
         if is_denied:
             self.count.denied_sent += 1
         else:

@@ -56,7 +56,7 @@ class Tally:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a probe met. result: ok, refused, timeout, unreachable, reset. source: who the server says asked."""
+    """What a probe met. result: ok, refused, timeout, unreachable, reset. source: who asked, says the server."""
 
     result: str
     connected: bool
@@ -91,7 +91,7 @@ class Count:
 
 @dataclass(frozen=True, slots=True)
 class Packet:
-    """One packet at one place ("fw1:in"). direction: rx or tx, seen from that box. time_ns: CLOCK_MONOTONIC."""
+    """One packet at one place ("fw1:in"). direction: rx or tx, seen there. time_ns: CLOCK_MONOTONIC."""
 
     at: str
     time_ns: int
@@ -243,7 +243,7 @@ class Capture(Program):
 
 
 def probe(namespace: str, requests: Sequence[Mapping[str, Any]]) -> tuple[Answer, ...]:
-    """Ask one after the other from inside a namespace. requests: see `lab.traffic.probe`. Errors: TrafficError."""
+    """Ask one after the other inside a namespace. requests: as for `lab.traffic.probe`. Errors: TrafficError."""
     limit = sum(float(request.get("timeout_s", 1.0)) * 2 for request in requests) + READY_S
     argv = [*PYTHON, str(FOLDER / "traffic.py"), "probe", json.dumps(list(requests))]
     try:

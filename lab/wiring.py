@@ -66,11 +66,12 @@ def cable_lines(fabric: Fabric, spaces: dict[str, str]) -> Iterator[str]:
     for link in fabric.links:
         if is_patch(fabric, link):
             continue
-        yield f"link add {_end(fabric, link.a, spaces, link)} type veth peer {_end(fabric, link.b, spaces, link)}"
+        a, b = (_end(fabric, end, spaces, link) for end in (link.a, link.b))
+        yield f"link add {a} type veth peer {b}"
 
 
 def is_patch(fabric: Fabric, link: Link) -> bool:
-    """Cables between switches are patch ports: TCP with segmentation offload and VLAN tags dies on a veth there."""
+    """Cables between switches are patch ports: on a veth there, TCP with segmentation offload dies."""
     return all(fabric.devices[end.device].kind == "switch" for end in (link.a, link.b))
 
 

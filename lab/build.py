@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The order in which a lab is built, and how it is known to be up.
+
+Called by `lab.network` only, which also cleans up when something here fails.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+from lab import access, spaces, switches, wiring
+from lab.command import CommandError, run
+from lab.fabric import Device, instantiate, write
+
+if TYPE_CHECKING:
+    from lab.network import Lab
+
+NUMBERS = range(1, 255)
+READY_S = 15.0
+
+
+def claim_number() -> int:
+    """Take a free management network by making its bridge: that succeeds for one lab only. Errors: CommandError."""
+    taken = run(["ip", "-4", "route", "show", "table", "all"]).stdout
+    for number in NUMBERS:
+        if f"10.250.{number}." in taken:
+            continue
+        done = run(["ip", "link", "add", wiring.bridge_name(number), "type", "bridge"], check=False)
+        if done.returncode == 0:
+            return number
+        if "File exists" not in done.stderr:
+            raise CommandError(f"cannot make the management bridge: {done.stderr.strip()}")
+    raise CommandError("every management network from 10.250.1.0/24 to 10.250.254.0/24 is taken")
+
+
+def build(lab: Lab) -> None:
+    """Errors: CommandError, OSError, ValueError."""
+    lab.fabric = instantiate(lab.fabric, lab.number, _credentials(lab))
+    write(lab.fabric, lab.fabric_file)
+    record = {"number": lab.number, "has_agents": lab.has_agents, "pid": os.getpid()}
+    (lab.folder / "lab.json").write_text(json.dumps(record))
+    _cable(lab)
+    with ThreadPoolExecutor(4) as pool:
+        jobs = [
+            pool.submit(switches.start, lab.fabric, lab.switch_space, lab.switch_folder),
+            pool.submit(access.make_keys, lab.folder / "ssh", _appliances(lab)),
+        ]
+        jobs += [pool.submit(_boot, lab, device) for device in lab.fabric.boxes]
+        for job in jobs:
+            job.result()
+        for job in [pool.submit(start_access, lab, device) for device in lab.fabric.boxes]:
+            job.result()
+    wait_until_reachable(lab)
+
+
+def _cable(lab: Lab) -> None:
+    bridge, space_of = wiring.bridge_name(lab.number), lab.space_of()
+    spaces.create(lab.spaces())
+    spaces.batch(
+        (
+            f"link set dev {bridge} addrgenmode none up",
+            f"addr add 10.250.{lab.number}.1/24 dev {bridge}",
+            *wiring.management_lines(lab.fabric, lab.number, space_of),
+            *wiring.cable_lines(lab.fabric, space_of),
+        )
+    )
+    spaces.batch_in(lab.switch_space, wiring.switch_lines(lab.fabric))
+
+
+def _boot(lab: Lab, device: Device) -> None:
+    spaces.script(lab.namespace(device.name), wiring.boot_script(device))
+    if lab.has_agents and device.driver == "host":
+        access.enrol_agent(lab.folder, device)
+
+
+def start_access(lab: Lab, device: Device) -> None:
+    """The daemon by which a box is managed, if it has one. Errors: CommandError."""
+    if device.driver == "linux":
+        access.start_sshd(lab.folder / "ssh", device, lab.namespace(device.name))
+    elif lab.has_agents and device.driver == "host":
+        access.start_agent(lab.folder, device, lab.namespace(device.name))
+
+
+def wait_until_reachable(lab: Lab) -> None:
+    """Errors: CommandError with the ends of the logs, since those go when the lab could not be built."""
+    deadline = time.monotonic() + READY_S
+    for address, port in _services(lab):
+        while not _answers(address, port):
+            if time.monotonic() > deadline:
+                raise CommandError(f"{address}:{port} does not answer. {_last_words(lab)}")
+            time.sleep(0.02)
+
+
+def _services(lab: Lab) -> Iterator[tuple[str, int]]:
+    """What must accept connections before the lab counts as up."""
+    for device in lab.fabric.devices.values():
+        if device.kind == "switch" and device.management:
+            yield from ((device.management, 6640), (device.management, 6653))
+        elif device.driver == "linux":
+            yield device.management, 22
+        elif lab.has_agents and device.driver == "host":
+            yield device.management, access.AGENT_PORT
+
+
+def _answers(address: str, port: int) -> bool:
+    try:
+        socket.create_connection((address, port), timeout=1).close()
+    except OSError:
+        return False
+    return True
+
+
+def _last_words(lab: Lab) -> str:
+    logs = sorted((*lab.folder.glob("*.log"), *lab.folder.glob("ssh/*/sshd.log")))
+    ends = ((path.name, path.read_text(errors="replace").strip()[-200:]) for path in logs)
+    return "; ".join(f"{name}: {end}" for name, end in ends if end)
+
+
+def _appliances(lab: Lab) -> tuple[Device, ...]:
+    return tuple(device for device in lab.fabric.devices.values() if device.driver == "linux")
+
+
+def _credentials(lab: Lab) -> dict[str, str]:
+    """Device -> reference to the file that will hold its secret."""
+    drivers = {"linux", "host"} if lab.has_agents else {"linux"}
+    devices = (device for device in lab.fabric.devices.values() if device.driver in drivers)
+    return {device.name: f"file:{lab.folder}/{device.name}.credential.json" for device in devices}
