@@ -21,10 +21,9 @@ AGENT = "drivers.host.daemon"
 AGENT_PORT = 8443
 
 # A private /run: the daemon's own folder, and iptables' lock is the box's own as on a real one.
-SSHD_START = (
-    "mount -t tmpfs -o mode=755 tmpfs /run && mkdir -m 755 /run/sshd"
-    ' && exec "$0" -f "$1" -E "$2"'
-)
+SSHD_START = 'mount -t tmpfs -o mode=755 tmpfs /run && mkdir -m 755 /run/sshd && exec "$0" -f "$1" -E "$2"'
+# Not our child: it outlives the command that built the lab.
+DETACHED = 'exec setsid -f "$@" >>"$0" 2>&1 </dev/null'
 
 
 def make_keys(folder: Path, appliances: tuple[Device, ...]) -> None:
@@ -113,12 +112,5 @@ def start_agent(folder: Path, device: Device, namespace: str) -> None:
     state = folder / f"agent-{device.name}"
     listen = f"{device.management}:{AGENT_PORT}"
     argv = [sys.executable, "-m", AGENT, "run", "--state", str(state), "--listen", listen]
-    with (folder / f"agent-{device.name}.log").open("ab") as log:
-        subprocess.Popen(
-            inside(namespace, argv),
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            cwd=ROOT,
-            start_new_session=True,
-        )
+    log = folder / f"agent-{device.name}.log"
+    run(inside(namespace, ["sh", "-c", DETACHED, str(log), *argv]), folder=str(ROOT))

@@ -149,9 +149,7 @@ def parse(raw: Mapping[str, Any]) -> Fabric:
 
 def _device(entry: Mapping[str, Any], arms: tuple[tuple[str, str], ...]) -> Device:
     ports = (
-        Port(
-            item["name"], int(item.get("number", 0)), item.get("mac", ""), tuple(item.get("addresses", ()))
-        )
+        Port(item["name"], int(item.get("number", 0)), item.get("mac", ""), tuple(item.get("addresses", ())))
         for item in entry.get("ports", ())
     )
     return Device(

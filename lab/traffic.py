@@ -338,7 +338,7 @@ def _ended(stream: Any) -> bool:
 
 
 def ports(text: str) -> list[int]:
-    """"80,443,8000-8010" -> every one of them."""
+    """ "80,443,8000-8010" -> every one of them."""
     found: list[int] = []
     for part in filter(None, text.split(",")):
         first, _, last = part.partition("-")

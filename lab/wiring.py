@@ -175,9 +175,7 @@ def boot_script(device: Device) -> str:
 
 def restart_script(device: Device) -> str:
     """What a box must do again after its ports were down: the kernel forgot routes and neighbours."""
-    return "\n".join(
-        ("set -e", _batch(4, interface_lines(device, 4)), _batch(6, interface_lines(device, 6)))
-    )
+    return "\n".join(("set -e", _batch(4, interface_lines(device, 4)), _batch(6, interface_lines(device, 6))))
 
 
 def _batch(family: int, lines: Iterable[str]) -> str:
