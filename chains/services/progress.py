@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """How a change gets on: claimed, postponed, its steps, the decision, its end.
 
-Called by the engine through `services.record`. Nothing here waits or talks to a device. Every function is one transaction; the decision is the point of no
-return: before it a change is taken back, after it the change is carried to its end.
+Called by the engine through `services.record`. Nothing here waits or talks to a device. Every function is one
+transaction; the decision is the point of no return: before it a change is taken back, after it the change
+is carried to its end.
 """
 
 from __future__ import annotations
