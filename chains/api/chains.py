@@ -71,7 +71,9 @@ def tag_of(chain: Chain) -> str:
     return f'"{chain.pk}-{chain.generation}"'
 
 
-IF_MATCH = OpenApiParameter("If-Match", str, OpenApiParameter.HEADER, description="Refuse if edited meanwhile.")
+IF_MATCH = OpenApiParameter(
+    "If-Match", str, OpenApiParameter.HEADER, description="Refuse if edited meanwhile."
+)
 
 
 def generation_of(request: Request, chain: Chain) -> int | None:
@@ -102,11 +104,15 @@ class ChainListApi(ApiView):
     def get(self, request: Request) -> Response:
         return self.rows(selectors.chain_list(self.actor), self.shown(ChainSerializer))
 
-    @extend_schema(operation_id="chain_create", request=ChainInputSerializer, responses={201: ChainSerializer})
+    @extend_schema(
+        operation_id="chain_create", request=ChainInputSerializer, responses={201: ChainSerializer}
+    )
     def post(self, request: Request) -> Response:
         data = self.object()
         chain = intent.chain_create(actor=self.actor, tenant=self.tenant_of(data), data=data)
-        return self.created(self.shown(ChainSerializer)(selectors.chain_get(self.actor, chain.pk)), tag_of(chain))
+        return self.created(
+            self.shown(ChainSerializer)(selectors.chain_get(self.actor, chain.pk)), tag_of(chain)
+        )
 
 
 class ChainApi(ApiView):
@@ -117,13 +123,19 @@ class ChainApi(ApiView):
         return self._reply(selectors.chain_get(self.actor, id))
 
     @extend_schema(
-        operation_id="chain_replace", request=ChainUpdateSerializer, responses=ChainSerializer, parameters=[IF_MATCH]
+        operation_id="chain_replace",
+        request=ChainUpdateSerializer,
+        responses=ChainSerializer,
+        parameters=[IF_MATCH],
     )
     def put(self, request: Request, id: int) -> Response:
         return self._update(id, {**BLANK, **self.object()})
 
     @extend_schema(
-        operation_id="chain_update", request=ChainUpdateSerializer, responses=ChainSerializer, parameters=[IF_MATCH]
+        operation_id="chain_update",
+        request=ChainUpdateSerializer,
+        responses=ChainSerializer,
+        parameters=[IF_MATCH],
     )
     def patch(self, request: Request, id: int) -> Response:
         return self._update(id, self.object())

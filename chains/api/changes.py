@@ -134,4 +134,6 @@ class ChangeEventsApi(ApiView):
         # The status is read first: what was logged before the end is then always in the answer that says so.
         change = selectors.change_get(self.actor, id)
         events = selectors.events_after(change, after)[:MAX_LIMIT]
-        return Response({"status": change.status, "results": [self.shown(ChangeEventSerializer)(e) for e in events]})
+        return Response(
+            {"status": change.status, "results": [self.shown(ChangeEventSerializer)(e) for e in events]}
+        )

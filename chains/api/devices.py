@@ -95,7 +95,15 @@ class DeviceSerializer(DeviceBriefSerializer):
 
     class Meta:
         model = Device
-        fields = (*DeviceBriefSerializer.Meta.fields, "ports", "links_up", "desired", "observed", "drift", "counters")
+        fields = (
+            *DeviceBriefSerializer.Meta.fields,
+            "ports",
+            "links_up",
+            "desired",
+            "observed",
+            "drift",
+            "counters",
+        )
 
     @property
     def view(self) -> selectors.DeviceView:

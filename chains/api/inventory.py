@@ -217,8 +217,10 @@ class InstanceApi(ApiView):
     def get(self, request: Request, id: int) -> Response:
         return Response(self.shown(InstanceSerializer)(selectors.instance_get(self.actor, id)))
 
-    @extend_schema(operation_id="instance_update", request=InstanceInputSerializer, responses=InstanceSerializer)
+    @extend_schema(
+        operation_id="instance_update", request=InstanceInputSerializer, responses=InstanceSerializer
+    )
     def patch(self, request: Request, id: int) -> Response:
         instance = selectors.instance_get(self.actor, id)
-        inventory.instance_drain(actor=self.actor, offer=instance.offer, **self.body(InstanceInputSerializer))
+        inventory.instance_drain(actor=self.actor, instance=instance, **self.body(InstanceInputSerializer))
         return Response(self.shown(InstanceSerializer)(selectors.instance_get(self.actor, id)))

@@ -136,5 +136,7 @@ class PlanApplyApi(ApiView):
     def post(self, request: Request, id: int) -> Response:
         self.no_body()
         actor = self.actor
-        change = intent.change_create(actor=actor, plan=selectors.plan_get(actor, id), request_id=actor.request_id)
+        change = intent.change_create(
+            actor=actor, plan=selectors.plan_get(actor, id), request_id=actor.request_id
+        )
         return self.accepted(self.shown(ChangeSerializer)(selectors.change_get(actor, change.pk)))

@@ -106,7 +106,9 @@ class ChangeStreamApi(ApiView):
 
     @extend_schema(
         operation_id="change_stream",
-        responses={(200, "text/event-stream"): OpenApiResponse(OpenApiTypes.STR, description="log, status, end")},
+        responses={
+            (200, "text/event-stream"): OpenApiResponse(OpenApiTypes.STR, description="log, status, end")
+        },
         parameters=[OpenApiParameter("Last-Event-ID", int, OpenApiParameter.HEADER)],
     )
     def get(self, request: Request, id: int) -> HttpResponseBase:

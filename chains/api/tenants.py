@@ -42,13 +42,17 @@ class MeSerializer(serializers.Serializer):  # type: ignore[type-arg]
 
 class TenantListApi(ApiView):
     access = {"GET": Access.OPERATE, "POST": Access.OPERATE}
-    listing = Listing(search=("name",), ordering={"name": "name", "created_at": "created_at"}, default=("name",))
+    listing = Listing(
+        search=("name",), ordering={"name": "name", "created_at": "created_at"}, default=("name",)
+    )
 
     @extend_schema(operation_id="tenant_list", responses=listed(TenantSerializer))
     def get(self, request: Request) -> Response:
         return self.rows(selectors.tenant_list(self.actor), self.shown(TenantSerializer))
 
-    @extend_schema(operation_id="tenant_create", request=TenantInputSerializer, responses={201: TenantSerializer})
+    @extend_schema(
+        operation_id="tenant_create", request=TenantInputSerializer, responses={201: TenantSerializer}
+    )
     def post(self, request: Request) -> Response:
         tenant = tenancy.tenant_create(actor=self.actor, **self.body(TenantInputSerializer))
         return self.created(self.shown(TenantSerializer)(tenant))

@@ -69,7 +69,11 @@ class TokenInputSerializer(Body):
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         is_operator = attrs["role"] == Role.OPERATOR
         if is_operator == (attrs["tenant"] is not None):
-            text = "An operator's token has no tenant." if is_operator else "A viewer's or editor's token needs one."
+            text = (
+                "An operator's token has no tenant."
+                if is_operator
+                else "A viewer's or editor's token needs one."
+            )
             raise serializers.ValidationError({"tenant": [text]})
         return attrs
 
@@ -87,7 +91,9 @@ class TokenListApi(ApiView):
     def get(self, request: Request) -> Response:
         return self.rows(selectors.token_list(self.actor), self.shown(TokenSerializer))
 
-    @extend_schema(operation_id="token_create", request=TokenInputSerializer, responses={201: TokenCreatedSerializer})
+    @extend_schema(
+        operation_id="token_create", request=TokenInputSerializer, responses={201: TokenCreatedSerializer}
+    )
     def post(self, request: Request) -> Response:
         data = self.body(TokenInputSerializer)
         tenant = None if data["tenant"] is None else self.tenant_of(data)
@@ -106,7 +112,9 @@ class TokenApi(ApiView):
     def get(self, request: Request, id: int) -> Response:
         return Response(self.shown(TokenSerializer)(selectors.token_get(self.actor, id)))
 
-    @extend_schema(operation_id="token_revoke", responses={204: None}, description="Holds from the next request on.")
+    @extend_schema(
+        operation_id="token_revoke", responses={204: None}, description="Holds from the next request on."
+    )
     def delete(self, request: Request, id: int) -> Response:
         self.no_body()
         tokens.token_revoke(actor=self.actor, token=selectors.token_get(self.actor, id))

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A small fabric on the fake drivers, two tenants with the same addresses, and a client that speaks JSON.
 
-    a1 b1 - leaf1 - leaf2 - a2 b2 inet      fw1 at leaf1, cgn1 at leaf2
+a1 b1 - leaf1 - leaf2 - a2 b2 inet      fw1 at leaf1, cgn1 at leaf2
 """
 
 from __future__ import annotations
@@ -140,8 +140,16 @@ def make_devices() -> None:
 
 def make_offers() -> None:
     capabilities = {"filter": "stateless_filter", "ngfw": "stateful_filter", "cgn": "nat"}
-    functions = {name: Function.objects.create(name=name, capability=each) for name, each in capabilities.items()}
-    two_armed = {"realm": "appliance", "inside": "in", "outside": "out", "capacity_mbps": 4000, "is_shared": True}
+    functions = {
+        name: Function.objects.create(name=name, capability=each) for name, each in capabilities.items()
+    }
+    two_armed = {
+        "realm": "appliance",
+        "inside": "in",
+        "outside": "out",
+        "capacity_mbps": 4000,
+        "is_shared": True,
+    }
     pool = {"pool": "198.51.100.0/28", "block_size": "256"}
     rows: list[tuple[str, str, dict[str, Any]]] = [
         ("leaf1", "filter", {"realm": "switch", "entries": 2000, "is_shared": True}),
@@ -159,7 +167,9 @@ def make_offers() -> None:
 
 def make_tenants() -> tuple[Tenant, Tenant]:
     internet = Vrf.objects.create(name="internet", tag=10)
-    outside = Segment.objects.create(tenant=None, name="outside", vrf=internet, prefixes=["0.0.0.0/0", "::/0"])
+    outside = Segment.objects.create(
+        tenant=None, name="outside", vrf=internet, prefixes=["0.0.0.0/0", "::/0"]
+    )
     Attachment.objects.create(segment=outside, port=Port.objects.get(device__name="leaf2", name="inet"))
     made = []
     for index, letter in enumerate("ab"):

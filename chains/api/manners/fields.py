@@ -85,7 +85,9 @@ class Choice(serializers.ChoiceField):
     blank: "" is a value too.
     """
 
-    def __init__(self, kinds: type[TextChoices] | Sequence[Any], *, blank: bool = False, **options: Any) -> None:
+    def __init__(
+        self, kinds: type[TextChoices] | Sequence[Any], *, blank: bool = False, **options: Any
+    ) -> None:
         self.component = ""
         values: Sequence[Any] = tuple(kinds)
         if isinstance(kinds, type):
@@ -122,4 +124,3 @@ class Body(serializers.Serializer):  # type: ignore[type-arg]
 
 class Empty(Body):
     """A request that takes no fields."""
-

@@ -74,7 +74,9 @@ def check_names(request: Request, known: frozenset[str]) -> None:
 
 
 def refuse(name: str, text: str) -> Invalid:
-    return Invalid("The query is not valid.", code="invalid-query", errors=(FieldError(name, "invalid", text),))
+    return Invalid(
+        "The query is not valid.", code="invalid-query", errors=(FieldError(name, "invalid", text),)
+    )
 
 
 def values_of(request: Request, parameter: Filter) -> list[Any]:
@@ -146,7 +148,9 @@ def _order(request: Request, listing: Listing) -> list[str]:
     for name in asked:
         path = listing.ordering.get(name.removeprefix("-"))
         if path is None or name.startswith("--"):
-            raise refuse("ordering", f"One of {', '.join(sorted(listing.ordering))}, '-' before it to reverse.")
+            raise refuse(
+                "ordering", f"One of {', '.join(sorted(listing.ordering))}, '-' before it to reverse."
+            )
         found.append(f"-{path}" if name.startswith("-") else path)
     return [*found, "id"]
 

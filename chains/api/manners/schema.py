@@ -48,7 +48,10 @@ class ChoiceExtension(OpenApiSerializerFieldExtension):  # type: ignore[no-untyp
         if not self.target.component:
             return schema
         component = ResolvedComponent(
-            name=self.target.component, type=ResolvedComponent.SCHEMA, schema=schema, object=self.target.component
+            name=self.target.component,
+            type=ResolvedComponent.SCHEMA,
+            schema=schema,
+            object=self.target.component,
         )
         auto_schema.registry.register_on_missing(component)
         return component.ref

@@ -111,7 +111,9 @@ class ApiView(APIView):
         own = self.actor.tenant
         if own is not None:
             if name is not None:
-                raise serializers.ValidationError({"tenant": ["There is no such field: yours is the token's."]})
+                raise serializers.ValidationError(
+                    {"tenant": ["There is no such field: yours is the token's."]}
+                )
             return own
         if name is None:
             raise serializers.ValidationError({"tenant": ["Operators name the tenant."]}, code="required")
