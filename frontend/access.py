@@ -16,6 +16,7 @@ from django.contrib.auth.decorators import login_required
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
+from django.urls import reverse
 from django.views.decorators.cache import never_cache
 
 from chains import selectors
@@ -24,6 +25,7 @@ from chains.services.actor import Actor, actor_of_user
 
 View = Callable[..., HttpResponse]
 TENANT = "tenant"
+TENANT_LISTS = ("overview", "chain-list", "finding-list", "audit-list")
 
 
 def page(view: View) -> View:
@@ -97,10 +99,17 @@ def show(
         "may_edit": may_edit(actor),
         "tenants": tenant_names(request, actor),
         "tenant_chosen": chosen,
+        "tenant_base": _switch_base(request),
         # Operators carry their choice along in the addresses of the lists.
         "tenant_query": f"?{urlencode({TENANT: asked})}" if actor.is_operator and asked else "",
     }
     return render(request, f"frontend/{name}.html", frame | context, status=status)
+
+
+def _switch_base(request: HttpRequest) -> str:
+    """Where choosing a tenant leads: the list one is on, else the overview."""
+    name = request.resolver_match.url_name if request.resolver_match else ""
+    return request.path if name in TENANT_LISTS else reverse("ui:overview")
 
 
 def tenant_names(request: HttpRequest, actor: Actor) -> list[str]:

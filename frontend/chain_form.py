@@ -42,6 +42,22 @@ EXAMPLES: Mapping[str, Any] = {
 
 
 @dataclass(frozen=True, slots=True)
+class FormRow:
+    """One repeated row as the template needs it. prefix: of its inputs' names, "hops-0"."""
+
+    prefix: str
+    number: int
+    values: Row
+    is_first: bool
+    is_last: bool
+
+    @property
+    def policy_lines(self) -> int:
+        """The height of the policy's input."""
+        return min(18, max(5, self.values.get("policy", "").count("\n") + 2))
+
+
+@dataclass(frozen=True, slots=True)
 class ChainForm:
     """Texts as in the inputs. errors: by input name; general: those that belong to none of them."""
 
@@ -50,6 +66,14 @@ class ChainForm:
     hops: tuple[Row, ...] = ()
     errors: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     general: tuple[str, ...] = ()
+
+    @property
+    def classifier_rows(self) -> tuple[FormRow, ...]:
+        return _form_rows("classifiers", self.classifiers)
+
+    @property
+    def hop_rows(self) -> tuple[FormRow, ...]:
+        return _form_rows("hops", self.hops)
 
     @property
     def has_errors(self) -> bool:
@@ -140,6 +164,13 @@ def _input_of(path: str, form: ChainForm) -> tuple[str, str]:
     known = len(parts) > 2 and parts[2] in names
     name = parts[2] if known else names[0]
     return f"{parts[0]}-{parts[1]}-{name}", ".".join(parts[3:] if known else parts[2:])
+
+
+def _form_rows(name: str, rows: tuple[Row, ...]) -> tuple[FormRow, ...]:
+    last = len(rows) - 1
+    return tuple(
+        FormRow(f"{name}-{number}", number, row, number == 0, number == last) for number, row in enumerate(rows)
+    )
 
 
 def _rows(data: Mapping[str, str], name: str) -> tuple[Row, ...]:

@@ -35,12 +35,14 @@ LEG = 34.0  # from a station's middle to its outer leg
 MAX_PATHS = 4
 
 REALM_ICONS = {"switch": "switch", "appliance": "server-2", "host": "device-desktop"}
-KIND_ICONS = {**REALM_ICONS, "external": "world"}
+KIND_ICONS = {**REALM_ICONS, "endpoint": "device-desktop"}
 
 
 @dataclass(frozen=True, slots=True)
 class HopLook:
-    """What a station says about its hop. counters: by name (forward, reverse, dropped), None if unknown."""
+    """What a station says about its hop. counters: packets by name: forward, reverse, dropped, and both
+    where the directions are not told apart; None if unknown.
+    """
 
     position: int
     function: str
@@ -134,8 +136,8 @@ def _lines(root: Element, strip: Strip, right: float) -> None:
         _line(root, strip, left, right, "reverse", APART)
     if strip.has_forward:
         _line(root, strip, left, right, "forward", 0.0)
-    for x, _edge in _gaps(strip):
-        middle = x + GAP / 2
+    for x, width, _edge in _gaps(strip):
+        middle = x + width / 2
         if strip.has_forward:
             _arrow(root, middle + 7, lane, "forward", "right")
         if strip.has_reverse:
@@ -172,26 +174,33 @@ def _towards(start: tuple[float, float], goal: tuple[float, float], distance: fl
     return (start[0] + (goal[0] - start[0]) * share, start[1] + (goal[1] - start[1]) * share)
 
 
-def _gaps(strip: Strip) -> list[tuple[float, Edge]]:
-    """The left end of every gap on the lane, with the cable in it."""
-    first = Edge(near="", far=strip.source)
-    gaps = [(MARGIN + CAP_WIDTH, first)]
-    for column in strip.columns:
-        gaps.append((column.x + column.width, column.out or Edge(near=strip.destination, far="")))
-    return gaps
+def _gaps(strip: Strip) -> list[tuple[float, float, Edge]]:
+    """Left end and width of every gap on the lane, with the cable in it."""
+    rights = [column.x + column.width for column in strip.columns]
+    lefts = [column.x for column in strip.columns] + [strip.width - MARGIN - CAP_WIDTH]
+    edges = [column.out or Edge(strip.destination, "") for column in strip.columns]
+    starts = [float(MARGIN + CAP_WIDTH), *rights]
+    return [
+        (start, end - start, edge)
+        for start, end, edge in zip(starts, lefts, [Edge("", strip.source), *edges], strict=True)
+    ]
 
 
 def _edges(root: Element, strip: Strip) -> None:
     """Interface names: above the lines at the near end, below them at the far end."""
     lane = strip.lane_top + LINE
-    for x, edge in _gaps(strip):
-        _text(root, x + 5, lane - 9, _short(edge.near, 12), "port", full=edge.near)
-        _text(root, x + GAP - 5, lane + APART + 17, _short(edge.far, 12), "port end", full=edge.far)
+    for x, width, edge in _gaps(strip):
+        if edge.near:
+            _text(root, x + 5, lane - 9, _short(edge.near, 12), "port", full=edge.near)
+        if edge.far:
+            _text(root, x + width - 5, lane + APART + 17, _short(edge.far, 12), "port end", full=edge.far)
+        if not edge.near and not edge.far and width >= GAP:
+            _text(root, x + width / 2, lane - 9, "base routing", "note middle")
         if edge.forward_tag:
-            _text(root, x + GAP / 2, lane - 24, f"\N{RIGHTWARDS ARROW} VLAN {edge.forward_tag}", "tag middle")
+            _text(root, x + width / 2, lane - 24, f"\N{RIGHTWARDS ARROW} VLAN {edge.forward_tag}", "tag middle")
         if edge.reverse_tag:
             text = f"\N{LEFTWARDS ARROW} VLAN {edge.reverse_tag}"
-            _text(root, x + GAP / 2, lane + APART + 33, text, "tag middle")
+            _text(root, x + width / 2, lane + APART + 33, text, "tag middle")
 
 
 def _station(root: Element, station: Station, scene: Scene, strip: Strip) -> None:
@@ -219,6 +228,8 @@ def _station(root: Element, station: Station, scene: Scene, strip: Strip) -> Non
 def _counters(group: Element, look: HopLook, x: float, right: float) -> None:
     """One row: packets forward, packets reverse, dropped."""
     row = (("forward", "\N{RIGHTWARDS ARROW}", x, ""), ("reverse", "\N{LEFTWARDS ARROW}", x + 58, ""))
+    if look.counters.get("both") is not None:
+        row = (("both", "\N{RIGHTWARDS ARROW OVER LEFTWARDS ARROW}", x, ""),)
     for name, sign, at, style in (*row, ("dropped", "\N{MULTIPLICATION X}", right, " end")):
         known = look.counters.get(name)
         text = _text(group, at, 80, "", f"counter {name}{style}")

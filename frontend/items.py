@@ -1,74 +1,52 @@
 # SPDX-License-Identifier: Apache-2.0
 """A device's desired state against the observed one, item by item, and items in words.
 
-Works on the stored JSON ({key text: item object}); nothing is interpreted that the drivers would know better.
+The selectors compare; this module names the difference and orders it. Items are plain objects, as stored.
 Used by the device page. Pure.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 Json = Mapping[str, Any]
 ANY_PORT = [0, 65535]
+STATES = {"": "in_sync", "create": "missing", "update": "altered", "delete": "orphaned"}
 ORDER = {"missing": 0, "altered": 1, "orphaned": 2, "unknown": 3, "in_sync": 4}
 
 
 @dataclass(frozen=True, slots=True)
 class ItemRow:
-    """One item. state: in_sync, missing, altered, orphaned, or unknown while the device was never read.
+    """One item in words. state: in_sync, missing, altered, orphaned, or unknown while the device was never read.
 
-    packets, octets, dropped: None if the device reported no counter.
+    item: the selector's view of it. wanted, held: in words; held only where it differs.
     """
 
-    key: str
-    chain: int
+    item: Any
     revision: str
-    kind: str
     state: str
-    words: str
-    observed_words: str
-    packets: int | None
-    octets: int | None
-    dropped: int | None
+    wanted: str
+    held: str
 
 
-def compare(desired: Json, observed: Json | None, counters: Json) -> tuple[ItemRow, ...]:
-    """What is wrong comes first, then by key. observed None: never read, so everything is unknown."""
-    keys = sorted(set(desired) | set(observed or {}))
-    rows = (_row(key, desired, observed, counters.get(key) or {}) for key in keys)
-    return tuple(sorted(rows, key=lambda row: (ORDER[row.state], _natural(row.key))))
+def rows_of(items: Iterable[Any], *, is_read: bool) -> tuple[ItemRow, ...]:
+    """What is wrong comes first, then by key. items: chains.selectors' item views."""
+    found = (_row(item, is_read) for item in items)
+    return tuple(sorted(found, key=lambda row: (ORDER[row.state], _natural(row.item.key))))
 
 
-def _row(key: str, desired: Json, observed: Json | None, counter: Json) -> ItemRow:
-    chain, revision, _direction, _stage, kind, *_ = [*key.split("."), "", "", "", "", ""]
-    wanted, seen = desired.get(key), (observed or {}).get(key)
-    state = _state(wanted, seen, observed is not None)
+def _row(item: Any, is_read: bool) -> ItemRow:
+    state = STATES[item.action] if is_read else "unknown"
     return ItemRow(
-        key=key,
-        chain=int(chain[1:]) if chain[1:].isdigit() else 0,
-        revision=revision[1:],
-        kind=kind,
+        item=item,
+        revision=item.key.split(".")[1][1:],
         state=state,
-        words=words(wanted if wanted is not None else seen),
-        observed_words=words(seen) if state == "altered" else "",
-        packets=counter.get("packets"),
-        octets=counter.get("octets"),
-        dropped=counter.get("dropped"),
+        wanted=words(item.wanted),
+        held=words(item.held) if state in ("altered", "orphaned") else "",
     )
-
-
-def _state(wanted: Any, seen: Any, was_read: bool) -> str:
-    if not was_read:
-        return "unknown"
-    if wanted is None:
-        return "orphaned"
-    if seen is None:
-        return "missing"
-    return "in_sync" if wanted == seen else "altered"
 
 
 def _natural(key: str) -> tuple[list[int], str]:

@@ -17,6 +17,7 @@ BOX_WIDTH = 112
 STATION_WIDTH = 172
 STATION_GAP = 44
 GAP = 92
+END_GAP = 40  # between an end and the host that it lives on
 MARGIN = 8
 STATION_TOP = 6.0
 STATION_HEIGHT = 128.0  # of a station beside the lane; one realised in place needs no ARCH
@@ -65,7 +66,10 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Strip:
-    """One path, left to right. The drawn directions: both, or one of them when the two differ."""
+    """One path, left to right. The drawn directions: both, or one of them when the two differ.
+
+    source, destination: the ports at the ends, "" where the path starts on a host.
+    """
 
     columns: tuple[Column, ...]
     source: str
@@ -123,20 +127,27 @@ def _strip(
 ) -> Strip:
     columns = _columns(visits, reverse, kinds)
     placed: list[Column] = []
-    x = MARGIN + CAP_WIDTH + GAP
+    first, last = (END_GAP if _is_end(visit) else GAP for visit in (visits[0], visits[-1]))
+    x = MARGIN + CAP_WIDTH + first
     for column in columns:
         count = len(column.stations)
         width = max(BOX_WIDTH, count * STATION_WIDTH + (count - 1) * STATION_GAP + 28)
-        first = x + (width - count * STATION_WIDTH - (count - 1) * STATION_GAP) / 2
+        left = x + (width - count * STATION_WIDTH - (count - 1) * STATION_GAP) / 2
         stations = tuple(
-            replace(station, x=first + number * (STATION_WIDTH + STATION_GAP))
+            replace(station, x=left + number * (STATION_WIDTH + STATION_GAP))
             for number, station in enumerate(column.stations)
         )
         placed.append(replace(column, stations=stations, x=x, width=width))
         x += width + GAP
     stations = [station for column in placed for station in column.stations]
-    width = x + CAP_WIDTH + MARGIN
-    return Strip(tuple(placed), *ends, *drawn, width=width, lane_top=_lane_top(stations))
+    width = x - GAP + last + CAP_WIDTH + MARGIN
+    source, destination = "" if first == END_GAP else ends[0], "" if last == END_GAP else ends[1]
+    return Strip(tuple(placed), source, destination, *drawn, width=width, lane_top=_lane_top(stations))
+
+
+def _is_end(visit: Json) -> bool:
+    """A host or something external at the end of the path: planning knows no ports of it."""
+    return not visit["ingress"] and not visit["egress"]
 
 
 def _lane_top(stations: Sequence[Station]) -> float:

@@ -1,8 +1,31 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Addresses of the pages."""
+"""The pages' addresses."""
 
 from __future__ import annotations
 
-from django.urls import URLPattern, URLResolver
+from django.urls import path
 
-urlpatterns: list[URLPattern | URLResolver] = []
+from frontend.views import chain_edit, chains, changes, devices, ledger, overview, plans, sign_in, stream
+
+app_name = "ui"
+urlpatterns = [
+    path("login/", sign_in.sign_in, name="login"),
+    path("logout/", sign_in.sign_out, name="logout"),
+    path("", overview.overview, name="overview"),
+    path("chains/", chains.chain_list, name="chain-list"),
+    path("chains/new/", chain_edit.chain_new, name="chain-new"),
+    path("chains/<int:id>/", chains.chain, name="chain"),
+    path("chains/<int:id>/live/", chains.chain_live, name="chain-live"),
+    path("chains/<int:id>/edit/", chain_edit.chain_edit, name="chain-edit"),
+    path("chains/<int:id>/plan/", chains.chain_plan, name="chain-plan"),
+    path("chains/<int:id>/delete/", chains.chain_delete, name="chain-delete"),
+    path("plans/<int:id>/", plans.plan, name="plan"),
+    path("plans/<int:id>/apply/", plans.plan_apply, name="plan-apply"),
+    path("changes/<int:id>/", changes.change, name="change"),
+    path("changes/<int:id>/progress/", changes.progress, name="change-progress"),
+    path("changes/<int:id>/stream/", stream.change_stream, name="change-stream"),
+    path("devices/", devices.device_list, name="device-list"),
+    path("devices/<str:name>/", devices.device, name="device"),
+    path("findings/", ledger.finding_list, name="finding-list"),
+    path("audit/", ledger.audit_list, name="audit-list"),
+]

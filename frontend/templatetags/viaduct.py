@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
@@ -129,3 +130,19 @@ def errors_of(form: Any, name: str) -> tuple[str, ...]:
 def plain_words(name: str) -> str:
     """"cost_fixed" -> "cost fixed"."""
     return str(name).replace("_", " ")
+
+
+@register.filter
+def as_json(value: Any) -> str:
+    """Stored JSON, readable. The template escapes it."""
+    return json.dumps(value, indent=1, ensure_ascii=False, default=str)
+
+
+@register.filter
+def input_words(name: str) -> str:
+    """"hops-0-policy" -> "hop 1 policy", for the summary of errors."""
+    parts = name.split("-")
+    if len(parts) == 3:
+        kind = {"hops": "hop", "classifiers": "traffic"}.get(parts[0], parts[0])
+        return f"{kind} {int(parts[1]) + 1} {parts[2]}".replace("_", " ")
+    return name.replace("_", " ")
