@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The only orchestration: plan, reconcile, observe, converge. Called by tasks and the sweep; writes by services.record."""
+"""The only orchestration: plan, reconcile, observe, converge. Called by tasks; writes by services.record."""

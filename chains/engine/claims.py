@@ -32,7 +32,7 @@ def changes_due(limit: int) -> list[int]:
 
 @transaction.atomic
 def devices_claim(limit: int, again_s: float) -> list[int]:
-    """Devices that are due for a reading, due again after `again_s` (spread by a fifth, so that readings do not bunch)."""
+    """Devices that are due for a reading; due again after `again_s`, spread by a fifth so that they do not bunch."""
     programmed = models.Device.objects.filter(is_enabled=True).exclude(driver="")
     models.DeviceStatus.objects.bulk_create(
         [models.DeviceStatus(device=device) for device in programmed.filter(status=None)], ignore_conflicts=True

@@ -21,7 +21,7 @@ from drivers.state import DeviceState, Key
 def plain(value: Any) -> Any:
     """Dataclasses become objects, tuples arrays, sets sorted arrays, keys and enums their text."""
     if isinstance(value, DeviceState):
-        return state_to_json(value)
+        return plain(state_to_json(value))
     if isinstance(value, Change):
         return change_to_json(value)
     if isinstance(value, Key):

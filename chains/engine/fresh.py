@@ -9,6 +9,8 @@ from __future__ import annotations
 from chains import models, selectors
 from chains.engine.document import digest, plain
 from chains.engine.planner import consistent_read, devices_of_document, inventory_digest
+from chains.planning import types
+from drivers.codec import state_from_json
 
 
 def why_stale(plan: models.Plan) -> str:
@@ -17,19 +19,27 @@ def why_stale(plan: models.Plan) -> str:
         chain = models.Chain.objects.select_related("tenant").filter(pk=plan.chain_id).first()
         if chain is None:
             return "the chain is gone"
-        if chain.generation != plan.generation:
-            return f"the chain was edited: generation {chain.generation}, planned {plan.generation}"
-        if chain.revision != plan.base_revision:
-            return f"another change was applied: revision {chain.revision}, planned from {plan.base_revision}"
-        wanted = {name: items for name, items in plan.base.items() if items}
-        if plain(selectors.chain_contributions(chain)) != wanted:
-            return "what the chain wants on its devices is no longer what the plan starts from"
+        reason = _chain_moved(plan, chain)
         # A removal starts from what is there, whatever became of the intent and the inventory.
-        if plan.goal == models.Plan.Goal.REMOVE:
-            return ""
+        if reason or plan.goal == models.Plan.Goal.REMOVE:
+            return reason
         if digest(plain(selectors.chain_snapshot(chain))) != plan.summary["intent"]:
             return "the chain's segments changed"
-        fabric = selectors.fabric_snapshot(chain)
+        return _fabric_moved(plan, selectors.fabric_snapshot(chain))
+
+
+def _chain_moved(plan: models.Plan, chain: models.Chain) -> str:
+    if chain.generation != plan.generation:
+        return f"the chain was edited: generation {chain.generation}, planned {plan.generation}"
+    if chain.revision != plan.base_revision:
+        return f"another change was applied: revision {chain.revision}, planned from {plan.base_revision}"
+    wanted = {name: state_from_json(items) for name, items in plan.base.items() if items}
+    if selectors.chain_contributions(chain) != wanted:
+        return "what the chain wants on its devices is no longer what the plan starts from"
+    return ""
+
+
+def _fabric_moved(plan: models.Plan, fabric: types.Fabric) -> str:
     if inventory_digest(fabric, devices_of_document(plan)) != plan.summary["inventory"]:
         return "ports, links or VRFs on its path changed"
     offers = {offer.name: offer for offer in fabric.offers}
@@ -37,6 +47,6 @@ def why_stale(plan: models.Plan) -> str:
         offer = offers.get(use["offer"])
         if offer is None or not offer.is_enabled or offer.is_draining:
             return f"{use['offer']} is no longer offered"
-        if offer.health == "down":
+        if offer.health is types.Health.DOWN:
             return f"{use['offer']} is down"
     return ""

@@ -43,9 +43,6 @@ class Move:
         """May the device hold it?"""
         return self.step.status not in (models.Step.Status.PENDING, models.Step.Status.REVERTED)
 
-    @property
-    def removed(self) -> frozenset[Key]:
-        return frozenset(change.key for change in self.changes if change.after is None)
 
 
 def moves_of(plan: models.Plan, steps: Iterable[models.Step]) -> tuple[Move, ...]:
@@ -92,6 +89,14 @@ def expected_states(moves: tuple[Move, ...]) -> tuple[DeviceState, ...]:
         if move.step.status == models.Step.Status.DONE:
             low = index
     return tuple(states[low:])
+
+
+def removed_by(moves: Iterable[Move]) -> dict[str, frozenset[Key]]:
+    """By device, the items that the moves delete."""
+    return {
+        name: frozenset(change.key for move in held for change in move.changes if change.after is None)
+        for name, held in by_device(moves).items()
+    }
 
 
 def final_states(moves: Iterable[Move]) -> Mapping[str, DeviceState]:

@@ -17,9 +17,9 @@ from chains.engine.carry import Job, carry, say
 from chains.engine.health import refresh_health
 from chains.engine.lease import LeaseBusy, LeaseLost, Leases, free_epochs
 from chains.engine.limits import Limits, limits
-from chains.engine.sessions import Fleet, fleet_of
+from chains.engine.sessions import Fleet, fleet_of, read
 from chains.services import record
-from drivers.base import Observation, Session, Target
+from drivers.base import Observation, Target
 from drivers.diff import Change, diff, patch
 from drivers.order import order
 from drivers.registry import driver
@@ -72,7 +72,7 @@ def observe_devices(device_ids: Collection[int]) -> None:
 
 def _read_all(devices: Mapping[str, models.Device], fleet: Fleet, given: Limits) -> None:
     epochs = free_epochs(row.pk for row in devices.values())
-    answers = fleet.each({name: Session.read for name in devices})
+    answers = fleet.each({name: read for name in devices})
     quiet = free_epochs(row.pk for row in devices.values()).items() & epochs.items()
     for name, error in answers.errors.items():
         record.device_unreachable(devices[name], say(error))
@@ -128,7 +128,7 @@ def _repair(device: models.Device, fleet: Fleet, given: Limits) -> None:
 
 def _repair_now(device: models.Device, fleet: Fleet, leases: Leases) -> None:
     wanted = selectors.desired_state(device)
-    for observation in fleet.each({device.name: Session.read}).values.values():
+    for observation in fleet.each({device.name: read}).values.values():
         for job in _jobs(fleet.targets[device.name], observation.state, wanted):
             leases.check()
             done = carry(fleet, {device.name: job})

@@ -13,15 +13,15 @@ from dataclasses import dataclass
 
 from django.db.models import Prefetch
 
-from chains import models, selectors
+from chains import models
 from chains.engine import fresh
-from chains.engine.claims import steps_open
 from chains.engine.carry import Arrival, Job, carry, difference, say
+from chains.engine.claims import steps_open
 from chains.engine.drain import drain
 from chains.engine.lease import LeaseBusy, LeaseLost, Leases
 from chains.engine.limits import Limits, limits
-from chains.engine.moves import Move, by_device, expected_states, final_states, moves_of, waves
-from chains.engine.sessions import Answers, Fleet, fleet_of
+from chains.engine.moves import Move, by_device, expected_states, final_states, moves_of, removed_by, waves
+from chains.engine.sessions import Answers, Fleet, fleet_of, read
 from chains.services import record
 from drivers.base import DriverError, Session, Transient
 from drivers.state import DeviceState
@@ -147,7 +147,7 @@ def _apply(run: Run) -> None:
 def _locate(run: Run, early: list[Move]) -> None:
     """Open and read all devices; find how far each got, whatever died in between. Errors: Failed, Stale."""
     wanted = by_device(early)
-    answers = run.fleet.each({name: Session.read for name in wanted})
+    answers = run.fleet.each({name: read for name in wanted})
     if answers.errors:
         raise Failed(_told(answers.errors), is_passing=_is_passing(answers.errors))
     arrived = []
@@ -205,8 +205,9 @@ def _carry(run: Run, wave: list[Move], jobs: Mapping[str, Job]) -> Answers[Arriv
     done = [move for move in wave if move.device in answers.values]
     record.steps_set([move.step for move in done], models.Step.Status.DONE)
     for move in done:
-        sent = answers.values[move.device].sent
-        run.say(f"{move.phase}: {_counted(move)}, read back" if sent else f"{move.phase}: was there already", device=move.device)
+        is_new = bool(answers.values[move.device].sent)
+        text = f"{_counted(move)}, read back" if is_new else "was there already"
+        run.say(f"{move.phase}: {text}", device=move.device)
     for move in wave:
         if move.device in answers.errors:
             text = say(answers.errors[move.device])
@@ -282,8 +283,7 @@ def _roll_forward(run: Run) -> bool:
     late = [move for move in run.moves if not move.is_before_decision and move.device not in errors]
     open_moves = [move for move in late if move.step.status != models.Step.Status.DONE]
     if open_moves:
-        old = {name: frozenset().union(*(move.removed for move in held)) for name, held in by_device(open_moves).items()}
-        run.say(f"drain: {drain(run.fleet, old, run.limits)}")
+        run.say(f"drain: {drain(run.fleet, removed_by(open_moves), run.limits)}")
     for wave in waves(open_moves):
         todo = [move for move in wave if move.device not in errors]
         errors |= _carry(run, todo, {move.device: _job(run, move, is_strict=False) for move in todo}).errors

@@ -8,15 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
 from types import TracebackType
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 from chains import models, selectors
 from chains.engine.credentials import resolve
 from chains.engine.limits import Limits
-from drivers.base import DriverError, Session, Target
+from drivers.base import DriverError, Observation, Session, Target
 from drivers.registry import driver
 
 T = TypeVar("T")
@@ -35,6 +35,11 @@ def fleet_of(
         threads=given.device_threads,
         while_waiting=while_waiting,
     )
+
+
+def read(session: Session) -> Observation:
+    """For `Fleet.each`."""
+    return session.read()
 
 
 class Fleet:
@@ -96,12 +101,11 @@ class Fleet:
         return self._open[name][1]
 
     def _drop(self, name: str) -> None:
-        found: Any = self._open.pop(name, None)
-        if found is not None:
-            try:
-                found[0].__exit__(None, None, None)
-            except DriverError:
-                pass  # the session was broken already; what counts is read back through a new one
+        manager, _ = self._open.pop(name, (None, None))
+        if manager is not None:
+            # The session may be broken already; what counts is read back through a new one.
+            with suppress(DriverError):
+                manager.__exit__(None, None, None)
 
 
 class Answers(Generic[T]):

@@ -1,0 +1,35 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A fresh fabric of fake devices for each test."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from drivers import fake
+from tests.engine import world
+from tests.engine.wire import tap
+
+__all__ = ["fabric", "shared_fabric", "tap"]
+
+
+@pytest.fixture
+def fabric(db: None, settings: Any) -> Iterator[None]:
+    yield from _loaded(settings)
+
+
+@pytest.fixture
+def shared_fabric(transactional_db: None, settings: Any) -> Iterator[None]:
+    """The same, seen by several database connections."""
+    yield from _loaded(settings)
+
+
+def _loaded(settings: Any) -> Iterator[None]:
+    fake.reset()
+    settings.VIADUCT_DRAIN_IDLE_S = 0.0
+    settings.VIADUCT_LEASE_WAIT_S = 0.2
+    world.load()
+    yield
+    fake.reset()

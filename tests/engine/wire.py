@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A tap between the engine and the drivers: what was sent, and what dies at which point.
+
+It wraps the registered drivers (a driver is a value); the devices behind it stay as they are.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+
+import pytest
+
+from drivers import registry
+from drivers.base import Driver, Observation, Session, Target
+
+
+class Died(BaseException):
+    """kill -9: nothing in the engine may catch it."""
+
+
+@dataclass
+class Tap:
+    """pushes: (device, bytes) in the order of arrival. at: called before ("push", device, n) and after ("pushed", ...)."""
+
+    pushes: list[tuple[str, str]] = field(default_factory=list)
+    at: Callable[[str, str, int], None] = lambda moment, device, number: None
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def sent_to(self, device: str) -> list[str]:
+        return [native for name, native in self.pushes if name == device]
+
+
+@dataclass
+class TappedSession:
+    inner: Session
+    device: str
+    tap: Tap
+
+    def read(self) -> Observation:
+        return self.inner.read()
+
+    def validate(self, native: str) -> None:
+        self.inner.validate(native)
+
+    def push(self, native: str) -> None:
+        with self.tap.lock:
+            number = len(self.tap.pushes)
+            self.tap.at("push", self.device, number)
+            self.tap.pushes.append((self.device, native))
+            self.inner.push(native)
+            self.tap.at("pushed", self.device, number)
+
+
+def tapped(driver: Driver, tap: Tap) -> Driver:
+    @contextmanager
+    def open_session(target: Target, timeout_s: float) -> Iterator[TappedSession]:
+        with driver.open(target, timeout_s) as session:
+            yield TappedSession(session, target.name, tap)
+
+    return replace(driver, open=open_session)
+
+
+@pytest.fixture
+def tap(monkeypatch: pytest.MonkeyPatch) -> Tap:
+    made = Tap()
+    drivers = {name: tapped(driver, made) for name, driver in registry.DRIVERS.items()}
+    monkeypatch.setattr(registry, "DRIVERS", MappingProxyType(drivers))
+    return made
