@@ -271,11 +271,16 @@ def _verdict(flow: Flow) -> Verdict:
 def _blocks(match: Match) -> Iterator[Match]:
     for source_ports in blocks_of(match.source_ports):
         for destination_ports in blocks_of(match.destination_ports):
-            yield replace(match, source_ports=source_ports, destination_ports=destination_ports)
+            if (source_ports, destination_ports) == (match.source_ports, match.destination_ports):
+                yield match
+            else:
+                yield replace(match, source_ports=source_ports, destination_ports=destination_ports)
 
 
 def _hull(matches: list[Match]) -> Match:
     """The first match with its port ranges widened to cover all."""
+    if len(matches) == 1:
+        return matches[0]
     source = [match.source_ports for match in matches]
     destination = [match.destination_ports for match in matches]
     return replace(

@@ -91,6 +91,7 @@ def cookie_of(key: Key) -> int:
     return value
 
 
+@lru_cache(maxsize=4096)
 def key_of(cookie: int) -> Key:
     """Inverse of `cookie_of`. Errors: ValueError if the cookie carries no key."""
     if not is_ours(cookie):

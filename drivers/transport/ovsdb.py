@@ -53,6 +53,10 @@ class Database:
         )
         if not bridges:
             raise Rejected(f"{self.endpoint}: there is no bridge {name!r}; correct the setting `bridge`")
+        datapath_id = bridges[0]["datapath_id"]
+        if not isinstance(datapath_id, str):
+            # An ephemeral column: empty from a restart of the database until the switch daemon reports again.
+            raise Transient(f"{self.endpoint}: the switch has not reported bridge {name!r} yet")
         own_ports = [port for port in ports if port["_uuid"][1] in _members(bridges[0]["ports"])]
         own = {uuid for port in own_ports for uuid in _members(port["interfaces"])}
         links_up = {
@@ -60,7 +64,7 @@ class Database:
             for row in interfaces
             if row["_uuid"][1] in own and isinstance(row["ofport"], int) and row["ofport"] > 0
         }
-        return Bridge(name, str(bridges[0]["datapath_id"]), links_up)
+        return Bridge(name, datapath_id, links_up)
 
     def _select(self, *queries: tuple[str, list[Any], list[str]]) -> list[list[dict[str, Any]]]:
         operations = [

@@ -57,14 +57,18 @@ class VirtualSwitch:
 
     def start(self) -> None:
         self._run("ovsdb-tool", "create", f"{self.folder}/conf.db", SCHEMA)
-        remotes = (f"--remote=punix:{self.folder}/db.sock", f"--remote=ptcp:{self.ovsdb_port}:127.0.0.1")
-        self._start("ovsdb-server", f"{self.folder}/conf.db", *remotes)
+        self.restart("ovsdb-server")
         self.vsctl("--no-wait", "init")
-        self.start_daemon()
+        self.restart("ovs-vswitchd")
 
-    def start_daemon(self) -> None:
-        dummies = ("--enable-dummy=override", "--disable-system", "--disable-system-route")
-        self._start("ovs-vswitchd", f"unix:{self.folder}/db.sock", *dummies)
+    def restart(self, daemon: str) -> None:
+        database = f"{self.folder}/db.sock"
+        if daemon == "ovsdb-server":
+            remotes = (f"--remote=punix:{database}", f"--remote=ptcp:{self.ovsdb_port}:127.0.0.1")
+            self._start(daemon, f"{self.folder}/conf.db", *remotes)
+        else:
+            dummies = ("--enable-dummy=override", "--disable-system", "--disable-system-route")
+            self._start(daemon, f"unix:{database}", *dummies)
 
     def _start(self, daemon: str, *arguments: str) -> None:
         """A child that ends with this process, even if that is killed."""
@@ -113,7 +117,7 @@ class VirtualSwitch:
             commands += ["--", "add-port", made.name, interface, "--", "set", "interface", interface]
             commands += ["type=dummy", f"ofport_request={number}", capture]
         self.vsctl(*commands)
-        until(made.listens, f"{made.name} listens")
+        made.wait()
         made.flows("add-flow", "priority=0,actions=resubmit(,1)")
         return made
 
@@ -143,7 +147,7 @@ class Bridge:
 
     def others(self) -> str:
         """All flows that are not Viaduct's, without statistics."""
-        lines = self.flows("dump-flows", "--no-stats").splitlines()[1:]
+        lines = self.flows("dump-flows", "--no-stats").splitlines()
         return "\n".join(sorted(line for line in lines if not OURS_IN_TABLE_0.match(line)))
 
     def interface(self, port: str) -> str:
@@ -154,6 +158,9 @@ class Bridge:
 
     def send(self, port: str, packet: bytes) -> None:
         self.switch.control("netdev-dummy/receive", self.interface(port), packet.hex())
+        # The daemon's one thread answers commands between its turns at the ports: when it answers the
+        # next one, the packet has been through.
+        self.switch.control("version")
 
     def sent(self, port: str) -> list[bytes]:
         """What has left by this port since the bridge was made."""
@@ -175,6 +182,9 @@ class Bridge:
         except ConnectionRefusedError:
             return False
         return True
+
+    def wait(self) -> None:
+        until(self.listens, f"{self.name} listens")
 
     def hang_up(self) -> None:
         self.switch.vsctl("del-controller", self.name)
