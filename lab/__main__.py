@@ -12,7 +12,7 @@ from lab.access import has_agent
 from lab.command import CommandError
 from lab.fabric import FabricError
 from lab.ground import support
-from lab.network import DEMO, Lab, LabError, names
+from lab.network import DEMO, Lab, LabError, discard, names
 
 
 def main(arguments: list[str]) -> int:
@@ -45,7 +45,11 @@ def up(given: argparse.Namespace) -> int:
 
 def down(given: argparse.Namespace) -> int:
     started = time.monotonic()
-    Lab.attach(given.name).down()
+    try:
+        Lab.attach(given.name).down()
+    except LabError:
+        if not discard(given.name):
+            raise
     print(f"lab {given.name} is gone after {time.monotonic() - started:.1f} s")
     return 0
 

@@ -10,8 +10,9 @@ import json
 import os
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lab import access, spaces, switches, wiring
@@ -23,9 +24,31 @@ if TYPE_CHECKING:
 
 NUMBERS = range(1, 255)
 READY_S = 15.0
+BOOT = Path("/proc/sys/kernel/random/boot_id")
 
 
-def claim_number() -> int:
+def claim(name: str) -> int:
+    """Take the lab's name and a management network on this machine; both are held by what is made here.
+
+    Errors: CommandError, and then nothing is held.
+    """
+    number = _claim_number()
+    try:
+        spaces.create([switch_space(name)])
+    except CommandError as error:
+        run(["ip", "link", "del", "dev", wiring.bridge_name(number)])
+        raise CommandError(
+            f"namespace {switch_space(name)} is not ours. Fix: another name. {error}"
+        ) from error
+    return number
+
+
+def switch_space(name: str) -> str:
+    """The namespace of all switches. Whoever makes it owns the lab's name on this machine."""
+    return f"{name}-sw"
+
+
+def _claim_number() -> int:
     """Take a free management network by making its bridge: that succeeds for one lab only. Errors: CommandError."""
     taken = run(["ip", "-4", "route", "show", "table", "all"]).stdout
     for number in NUMBERS:
@@ -43,7 +66,7 @@ def build(lab: Lab) -> None:
     """Errors: CommandError, OSError, ValueError."""
     lab.fabric = instantiate(lab.fabric, lab.number, _credentials(lab))
     write(lab.fabric, lab.fabric_file)
-    record = {"number": lab.number, "has_agents": lab.has_agents, "pid": os.getpid()}
+    record = {"number": lab.number, "has_agents": lab.has_agents, "pid": os.getpid(), "boot": boot()}
     (lab.folder / "lab.json").write_text(json.dumps(record))
     _cable(lab)
     with ThreadPoolExecutor(4) as pool:
@@ -56,12 +79,17 @@ def build(lab: Lab) -> None:
             job.result()
         for job in [pool.submit(start_access, lab, device) for device in lab.fabric.boxes]:
             job.result()
-    wait_until_reachable(lab)
+    wait_until_reachable(lab, lab.fabric.devices.values())
+
+
+def boot() -> str:
+    """Names the time since the machine was started: no lab outlives it."""
+    return BOOT.read_text().strip()
 
 
 def _cable(lab: Lab) -> None:
     bridge, space_of = wiring.bridge_name(lab.number), lab.space_of()
-    spaces.create(lab.spaces())
+    spaces.create([name for name in lab.spaces() if name != lab.switch_space])
     spaces.batch(
         (
             f"link set dev {bridge} addrgenmode none up",
@@ -87,24 +115,24 @@ def start_access(lab: Lab, device: Device) -> None:
         access.start_agent(lab.folder, device, lab.namespace(device.name))
 
 
-def wait_until_reachable(lab: Lab) -> None:
-    """Errors: CommandError with the ends of the logs, since those go when the lab could not be built."""
+def wait_until_reachable(lab: Lab, devices: Iterable[Device]) -> None:
+    """Until these can be managed. Errors: CommandError with the logs' ends: the logs go with a lab that fails."""
     deadline = time.monotonic() + READY_S
-    for address, port in _services(lab):
+    for address, port in _services(devices, lab.has_agents):
         while not _answers(address, port):
             if time.monotonic() > deadline:
                 raise CommandError(f"{address}:{port} does not answer. {_last_words(lab)}")
             time.sleep(0.02)
 
 
-def _services(lab: Lab) -> Iterator[tuple[str, int]]:
-    """What must accept connections before the lab counts as up."""
-    for device in lab.fabric.devices.values():
+def _services(devices: Iterable[Device], has_agents: bool) -> Iterator[tuple[str, int]]:
+    """What must accept connections before a device counts as up."""
+    for device in devices:
         if device.kind == "switch" and device.management:
             yield from ((device.management, 6640), (device.management, 6653))
         elif device.driver == "linux":
             yield device.management, 22
-        elif lab.has_agents and device.driver == "host":
+        elif has_agents and device.driver == "host":
             yield device.management, access.AGENT_PORT
 
 

@@ -43,7 +43,8 @@ class Lab:
         self.number = number
         self.fabric = fabric
         self.has_agents = has_agents
-        self.switch_space = f"{name}-sw"
+        self._is_gone = False
+        self.switch_space = build.switch_space(name)
 
     # --- life ----------------------------------------------------------------------------------
 
@@ -64,7 +65,7 @@ class Lab:
             raise LabError(f"lab {name} exists. Fix: python -m lab down {name}") from error
         made: Lab | None = None
         try:
-            made = cls(name, folder, build.claim_number(), plan, has_agents and access.has_agent())
+            made = cls(name, folder, build.claim(name), plan, has_agents and access.has_agent())
             build.build(made)
         except (CommandError, OSError, ValueError) as error:
             if made is not None:
@@ -84,6 +85,8 @@ class Lab:
         folder = state_folder() / name
         try:
             record = json.loads((folder / "lab.json").read_text(encoding="utf-8"))
+            if record["boot"] != build.boot():
+                raise LabError(f"lab {name} ended with the machine. Fix: python -m lab down {name}")
             fabric = load(folder / "fabric.yaml")
             return cls(name, folder, record["number"], fabric, record["has_agents"])
         except (FileNotFoundError, ValueError, KeyError) as error:
@@ -91,6 +94,9 @@ class Lab:
 
     def down(self) -> None:
         """Remove processes, namespaces, the management network and all files. May be called twice."""
+        if self._is_gone:  # by now its name and number may be another's
+            return
+        self._is_gone = True
         owned = self.spaces()
         spaces.empty(owned)
         boxes = wiring.managed(self.fabric, self.space_of()).values()
@@ -239,7 +245,7 @@ class Lab:
             self.exec(name, ["sh", "-c", script])
         spaces.script(self.namespace(name), wiring.restart_script(device))
         build.start_access(self, device)
-        build.wait_until_reachable(self)
+        build.wait_until_reachable(self, [device])
 
     def _box(self, name: str) -> Device:
         device = self.device(name)
@@ -294,3 +300,12 @@ class Lab:
 def names() -> list[str]:
     """Labs that are up in this checkout."""
     return sorted(path.parent.name for path in state_folder().glob("*/lab.json"))
+
+
+def discard(name: str) -> bool:
+    """Remove the files of a lab that is no more, or never came to be. False if there are none."""
+    folder = state_folder() / name
+    if not NAME.fullmatch(name) or not folder.is_dir():
+        return False
+    shutil.rmtree(folder)
+    return True

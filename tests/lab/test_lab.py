@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 
 from lab import Lab, LabError, spaces
+from lab.__main__ import main
 from lab.access import AGENT_PORT
 from lab.fabric import load
 from lab.network import DEMO, names
@@ -256,11 +257,13 @@ def test_dead_device_takes_its_switch_ports_down_and_comes_back_as_it_was(lab: L
 
     assert states() == ["up", "up"]
     lab.kill_device("ips2")
+    lab.kill_device("fw2")
     assert wait_until(lambda: states() == ["down", "down"])
     assert not spaces.processes([lab.namespace("ips2")])
     lab.restart_device("ips2")
     assert wait_until(lambda: states() == ["up", "up"])
-    assert lab.configuration("ips2") == configuration
+    assert lab.configuration("ips2") == configuration, "though another box is still dead"
+    lab.restart_device("fw2")
 
 
 def test_restart_can_forget_the_packet_filter(lab: Lab) -> None:
@@ -352,6 +355,44 @@ def test_failure_half_way_leaves_no_trace(
         ]
 
     assert wait_until(lambda: not orphans()), orphans()
+
+
+def test_somebody_elses_namespace_of_that_name_is_left_alone(
+    ground: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two checkouts on one machine: neither may remove what the other made."""
+    monkeypatch.setenv("VIADUCT_STATE", str(tmp_path))
+    name = f"t{os.getpid()}o"
+    spaces.create([f"{name}-sw"])
+    stranger = subprocess.Popen(["ip", "netns", "exec", f"{name}-sw", "sleep", "100"])
+    try:
+        assert wait_until(lambda: stranger.pid in spaces.processes([f"{name}-sw"]))
+        with pytest.raises(LabError, match="is not ours"):
+            Lab.up(name=name, has_agents=False)
+        assert stranger.poll() is None
+        assert (spaces.FOLDER / f"{name}-sw").exists()
+        assert not (tmp_path / "lab" / name).exists()
+    finally:
+        stranger.kill()
+        stranger.wait()
+        spaces.remove([f"{name}-sw"])
+
+
+def test_files_of_a_lab_from_before_a_reboot_are_all_that_is_removed(
+    ground: None, lab: Lab, servers: dict[str, Server], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its number may be another lab's by now: here it is that of the lab that runs."""
+    monkeypatch.setenv("VIADUCT_STATE", str(tmp_path))
+    stale = tmp_path / "lab" / lab.name
+    stale.mkdir(parents=True)
+    record = json.loads((lab.folder / "lab.json").read_text())
+    (stale / "lab.json").write_text(json.dumps({**record, "boot": "another"}))
+    (stale / "fabric.yaml").write_text(lab.fabric_file.read_text())
+    with pytest.raises(LabError, match="ended with the machine"):
+        Lab.attach(lab.name)
+    assert main(["down", lab.name]) == 0
+    assert not stale.exists()
+    assert lab.probe("a1", "10.10.2.10", 80).ok
 
 
 def test_same_name_twice_is_refused_and_the_first_lives_on(lab: Lab, servers: dict[str, Server]) -> None:
