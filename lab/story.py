@@ -223,7 +223,8 @@ def hop_moves(scene: Scene) -> str:
     check(count.denied_answered == 0 and wrong == 0, f"{wrong} of {count.denied_sent} denied datagrams arrived")
     check(packets != () and not late, f"{len(late)} packets still crossed fw2 after the move")
     return (
-        f"{count.sent} sent at {count.sent / count.seconds:.0f}/s, 0 lost; 0 of {count.denied_sent} denied ones arrived; "
+        f"{count.sent} sent at {count.sent / count.seconds:.0f}/s, 0 lost; "
+        f"0 of {count.denied_sent} denied ones arrived; "
         f"{len(packets)} crossed fw2 before, none after"
     )
 
@@ -253,7 +254,10 @@ def ips_dies(scene: Scene) -> str:
     order = list(places_visited(packets, word))[:7]
     check(allowed.ok and order[2:4] == ["ips2:in", "ips2:out"], f"{allowed.result}, crossed {order}")
     check(stopped.connected and not scene.arrived("inet", attack), "the attack passes the second IPS")
-    return f"0 packets passed meanwhile, noticed in {noticed:.1f} s; through ips2 {recovered:.1f} s after it was offered"
+    return (
+        f"0 packets passed meanwhile, noticed in {noticed:.1f} s; "
+        f"through ips2 {recovered:.1f} s after it was offered"
+    )
 
 
 def drift(scene: Scene) -> str:

@@ -30,6 +30,9 @@ class Environment:
     database_url: str
     redis_url: str
     log_level: str
+    sweep_s: float
+    observe_s: float
+    drift: str
 
 
 def read(environ: Mapping[str, str] = os.environ) -> Environment:
@@ -53,6 +56,9 @@ def read(environ: Mapping[str, str] = os.environ) -> Environment:
         database_url=environ.get("DATABASE_URL") or postgres.url(state),
         redis_url=environ.get("REDIS_URL") or valkey.url(state),
         log_level=environ.get("VIADUCT_LOG_LEVEL", "INFO"),
+        sweep_s=_seconds(environ, "VIADUCT_SWEEP_S", 30.0),
+        observe_s=_seconds(environ, "VIADUCT_OBSERVE_S", 30.0),
+        drift=environ.get("VIADUCT_DRIFT", "enforce"),
     )
 
 
@@ -70,6 +76,17 @@ def stored_secret(path: Path) -> str:
         finally:
             draft.unlink()
     return path.read_text()
+
+
+def _seconds(environ: Mapping[str, str], name: str, default: float) -> float:
+    text = environ.get(name, "")
+    try:
+        value = float(text) if text else default
+    except ValueError:
+        value = 0.0
+    if not 0 < value < 86_400:
+        raise ImproperlyConfigured(f"{name}={text} is no number of seconds between 0 and a day")
+    return value
 
 
 def _words(text: str) -> tuple[str, ...]:

@@ -173,6 +173,11 @@ CELERY_WORKER_SOFT_SHUTDOWN_TIMEOUT = 5.0
 CELERY_WORKER_ENABLE_REMOTE_CONTROL = True
 CELERY_ENABLE_UTC = True
 
+# --- the engine: chains/engine/limits.py says what each number means ---
+VIADUCT_SWEEP_S = ENVIRONMENT.sweep_s
+VIADUCT_OBSERVE_S = ENVIRONMENT.observe_s
+VIADUCT_DRIFT = ENVIRONMENT.drift
+
 # --- logs: one JSON object a line on standard error ---
 LOGGING = {
     "version": 1,
