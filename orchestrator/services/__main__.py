@@ -14,8 +14,14 @@ from orchestrator.services.serve import serve
 
 
 def instances(folder: Path) -> tuple[Path, ...]:
-    """The state folders in `folder`: itself, and those that demo and tests keep below it."""
-    found = (run.parent for pattern in ("run", "*/run", "*/*/run") for run in folder.glob(pattern))
+    """The state folders in `folder`: itself, and those that demo and tests keep below it.
+
+    A test run keeps its own in test/PID[-NAME]; while it lives it is nobody else's to stop.
+    """
+    found = {run.parent for pattern in ("run", "*/run") for run in folder.glob(pattern)}
+    for run in folder.glob("test/*/run"):
+        if not Path("/proc", run.parent.name.partition("-")[0]).exists():
+            found.add(run.parent)
     return tuple(sorted(found))
 
 

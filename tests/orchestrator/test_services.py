@@ -200,6 +200,14 @@ def test_another_program_finds_what_runs(new_state: NewState) -> None:
     stop(state)
 
 
+def test_stop_leaves_a_living_test_run_alone(tmp_path: Path) -> None:
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    for name in (f"{os.getpid()}-pg", f"{ended.pid}-pg"):
+        (tmp_path / "test" / name / "run").mkdir(parents=True)
+    assert instances(tmp_path) == (tmp_path / "test" / f"{ended.pid}-pg",)
+
+
 def test_a_service_that_ends_says_why(new_state: NewState) -> None:
     group = ProcessGroup(new_state("group"))
     record = group.start("broken", ("sh", "-c", "echo no such luck >&2; exit 3"))
