@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from drivers.base import Rejected, Transient
-from drivers.transport import pem
+from drivers.transport.endpoint import credential, parse
 
 PROGRAM = "ovs-ofctl"
 # What the program says when it could not talk to the switch, as opposed to what the switch refused.
@@ -27,7 +27,6 @@ _UNREACHABLE = re.compile(
 # A refusal by the switch wins over a connection that it then closed.
 _REFUSED = re.compile(r"OFPT_ERROR|^Error OFP|Protocol error", re.MULTILINE)
 _DATAPATH = re.compile(r"\bdpid:([0-9a-f]{16})\b")
-ENDPOINT = re.compile(r"(?P<kind>tcp|ssl):(?P<host>\[[0-9a-fA-F:.]+\]|[0-9.]+):(?P<port>\d{1,5})", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,13 +80,10 @@ class Channel:
 @contextmanager
 def connect(endpoint: str, secret: str, timeout_s: float) -> Iterator[Channel]:
     """endpoint: tcp:ADDRESS:PORT, or ssl:ADDRESS:PORT with a credential. Errors: Rejected if malformed."""
-    found = ENDPOINT.fullmatch(endpoint)
-    if found is None:
-        raise Rejected(f"{endpoint!r} is not tcp:ADDRESS:PORT or ssl:ADDRESS:PORT")
-    if found["kind"] == "tcp":
+    if not parse(endpoint).is_encrypted:
         yield Channel(endpoint, (), timeout_s)
         return
-    with pem.files(secret) as files:
+    with credential(secret) as files:
         options = (
             f"--private-key={files.key}",
             f"--certificate={files.certificate}",

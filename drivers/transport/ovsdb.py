@@ -17,9 +17,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from drivers.base import Rejected, Transient
-from drivers.transport import pem
-from drivers.transport.openflow import ENDPOINT
+from drivers.transport.endpoint import credential, parse
 
+Row = dict[str, Any]
 DATABASE = "Open_vSwitch"
 # A reply larger than this is not the answer to what we ask.
 MAX_REPLY_OCTETS = 64 << 20
@@ -53,28 +53,36 @@ class Database:
         )
         if not bridges:
             raise Rejected(f"{self.endpoint}: there is no bridge {name!r}; correct the setting `bridge`")
-        datapath_id = bridges[0]["datapath_id"]
+        try:
+            return self._bridge(name, bridges[0], ports, interfaces)
+        except (KeyError, TypeError, IndexError) as error:
+            raise Rejected(f"{self.endpoint}: OVSDB answered rows of another shape ({error!r})") from error
+
+    def _bridge(self, name: str, row: Row, ports: list[Row], interfaces: list[Row]) -> Bridge:
+        datapath_id = row["datapath_id"]
         if not isinstance(datapath_id, str):
             # An ephemeral column: empty from a restart of the database until the switch daemon reports again.
             raise Transient(f"{self.endpoint}: the switch has not reported bridge {name!r} yet")
-        own_ports = [port for port in ports if port["_uuid"][1] in _members(bridges[0]["ports"])]
-        own = {uuid for port in own_ports for uuid in _members(port["interfaces"])}
+        own_ports = _members(row["ports"])
+        own = {
+            uuid for port in ports if port["_uuid"][1] in own_ports for uuid in _members(port["interfaces"])
+        }
         links_up = {
-            row["ofport"]: (row["link_state"], row["admin_state"]) == ("up", "up")
-            for row in interfaces
-            if row["_uuid"][1] in own and isinstance(row["ofport"], int) and row["ofport"] > 0
+            found["ofport"]: (found["link_state"], found["admin_state"]) == ("up", "up")
+            for found in interfaces
+            if found["_uuid"][1] in own and isinstance(found["ofport"], int) and found["ofport"] > 0
         }
         return Bridge(name, datapath_id, links_up)
 
-    def _select(self, *queries: tuple[str, list[Any], list[str]]) -> list[list[dict[str, Any]]]:
+    def _select(self, *queries: tuple[str, list[Any], list[str]]) -> list[list[Row]]:
         operations = [
             {"op": "select", "table": table, "where": where, "columns": columns}
             for table, where, columns in queries
         ]
         results = self._call("transact", [DATABASE, *operations])
         try:
-            return [result["rows"] for result in results[: len(queries)]]
-        except (KeyError, TypeError) as error:
+            return [results[index]["rows"] for index in range(len(queries))]
+        except (KeyError, TypeError, IndexError) as error:
             raise Rejected(f"{self.endpoint}: OVSDB refused the query: {results!r:.500}") from error
 
     def _call(self, method: str, params: list[Any]) -> Any:
@@ -126,17 +134,14 @@ class Database:
 @contextmanager
 def connect(endpoint: str, secret: str, timeout_s: float) -> Iterator[Database]:
     """endpoint: tcp:ADDRESS:PORT, or ssl:ADDRESS:PORT with a credential."""
-    found = ENDPOINT.fullmatch(endpoint)
-    if found is None:
-        raise Rejected(f"{endpoint!r} is not tcp:ADDRESS:PORT or ssl:ADDRESS:PORT")
-    address = (found["host"].strip("[]"), int(found["port"]))
+    place = parse(endpoint)
     with _transport_errors(endpoint):
-        stream = socket.create_connection(address, timeout=timeout_s)
+        stream = socket.create_connection((place.address, place.port), timeout=timeout_s)
     with stream:
-        if found["kind"] == "tcp":
+        if not place.is_encrypted:
             yield Database(endpoint, stream, timeout_s)
             return
-        with pem.files(secret) as files, _transport_errors(endpoint):
+        with credential(secret) as files, _transport_errors(endpoint):
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
             # A switch's certificate carries no address: like Open vSwitch, trust what the authority signed.
             context.check_hostname = False

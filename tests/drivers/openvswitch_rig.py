@@ -65,7 +65,9 @@ class VirtualSwitch:
         database = f"{self.folder}/db.sock"
         if daemon == "ovsdb-server":
             remotes = (f"--remote=punix:{database}", f"--remote=ptcp:{self.ovsdb_port}:127.0.0.1")
-            self._start(daemon, f"{self.folder}/conf.db", *remotes)
+            keys = (("private-key", "private_key"), ("certificate", "certificate"), ("ca-cert", "ca_cert"))
+            tls = (f"--{option}=db:Open_vSwitch,SSL,{column}" for option, column in keys)
+            self._start(daemon, f"{self.folder}/conf.db", *remotes, *tls)
         else:
             dummies = ("--enable-dummy=override", "--disable-system", "--disable-system-route")
             self._start(daemon, f"unix:{database}", *dummies)
@@ -93,6 +95,9 @@ class VirtualSwitch:
 
     def control(self, *arguments: str) -> str:
         return self._run("ovs-appctl", "-t", f"{self.folder}/ovs-vswitchd.ctl", *arguments)
+
+    def database(self, *arguments: str) -> str:
+        return self._run("ovs-appctl", "-t", f"{self.folder}/ovsdb-server.ctl", *arguments)
 
     def _environment(self) -> dict[str, str]:
         places = ("OVS_RUNDIR", "OVS_LOGDIR", "OVS_DBDIR", "OVS_SYSCONFDIR")
