@@ -77,7 +77,7 @@ def _add_offers(offers: dict[str, OfferTaken], chain_id: int | None) -> None:
     rows = (
         uses.order_by()
         .values_list(*names)
-        .annotate(Sum("bandwidth_mbps"), Sum("entries"), ArrayAgg("chain__tenant__name", distinct=True))
+        .annotate(Sum("bandwidth_mbps"), Sum("entries"), names=ArrayAgg("chain__tenant__name", distinct=True))
     )
     for function, device, mbps, entries, tenants in rows:
         offers[f"{function}@{device}"] = OfferTaken(mbps, entries, set(tenants))
