@@ -37,12 +37,17 @@ class DeviceBriefSerializer(serializers.ModelSerializer):  # type: ignore[type-a
     site = serializers.CharField(source="site.name")
     kind = Choice(Device.Kind)
     settings = serializers.DictField()
-    condition = Choice(DeviceStatus.Condition, source="status.condition", default="unknown")
-    reason = serializers.CharField(source="status.reason", default="")
-    desired_generation = serializers.IntegerField(source="status.desired_generation", default=0)
-    observed_generation = serializers.IntegerField(source="status.observed_generation", default=0)
-    foreign = serializers.IntegerField(source="status.foreign", default=0)
-    observed_at = serializers.DateTimeField(source="status.observed_at", default=None, allow_null=True)
+    condition = Choice(DeviceStatus.Condition, source="status.condition")
+    reason = serializers.CharField(source="status.reason")
+    desired_generation = serializers.IntegerField(source="status.desired_generation")
+    observed_generation = serializers.IntegerField(source="status.observed_generation")
+    foreign = serializers.IntegerField(source="status.foreign")
+    observed_at = serializers.DateTimeField(source="status.observed_at", allow_null=True)
+
+    def to_representation(self, row: Device) -> dict[str, Any]:
+        if not hasattr(row, "status"):
+            row.status = DeviceStatus(device=row)  # never looked at: everything unknown
+        return dict(super().to_representation(row))
 
     class Meta:
         model = Device
@@ -87,7 +92,7 @@ class DeviceSerializer(DeviceBriefSerializer):
     """Items by key, in the form that plans use. observed null: never read, so nothing is known of drift."""
 
     ports = PortSerializer(many=True)
-    links_up = serializers.DictField(source="status.links_up", default=dict, child=serializers.BooleanField())
+    links_up = serializers.DictField(source="status.links_up", child=serializers.BooleanField())
     desired = serializers.SerializerMethodField()
     observed = serializers.SerializerMethodField()
     drift = serializers.SerializerMethodField()

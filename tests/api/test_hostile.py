@@ -82,9 +82,41 @@ HOP = ("function", "failure_mode", "policy", "realm", "device", "unknown")
 RULE = ("verdict", "protocol", "source", "destination", "source_ports", "destination_ports", "unknown")
 
 PORTS = ("80-", "-80", "80-79", "0x50", "65536", "99999", "8 0", "80,81", "８０", "1-2-3", "+80", "1e3", "٣")
-PREFIXES = ("10.0.0.1/24", "10.0.0.0/33", "::/129", "1.2.3", "010.0.0.0/8", "fe80::1%eth0", "10.0.0.0/-1", "0/0")
-PATTERNS = ({"hex": "zz"}, {"hex": "abc"}, {"text": "x"}, {"text": "a" * 999}, {"text": "a", "hex": "61"}, {}, "x")
-IDS = ("0", "-1", "01", "1.0", "1e3", "abc", "%00", "9223372036854775808", "9" * 40, "1%20", "１", "null", "1;", "..")
+PREFIXES = (
+    "10.0.0.1/24",
+    "10.0.0.0/33",
+    "::/129",
+    "1.2.3",
+    "010.0.0.0/8",
+    "fe80::1%eth0",
+    "10.0.0.0/-1",
+    "0/0",
+)
+PATTERNS = (
+    {"hex": "zz"},
+    {"hex": "abc"},
+    {"text": "x"},
+    {"text": "a" * 999},
+    {"text": "a", "hex": "61"},
+    {},
+    "x",
+)
+IDS = (
+    "0",
+    "-1",
+    "01",
+    "1.0",
+    "1e3",
+    "abc",
+    "%00",
+    "9223372036854775808",
+    "9" * 40,
+    "1%20",
+    "１",
+    "null",
+    "1;",
+    "..",
+)
 QUERIES = (
     "unknown=1", "limit=0", "limit=-1", "limit=1001", "limit=x", "limit=", "limit=1&limit=2", "limit=９", "limit=1e1",
     "offset=-1", "offset=x", "offset=99999999999999999999", "offset=2147483648", "q=%00", "q=a%00b", f"q={'x' * 256}",
@@ -137,7 +169,9 @@ def test_only_json_is_taken(world: World, ids: dict[str, int], kind: str) -> Non
         response = world.operator.send(method, path_of(route, ids), b"name=web", content_type=kind)
         assert response.status_code in (415, 400)
         problem(response, response.status_code)
-    assert world.a.post("chains/", chain_body("b"), content_type="application/json; charset=utf-8").status_code in (
+    assert world.a.post(
+        "chains/", chain_body("b"), content_type="application/json; charset=utf-8"
+    ).status_code in (
         201,
         400,
     )
@@ -209,7 +243,12 @@ def test_no_query_breaks_a_list(world: World, query: str) -> None:
         if response.status_code != 200:
             problem(response, 400)
         else:
-            assert (name, value) == ("ordering", "tenant__name") or name in ("status", "chain", "is_open", "q"), route
+            assert (name, value) == ("ordering", "tenant__name") or name in (
+                "status",
+                "chain",
+                "is_open",
+                "q",
+            ), route
 
 
 @pytest.mark.parametrize("method", ["OPTIONS", "TRACE", "PURGE", "GETT", "PROPFIND", "HEAD"])
@@ -232,7 +271,9 @@ def test_tokens_that_are_none(world: World, header: str) -> None:
     assert header.strip() not in response.content.decode() or len(header.strip()) < 10
 
 
-@pytest.mark.parametrize("given", ["short", "x" * 65, "a b c d e f g h", "{}{}{}{}{}", "\xe9" * 10, "<script>alert"])
+@pytest.mark.parametrize(
+    "given", ["short", "x" * 65, "a b c d e f g h", "{}{}{}{}{}", "\xe9" * 10, "<script>alert"]
+)
 def test_a_request_id_that_is_not_well_formed_is_replaced(world: World, given: str) -> None:
     response = world.a.get("me/", headers={"X-Request-ID": given})
     assert response.status_code == 200
@@ -255,7 +296,11 @@ def test_resume_points_that_are_none(world: World, given: str) -> None:
 
 # Anything JSON can say, and anything near a chain.
 anything = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=8),
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(max_size=8),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=6), inner, max_size=3),
     max_leaves=6,
 )

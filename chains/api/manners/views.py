@@ -82,7 +82,7 @@ class ApiView(APIView):
 
     def no_body(self) -> None:
         """For requests that take nothing: an empty body or {}."""
-        if self.request.data:
+        if self.request.data != {}:
             self.body(Empty)
 
     def rows(self, rows: QuerySet[Any], show: Callable[[Any], Mapping[str, Any]]) -> Response:
