@@ -97,9 +97,9 @@ def _devices(names: list[str]) -> Needs:
     rows = _chains(models.Contribution.objects.filter(**here), "device__name")
     rows += _chains(models.Hop.objects.filter(**here), "device__name")
     rows += _chains(models.Use.objects.filter(offer__device__name__in=names), "offer__device__name")
-    steps = (
-        models.PlanStep.objects.filter(**here).order_by().values_list("device__name", "plan_id").distinct()
-    )
+    # Plans that were never applied go with the device.
+    applied = models.PlanStep.objects.filter(**here).exclude(plan__change=None).order_by()
+    steps = applied.values_list("device__name", "plan_id").distinct()
     rows += [(name, f"plan {plan} (instead: is_enabled: false)") for name, plan in steps]
     return _gather(rows)
 

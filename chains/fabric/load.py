@@ -69,11 +69,16 @@ def read(text: str) -> Fabric:
     return canonical(fabric)
 
 
-@transaction.atomic
 def load(text: str, *, actor: Actor = SYSTEM) -> Summary:
     """Make the rows what the text says, in one transaction. Errors: FabricRefused, Forbidden."""
     require_operator(actor)
-    wanted = read(text)
+    return apply(read(text), actor=actor)
+
+
+@transaction.atomic
+def apply(wanted: Fabric, *, actor: Actor = SYSTEM) -> Summary:
+    """The same with what `read` returned. Errors: FabricRefused if something that would go is needed, Forbidden."""
+    require_operator(actor)
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_xact_lock(%s)", [LOAD_LOCK])
     before = export()

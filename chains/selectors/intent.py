@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any
 
 from django.db.models import Prefetch, Q
@@ -33,8 +33,9 @@ def chain_snapshot(chain: Chain) -> types.Chain:
         revision=row.revision,
         current=_current(row),
         pools=dict(
+            # The first of several: it is the one that placement can keep.
             PoolAllocation.objects.filter(chain_number=row.pk, until=None)
-            .order_by("id")
+            .order_by("-id")
             .values_list("hop_position", "public")
         ),
     )
@@ -80,11 +81,18 @@ def excluded_prefixes(chain: Chain) -> tuple[str, ...]:
     and the operator's in the destination's VRF. The rest of the source segment is excluded as well:
     packets between two of its members are not on their way out.
     """
-    own = Q(tenant=chain.tenant_id, vrf__in={chain.source.vrf_id, chain.destination.vrf_id})
-    shared = Q(tenant=None, vrf=chain.destination.vrf_id)
-    others = Segment.objects.filter(own | shared).exclude(pk=chain.destination_id).order_by()
+    return prefixes_inside(
+        chain.destination, chain.tenant_id, {chain.source.vrf_id, chain.destination.vrf_id}
+    )
+
+
+def prefixes_inside(wide: Segment, tenant_id: int, vrf_ids: Collection[int]) -> tuple[str, ...]:
+    """What lies inside `wide` of the tenant's other segments in these VRFs and of the operator's in its own VRF."""
+    own = Q(tenant=tenant_id, vrf__in=vrf_ids)
+    shared = Q(tenant=None, vrf=wide.vrf_id)
+    others = Segment.objects.filter(own | shared).exclude(pk=wide.pk).order_by()
     prefixes = (prefix for row in others.values_list("prefixes", flat=True) for prefix in row)
-    return tuple(sorted({prefix for prefix in prefixes if is_inside(prefix, chain.destination.prefixes)}))
+    return tuple(sorted({prefix for prefix in prefixes if is_inside(prefix, wide.prefixes)}))
 
 
 def is_inside(prefix: str, wide: Iterable[str]) -> bool:

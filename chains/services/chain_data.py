@@ -18,6 +18,7 @@ from django.db.models import Q
 from chains.errors import FieldError
 from chains.models import Attachment, Device, Function, Hop, Offer, Realm, Segment, Tenant
 from chains.models.tenancy import NAME
+from chains.selectors.intent import prefixes_inside
 from chains.selectors.policy import ONE_FAMILY, ports_text, ports_value
 from chains.services.policy import PROTOCOLS, policy_clean
 from chains.services.reading import Fields, invalid, nearest, shown
@@ -96,6 +97,8 @@ def chain_data_clean(tenant: Tenant, data: Any) -> ChainData:
     if not errors:
         _check_segments(fields, source, destination, classifiers, hops)
         _check_twice(fields, classifiers)
+        if source is not None and destination is not None:
+            _check_source(fields, tenant, source, destination)
         _check_nat(fields, classifiers, hops)
     if errors:
         raise invalid(errors)
@@ -279,6 +282,15 @@ def _check_segments(
             "invalid",
             f"is in the VRF {destination.vrf.name}, the source in {source.vrf.name}: between VRFs a NAT hop is needed",
         )
+
+
+def _check_source(fields: Fields, tenant: Tenant, source: Segment, destination: Segment) -> None:
+    """On the way back the source is where packets go: other segments inside it would be caught as well."""
+    inside = prefixes_inside(source, tenant.pk, {source.vrf_id, destination.vrf_id})
+    others = [prefix for prefix in inside if prefix not in destination.prefixes]
+    if others:
+        detail = f"contains other segments ({', '.join(others[:3])}): use a narrower source, or turn the chain round"
+        fields.fail("source", "invalid", detail)
 
 
 def _check_twice(fields: Fields, classifiers: list[ClassifierData]) -> None:

@@ -16,9 +16,8 @@ from django.db import transaction
 from django.db.models import Q
 from django.db.models.functions import Now
 
-from chains.models import Chain, Change, Device, DeviceStatus, Finding, Instance, Outbox, Plan
+from chains.models import Chain, Change, Device, DeviceStatus, Finding, Instance, Outbox, Plan, Step
 from chains.selectors.states import desired_state
-from chains.selectors.usage import UNDER_WAY
 from drivers.base import Observation
 from drivers.codec import state_to_json
 
@@ -71,8 +70,12 @@ def device_due_set(device: Device, after_s: float) -> None:
 
 
 def is_under_way(device: Device) -> bool:
-    """Does a change write to the device now?"""
-    return Change.objects.filter(status__in=UNDER_WAY, steps__plan_step__device=device).exists()
+    """Is a change half done on the device?"""
+    started = (Step.Status.SENT, Step.Status.DONE, Step.Status.FAILED)
+    halves = (Change.Status.RUNNING, Change.Status.REVERTING)
+    return Step.objects.filter(
+        plan_step__device=device, status__in=started, change__status__in=halves
+    ).exists()
 
 
 @transaction.atomic
