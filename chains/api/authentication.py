@@ -15,6 +15,7 @@ from rest_framework.authentication import BaseAuthentication, SessionAuthenticat
 from rest_framework.exceptions import AuthenticationFailed
 from rest_framework.request import Request
 
+from chains.errors import Forbidden
 from chains.models import ApiToken
 from chains.services.actor import Actor, actor_of_token, actor_of_user
 from chains.services.tokens import token_find
@@ -68,7 +69,12 @@ def actor_of(request: Request) -> Actor:
     identity = str(getattr(request, "id", ""))
     if isinstance(request.auth, ApiToken):
         return actor_of_token(request.auth, identity)
-    return actor_of_user(request.user, identity, str(request.session.get(SESSION_TENANT, "")))
+    actor = actor_of_user(request.user, identity, str(request.session.get(SESSION_TENANT, "")))
+    if actor is None:
+        raise Forbidden(
+            "You are not a member of this tenant. Fix: choose another, or ask an operator for a membership."
+        )
+    return actor
 
 
 class TokenScheme(OpenApiAuthenticationExtension):

@@ -60,8 +60,6 @@ def asker(request: Request) -> Actor:
         raise AuthenticationFailed("You were logged out.")
     else:
         request.user.refresh_from_db(fields=["is_active", "is_superuser"])
-        if not request.user.is_active:
-            raise AuthenticationFailed("The account was disabled.")
     return actor_of(request)
 
 

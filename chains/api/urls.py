@@ -5,7 +5,19 @@ from __future__ import annotations
 
 from django.urls import path, register_converter
 
-from chains.api import chains, changes, devices, findings, inventory, plans, segments, stream, tenants, tokens
+from chains.api import (
+    chains,
+    changes,
+    devices,
+    fabric,
+    findings,
+    inventory,
+    plans,
+    segments,
+    stream,
+    tenants,
+    tokens,
+)
 from chains.api.manners.parsers import MAX_INTEGER
 
 
@@ -39,6 +51,7 @@ urlpatterns = [
     path("changes/<identity:id>/stream/", stream.ChangeStreamApi.as_view(), name="change-stream"),
     path("devices/", devices.DeviceListApi.as_view(), name="device-list"),
     path("devices/<identity:id>/", devices.DeviceApi.as_view(), name="device"),
+    path("fabric/", fabric.FabricApi.as_view(), name="fabric"),
     path("findings/", findings.FindingListApi.as_view(), name="finding-list"),
     path("functions/", inventory.FunctionListApi.as_view(), name="function-list"),
     path("instances/", inventory.InstanceListApi.as_view(), name="instance-list"),

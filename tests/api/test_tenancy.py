@@ -56,6 +56,8 @@ POLICIES: Mapping[tuple[str, str], tuple[str, str]] = {
     ("devices/", "GET"): (OPERATE, LIST),
     ("devices/{id}/", "GET"): (OPERATE, SHARED),
     ("devices/{id}/", "PATCH"): (OPERATE, SHARED),
+    ("fabric/", "GET"): (OPERATE, LIST),
+    ("fabric/", "PUT"): (OPERATE, LIST),
     ("findings/", "GET"): (VIEW, LIST),
     ("functions/", "GET"): (VIEW, LIST),
     ("instances/", "GET"): (OPERATE, LIST),
@@ -150,6 +152,8 @@ def shared_ids() -> dict[str, int]:
 
 
 def call(api: Api, route: str, method: str, key: int) -> Any:
+    if route == "fabric/":
+        return api.send(method, route, b"fabric: other", content_type="application/yaml")
     return api.send(method, route.replace("{id}", str(key)), body_for(route, method))
 
 

@@ -15,6 +15,8 @@ from typing import Any, NoReturn
 from rest_framework.exceptions import APIException, ParseError
 from rest_framework.parsers import BaseParser
 
+from chains.fabric.nodes import MAX_OCTETS
+
 MAX_BODY_OCTETS = 1 << 20
 MAX_DEPTH = 16
 MAX_INTEGER = (1 << 63) - 1  # PostgreSQL's bigint
@@ -66,13 +68,12 @@ class StrictJsonParser(BaseParser):
 
 
 class YamlParser(BaseParser):
-    """A fabric file, handed on as text: the fabric reader parses it and names lines."""
+    """A fabric file (RFC 9512), handed on as text: its own reader parses it and names lines."""
 
     media_type = "application/yaml"
-    limit_octets = 8 << 20
 
     def parse(self, stream: Any, media_type: Any = None, parser_context: Any = None) -> str:
-        body = read_bounded(stream, self.limit_octets)
+        body = read_bounded(stream, MAX_OCTETS)
         try:
             text = body.decode("utf-8")
         except UnicodeDecodeError:
