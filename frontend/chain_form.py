@@ -76,6 +76,10 @@ class ChainForm:
         return _form_rows("hops", self.hops)
 
     @property
+    def listed_errors(self) -> list[tuple[str, tuple[str, ...]]]:
+        return list(self.errors.items())
+
+    @property
     def has_errors(self) -> bool:
         return bool(self.errors or self.general)
 

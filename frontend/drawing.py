@@ -100,8 +100,8 @@ def _svg(strip: Strip, scene: Scene, number: int) -> str:
     )
     SubElement(root, "title", {"id": f"path-title-{number}"}).text = title
     right = strip.width - MARGIN - CAP_WIDTH
-    _cap(root, MARGIN, strip.lane_top, scene.source, "user", "from")
-    _cap(root, right, strip.lane_top, scene.destination, "map-pin", "to")
+    _cap(root, MARGIN, strip, scene, "user")
+    _cap(root, right, strip, scene, "map-pin")
     for column in strip.columns:
         _box(root, column, strip.lane_top, scene)
         for station in column.stations:
@@ -111,8 +111,14 @@ def _svg(strip: Strip, scene: Scene, number: int) -> str:
     return tostring(root, encoding="unicode")
 
 
-def _cap(root: Element, x: float, top: float, name: str, icon: str, label: str) -> None:
-    group = SubElement(root, "g", {"class": "cap"})
+def _cap(root: Element, x: float, strip: Strip, scene: Scene, icon: str) -> None:
+    """One end: the segment's name, and the host there if it is not drawn as a column."""
+    is_source, top = x == MARGIN, strip.lane_top
+    name, host = (
+        (scene.source, strip.source) if is_source else (scene.destination, strip.destination)
+    )
+    label = _short(host, 14) if host else "from" if is_source else "to"
+    group = _linked(root, host, scene, "cap")
     _rect(group, x, top + 4, CAP_WIDTH, BOX_HEIGHT - 8, 38)
     _icon(group, icon, x + CAP_WIDTH / 2 - 8, top + 12, 16)
     _text(group, x + CAP_WIDTH / 2, top + 47, _short(name, 14), "name middle", full=name)
@@ -178,11 +184,11 @@ def _gaps(strip: Strip) -> list[tuple[float, float, Edge]]:
     """Left end and width of every gap on the lane, with the cable in it."""
     rights = [column.x + column.width for column in strip.columns]
     lefts = [column.x for column in strip.columns] + [strip.width - MARGIN - CAP_WIDTH]
-    edges = [column.out or Edge(strip.destination, "") for column in strip.columns]
+    edges = [strip.first, *(column.out or Edge("", "") for column in strip.columns)]
     starts = [float(MARGIN + CAP_WIDTH), *rights]
     return [
         (start, end - start, edge)
-        for start, end, edge in zip(starts, lefts, [Edge("", strip.source), *edges], strict=True)
+        for start, end, edge in zip(starts, lefts, edges, strict=True)
     ]
 
 

@@ -26,7 +26,6 @@ class ItemRow:
     """
 
     item: Any
-    revision: str
     state: str
     wanted: str
     held: str
@@ -42,7 +41,6 @@ def _row(item: Any, is_read: bool) -> ItemRow:
     state = STATES[item.action] if is_read else "unknown"
     return ItemRow(
         item=item,
-        revision=item.key.split(".")[1][1:],
         state=state,
         wanted=words(item.wanted),
         held=words(item.held) if state in ("altered", "orphaned") else "",

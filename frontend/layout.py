@@ -68,10 +68,12 @@ class Column:
 class Strip:
     """One path, left to right. The drawn directions: both, or one of them when the two differ.
 
-    source, destination: the ports at the ends, "" where the path starts on a host.
+    first: the cable before the first column; the last column's `out` is the one behind it. source,
+    destination: the hosts at the ends, "" if they are unknown or drawn as columns, as functions run there.
     """
 
     columns: tuple[Column, ...]
+    first: Edge
     source: str
     destination: str
     has_forward: bool
@@ -126,9 +128,19 @@ def _strip(
     drawn: tuple[bool, bool],
 ) -> Strip:
     columns = _columns(visits, reverse, kinds)
+    first, source = Edge("", "" if _is_end(visits[0]) else ends[0]), ""
+    if len(columns) > 1 and _is_end(visits[0]) and not columns[0].stations:
+        gone = columns.pop(0)
+        first, source = gone.out or first, gone.device
+    out, destination = Edge("" if _is_end(visits[-1]) else ends[1], ""), ""
+    if len(columns) > 1 and _is_end(visits[-1]) and not columns[-1].stations:
+        destination = columns.pop().device
+        out = columns[-1].out or out
+    columns[-1] = replace(columns[-1], out=out)
     placed: list[Column] = []
-    first, last = (END_GAP if _is_end(visit) else GAP for visit in (visits[0], visits[-1]))
-    x = MARGIN + CAP_WIDTH + first
+    left_gap = END_GAP if _is_end(visits[0]) and not source else GAP
+    right_gap = END_GAP if _is_end(visits[-1]) and not destination else GAP
+    x: float = MARGIN + CAP_WIDTH + left_gap
     for column in columns:
         count = len(column.stations)
         width = max(BOX_WIDTH, count * STATION_WIDTH + (count - 1) * STATION_GAP + 28)
@@ -140,9 +152,8 @@ def _strip(
         placed.append(replace(column, stations=stations, x=x, width=width))
         x += width + GAP
     stations = [station for column in placed for station in column.stations]
-    width = x - GAP + last + CAP_WIDTH + MARGIN
-    source, destination = "" if first == END_GAP else ends[0], "" if last == END_GAP else ends[1]
-    return Strip(tuple(placed), source, destination, *drawn, width=width, lane_top=_lane_top(stations))
+    width = x - GAP + right_gap + CAP_WIDTH + MARGIN
+    return Strip(tuple(placed), first, source, destination, *drawn, width, _lane_top(stations))
 
 
 def _is_end(visit: Json) -> bool:

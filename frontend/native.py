@@ -10,9 +10,10 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-ADDS = re.compile(r"\s*(flow add\b|add\b|create\b|insert\b|-A\b|-I\b|:VIADUCT|\+)", re.IGNORECASE)
-REMOVES = re.compile(r"\s*(flow del|delete\b|destroy\b|flush\b|-D\b|-F\b|-X\b)", re.IGNORECASE)
-MODIFIES = re.compile(r"\s*(flow mod|replace\b)", re.IGNORECASE)
+ADDS = re.compile(r"\s*(flow add\b|add\b|create\b|insert\b|-A\b|-I\b|:VIADUCT|\+ )", re.IGNORECASE)
+REMOVES = re.compile(r"\s*(flow del|delete\b|destroy\b|flush\b|-D\b|-F\b|-X\b|- )", re.IGNORECASE)
+MODIFIES = re.compile(r"\s*(flow mod|replace\b|~ )", re.IGNORECASE)
+SIGNED = re.compile(r"[-+~] ")
 NOTES = re.compile(r"\s*(#|\*|COMMIT\b|$)")
 
 
@@ -36,7 +37,9 @@ def lines(native: str) -> tuple[Line, ...]:
     depth, outer = 0, ""
     for text in native.splitlines():
         kind = outer if depth and not NOTES.match(text) else _kind(text)
-        found.append(Line(kind, SIGNS[kind], text, SPOKEN.get(kind, "")))
+        # Where the text itself starts with the sign, the sign's column shows it.
+        shown = text[2:] if SIGNED.match(text) else text
+        found.append(Line(kind, SIGNS[kind], shown, SPOKEN.get(kind, "")))
         if depth == 0:
             outer = kind
         depth = max(0, depth + text.count("{") - text.count("}"))

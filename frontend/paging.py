@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from django.core.paginator import Paginator
@@ -12,7 +13,7 @@ from django.http import HttpRequest
 SIZE = 50
 
 
-def page_of(request: HttpRequest, rows: QuerySet[Any]) -> dict[str, Any]:
+def page_of(request: HttpRequest, rows: QuerySet[Any] | Sequence[Any]) -> dict[str, Any]:
     """{"rows": Page, "query": the other parameters, to be carried along}. A page that is not there is the last."""
     page = Paginator(rows, SIZE).get_page(request.GET.get("page"))
     return {"rows": page, "query": others(request, "page")}

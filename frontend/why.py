@@ -25,6 +25,10 @@ class CandidateRow:
     excluded: str = ""
     excess: float | None = None
 
+    @property
+    def is_equal(self) -> bool:
+        return self.excess is not None and abs(self.excess) < 0.005
+
 
 @dataclass(frozen=True, slots=True)
 class HopWhy:

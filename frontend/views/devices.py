@@ -49,13 +49,13 @@ def device(request: HttpRequest, actor: Actor, name: str) -> HttpResponse:
         "device": view.device,
         "status": view.status,
         "items": items,
-        "states": Counter(item.state for item in items),
+        "states": sorted(Counter(item.state for item in items).items()),
         "ports": _ports(view.device, view.status.links_up if view.status else {}),
         "offers": view.device.offers.select_related("function", "instance"),
         "findings": selectors.finding_list(actor).filter(device=row, closed_at=None),
     }
-    name = "parts/device_now" if request.htmx else "device"
-    return show(request, actor, name, context)
+    template = "parts/device_now" if request.htmx else "device"
+    return show(request, actor, template, context | page_of(request, items))
 
 
 def _ports(device: Any, links_up: dict[str, bool]) -> list[dict[str, Any]]:

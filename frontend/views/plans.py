@@ -12,7 +12,7 @@ from django.views.decorators.http import require_POST
 from chains import selectors
 from chains.services import intent
 from chains.services.actor import Actor
-from frontend import native, why
+from frontend import chain_page, native, why
 from frontend.access import page, show
 
 
@@ -21,12 +21,15 @@ def plan(request: HttpRequest, actor: Actor, id: int) -> HttpResponse:
     row = selectors.plan_get(actor, id)
     steps = [_step(step) for step in row.steps.all()]
     change = getattr(row, "change", None)
+    chain = selectors.chain_get(actor, row.chain_id) if row.chain_id else None
     context = {
         "plan": row,
         "change": change,
         "can_apply": row.status == "ready" and change is None,
         "steps": steps,
-        "devices": row.summary.get("devices", {}),
+        "drawings": chain_page.drawings(actor, row, chain, {}) if chain else [],
+        "paths": row.path.get("paths", []),
+        "devices": sorted(row.summary.get("devices", {}).items()),
         "is_empty": not any(step["native"] for step in steps),
         "reasons": why.reasons(row.placement),
         "cost_terms": why.terms_of(row.placement.get("cost_terms") or {}),
