@@ -9,6 +9,8 @@ import sys
 
 from django.core.management import execute_from_command_line
 
+import orchestrator.celery  # noqa: F401  makes ours the current Celery application: `relay` rings its workers
+
 if __name__ == "__main__":
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "orchestrator.settings")
     execute_from_command_line(sys.argv)

@@ -39,7 +39,7 @@ from orchestrator.services.serve import Instance, bring_up, manage
 # What a step may meet; anything else is a bug in the demo itself and shows as one.
 TROUBLE = (story.Untrue, ApiError, CommandError, TrafficError, LabError, httpx.HTTPError)
 # Quick sweeps: the demo shows in seconds what production does in half a minute.
-PACE = {"VIADUCT_SWEEP_S": "1", "VIADUCT_OBSERVE_S": "1"}
+PACE = {"VIADUCT_SWEEP_S": "1", "VIADUCT_OBSERVE_S": "2"}
 
 
 @dataclass(frozen=True, slots=True)
