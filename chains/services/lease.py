@@ -22,15 +22,21 @@ ON CONFLICT (device_id) DO UPDATE
  WHERE chains_lease.expires_at IS NULL OR chains_lease.expires_at <= clock_timestamp()
 RETURNING device_id, epoch
 """
+# Rows are locked in one order, as TAKE does: two attempts with devices in common would dead-lock otherwise.
 OURS = """
-  FROM unnest(%(devices)s::bigint[], %(epochs)s::bigint[]) AS ours (device_id, epoch)
- WHERE lease.device_id = ours.device_id AND lease.epoch = ours.epoch AND lease.holder = %(holder)s
+WITH ours AS (
+  SELECT lease.device_id FROM chains_lease AS lease
+    JOIN unnest(%(devices)s::bigint[], %(epochs)s::bigint[]) AS held (device_id, epoch)
+      ON lease.device_id = held.device_id AND lease.epoch = held.epoch AND lease.holder = %(holder)s
+   ORDER BY lease.device_id FOR UPDATE OF lease
+)
+UPDATE chains_lease AS lease SET expires_at = {expires_at} FROM ours WHERE lease.device_id = ours.device_id
 """
 RENEW = f"""
-UPDATE chains_lease AS lease SET expires_at = clock_timestamp() + make_interval(secs => %(ttl)s) {OURS}
+{OURS.format(expires_at="clock_timestamp() + make_interval(secs => %(ttl)s)")}
    AND lease.expires_at > clock_timestamp()
 """
-RELEASE = f"UPDATE chains_lease AS lease SET expires_at = NULL {OURS}"
+RELEASE = OURS.format(expires_at="NULL")
 CHECK = """
 SELECT 1 FROM chains_lease
  WHERE device_id = %s AND holder = %s AND epoch = %s

@@ -9,7 +9,7 @@ import time
 from collections import defaultdict
 
 import pytest
-from django.db import connection, connections
+from django.db import DatabaseError, connection, connections
 
 from chains.models import Device, Lease
 from chains.services.lease import lease_check, lease_release, lease_renew, lease_take
@@ -99,6 +99,8 @@ class Workers:
                 taken = lease_take(dice.sample(self.devices, dice.randint(1, 3)), holder, LONG_S)
                 if taken is not None:
                     self._hold(taken, holder, falls_asleep=dice.random() < 0.2)
+        except DatabaseError as error:
+            self.faults.append(str(error))
         finally:
             connections.close_all()
 
@@ -109,7 +111,9 @@ class Workers:
             lease_release(taken, holder)
             return
         with connection.cursor() as cursor:
-            cursor.execute("UPDATE chains_lease SET expires_at = clock_timestamp() WHERE holder = %s", [holder])
+            for pk in sorted(taken):
+                sql = "UPDATE chains_lease SET expires_at = clock_timestamp() WHERE device_id = %s AND holder = %s"
+                cursor.execute(sql, [pk, holder])
         if lease_renew(taken, holder, LONG_S):
             self.faults.append(f"{holder} renewed what was over")
 

@@ -87,7 +87,8 @@ def test_the_decision_takes_over_everything_at_once() -> None:
     assert change.decided_at is not None and chain.revision == 1
     assert chain_contributions(chain) == {"leaf1": guards(chain, 1, 2), "fw1": guards(chain, 3)}
     assert desired_state(device("leaf1")) == guards(chain, 1, 2)
-    assert taken(chain) == {"offers": {"ngfw@fw1": 10}, "tags": {"leaf1:spine1": [3000, 3001]}, "public": {"198.51.100.0/32"}}
+    tags = {"leaf1:spine1": [3000, 3001]}
+    assert taken(chain) == {"offers": {"ngfw@fw1": 10}, "tags": tags, "public": {"198.51.100.0/32"}}
     assert desired_generations() == {"leaf1": 1, "fw1": 1}
     assert AuditRow.objects.filter(action="change.decide").count() == 1
     record.decision_record(change)  # twice is harmless
