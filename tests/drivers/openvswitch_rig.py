@@ -29,7 +29,7 @@ from tests.drivers.samples import Site
 OURS_IN_TABLE_0 = re.compile(r" *cookie=0xd5[0-9a-f]{14}, priority=")
 SCHEMA = "/usr/share/openvswitch/vswitch.ovsschema"
 PATH = f"{os.environ['PATH']}:/usr/sbin:/sbin"
-DEADLINE_S = 10.0
+DEADLINE_S = 30.0
 PCAP_HEADER_OCTETS, PCAP_RECORD_OCTETS = 24, 16
 
 
@@ -91,7 +91,7 @@ class VirtualSwitch:
             self.kill(daemon)
 
     def vsctl(self, *arguments: str) -> str:
-        return self._run("ovs-vsctl", f"--db=unix:{self.folder}/db.sock", "--timeout=10", *arguments)
+        return self._run("ovs-vsctl", f"--db=unix:{self.folder}/db.sock", "--timeout=30", *arguments)
 
     def control(self, *arguments: str) -> str:
         return self._run("ovs-appctl", "-t", f"{self.folder}/ovs-vswitchd.ctl", *arguments)
@@ -105,7 +105,7 @@ class VirtualSwitch:
 
     def _run(self, *command: str) -> str:
         done = subprocess.run(
-            command, env=self._environment(), check=True, stdout=subprocess.PIPE, text=True, timeout=30
+            command, env=self._environment(), check=True, stdout=subprocess.PIPE, text=True, timeout=60
         )
         return done.stdout
 
@@ -147,7 +147,7 @@ class Bridge:
         return Target("leaf1", "openvswitch", "127.0.0.1", settings, numbers, vrfs)
 
     def flows(self, command: str, *arguments: str) -> str:
-        client = ("ovs-ofctl", "-O", "OpenFlow14", "--timeout=10", command)
+        client = ("ovs-ofctl", "-O", "OpenFlow14", "--timeout=30", command)
         return self.switch._run(*client, f"tcp:127.0.0.1:{self.openflow_port}", *arguments)
 
     def others(self) -> str:

@@ -35,6 +35,7 @@ from drivers.switch.flows import intersection, normal, torn
 from drivers.switch.openflow_text import blocks_of, cookie_of, key_of
 from tests.drivers.samples import Site, clients, matches, port_ranges, rule_lists, state, states
 
+UNHURRIED = settings(deadline=None)
 SITE = Site(openvswitch.CAPS.kinds, ("a", "b", "c"), ("blue", "red"))
 TARGET = Target(
     "leaf1",
@@ -51,6 +52,7 @@ def lines_of(item: Item) -> list[str]:
     return openvswitch.render(diff(EMPTY, state([item])), TARGET).splitlines()
 
 
+@UNHURRIED
 @given(states(SITE))
 def test_text_means_the_items_it_was_made_from(wanted: DeviceState) -> None:
     native = openvswitch.render(diff(EMPTY, wanted), TARGET)
@@ -72,6 +74,7 @@ KEYS = st.builds(
 )
 
 
+@UNHURRIED
 @given(KEYS, KEYS)
 def test_a_cookie_is_a_key(one: Key, other: Key) -> None:
     assert key_of(cookie_of(one)) == one
@@ -79,6 +82,7 @@ def test_a_cookie_is_a_key(one: Key, other: Key) -> None:
     assert (cookie_of(one) == cookie_of(other)) == (one == other)
 
 
+@UNHURRIED
 @given(port_ranges())
 def test_blocks_cover_a_range_exactly(ports: tuple[int, int]) -> None:
     blocks = list(blocks_of(ports))
@@ -134,13 +138,14 @@ def test_deletes_come_before_adds_and_name_one_cookie() -> None:
     assert len(lines) == 2
 
 
+@UNHURRIED
 @given(matches(4), matches(4))
 def test_an_intersection_is_what_both_match(one: Match, other: Match) -> None:
     both, boxes = intersection(one, other), packets(one).intersect(packets(other))
     assert (None if both is None else packets(both)) == boxes
 
 
-@settings(max_examples=200)
+@UNHURRIED
 @given(matches(6), rule_lists(6), st.sampled_from(Verdict))
 def test_the_normal_form_is_stable_and_inside_the_filter(
     match: Match, rules: tuple[Rule, ...], default: Verdict

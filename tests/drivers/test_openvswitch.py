@@ -34,6 +34,7 @@ from drivers.state import (
 )
 from drivers.switch.flows import torn
 from drivers.switch.openvswitch import DRIVER
+from tests.drivers.contract import TIMEOUT_S
 from tests.drivers.frames import frame, with_destination, with_vlan
 from tests.drivers.openvswitch_rig import Bridge, VirtualSwitch, until
 from tests.drivers.samples import clients, state
@@ -59,7 +60,7 @@ class Switch:
 
     def move(self, before: DeviceState, after: DeviceState) -> None:
         target = self.bridge.target()
-        with DRIVER.open(target, 5) as session:
+        with DRIVER.open(target, TIMEOUT_S) as session:
             session.push(DRIVER.render(diff(before, after), target))
             assert session.read().state == after
 
@@ -70,7 +71,7 @@ class Switch:
 
     def counters(self) -> list[Counter]:
         self.bridge.settle()
-        with DRIVER.open(self.bridge.target(), 5) as session:
+        with DRIVER.open(self.bridge.target(), TIMEOUT_S) as session:
             return list(session.read().counters.values())
 
     def out(self, packet: bytes, port: str = "a") -> dict[str, list[bytes]]:
@@ -240,12 +241,12 @@ def test_drift_is_seen_and_repaired_and_the_stranger_stays(switch: Switch) -> No
         (("add-flow", extra), torn(Kind.REDIRECT)),
     ):
         switch.bridge.flows(*damage)
-        with DRIVER.open(switch.bridge.target(), 5) as session:
+        with DRIVER.open(switch.bridge.target(), TIMEOUT_S) as session:
             seen = session.read().state
         assert seen[key] == read_as
         switch.move(seen, wanted)
     switch.bridge.flows("del-flows", ours)
-    with DRIVER.open(switch.bridge.target(), 5) as session:
+    with DRIVER.open(switch.bridge.target(), TIMEOUT_S) as session:
         assert key not in session.read().state
     switch.move(DeviceState({k: item for k, item in wanted.items() if k != key}), wanted)
     assert switch.bridge.others() == theirs
@@ -254,7 +255,10 @@ def test_drift_is_seen_and_repaired_and_the_stranger_stays(switch: Switch) -> No
 def test_a_hand_made_action_in_our_flow_is_not_read_as_ours(switch: Switch) -> None:
     switch.hold(Redirect("a", 0, WEB, NextHop("b")))
     switch.bridge.flows("mod-flows", "cookie=0xd500000700102000/-1,table=0,actions=output:2,output:3")
-    with DRIVER.open(switch.bridge.target(), 5) as session, pytest.raises(Rejected, match="unknown actions"):
+    with (
+        DRIVER.open(switch.bridge.target(), TIMEOUT_S) as session,
+        pytest.raises(Rejected, match="unknown actions"),
+    ):
         session.read()
 
 
@@ -270,7 +274,7 @@ def test_a_bundle_that_the_switch_refuses_changes_nothing(switch: Switch) -> Non
     ]
     second = state(list(others), revision=2)
     target = switch.bridge.target()
-    with DRIVER.open(target, 5) as session:
+    with DRIVER.open(target, TIMEOUT_S) as session:
         with pytest.raises(Rejected, match="TABLE_FULL"):
             session.push(DRIVER.render(diff(first, second), target))
         assert session.read().state == first
@@ -280,12 +284,12 @@ def test_a_bundle_that_the_switch_refuses_changes_nothing(switch: Switch) -> Non
 def test_a_port_without_a_link_is_down(switch: Switch) -> None:
     bridge = switch.bridge
     target = bridge.target()
-    with DRIVER.open(target, 5) as session:
+    with DRIVER.open(target, TIMEOUT_S) as session:
         assert dict(session.read().links_up) == {"a": True, "b": True, "c": True}
     bridge.switch.control("netdev-dummy/set-admin-state", bridge.interface("b"), "down")
     bridge.switch.vsctl("del-port", bridge.interface("c"))
     bridge.switch.vsctl("set", "Open_vSwitch", ".", "external_ids:seen=1")
-    with DRIVER.open(target, 5) as session:
+    with DRIVER.open(target, TIMEOUT_S) as session:
         assert dict(session.read().links_up) == {"a": True, "b": False, "c": False}
 
 
@@ -297,14 +301,14 @@ def test_the_wrong_bridge_is_never_programmed(virtual_switch: VirtualSwitch, swi
         (swapped, "is datapath"),
         ({**good.settings, "bridge": "nosuch"}, "no bridge 'nosuch'"),
     ):
-        with pytest.raises(Rejected, match=why), DRIVER.open(replace(good, settings=settings), 5):
+        with pytest.raises(Rejected, match=why), DRIVER.open(replace(good, settings=settings), TIMEOUT_S):
             pass
     other.remove()
 
 
 def answers(target: Target) -> bool:
     try:
-        with DRIVER.open(target, 5):
+        with DRIVER.open(target, TIMEOUT_S):
             return True
     except Transient:
         return False
@@ -321,16 +325,16 @@ def test_a_daemon_that_dies_is_transient_and_its_flows_can_be_pushed_again(
         target = switch.bridge.target()
         wanted = state([Redirect("a", 0, WEB, NextHop("b"))])
         native = DRIVER.render(diff(EMPTY, wanted), target)
-        with DRIVER.open(target, 5) as session:
+        with DRIVER.open(target, TIMEOUT_S) as session:
             session.push(native)
             private.kill(daemon)
             with pytest.raises(Transient):
                 session.read()
-        with pytest.raises(Transient), DRIVER.open(target, 5) as session:
+        with pytest.raises(Transient), DRIVER.open(target, TIMEOUT_S) as session:
             session.push(native)
         private.restart(daemon)
         until(lambda: answers(target), "the switch answers")
-        with DRIVER.open(target, 5) as session:
+        with DRIVER.open(target, TIMEOUT_S) as session:
             # A restarted switch daemon has lost its flows; a restarted database loses nothing.
             assert session.read().state == (EMPTY if daemon == "ovs-vswitchd" else wanted)
             session.push(native)

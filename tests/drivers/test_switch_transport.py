@@ -125,7 +125,7 @@ def test_silence_is_transient_and_takes_no_longer_than_allowed() -> None:
             channel.dump_flows(0)
         with pytest.raises(Transient), openflow.connect(endpoint, "", 1) as channel:
             channel.bundle("flow add priority=1,actions=drop\n")
-        assert time.monotonic() - start < 6
+        assert time.monotonic() - start < 20
 
 
 def test_nobody_there_is_transient() -> None:
@@ -185,7 +185,7 @@ def encrypted(authority: Authority, tmp_path_factory: pytest.TempPathFactory) ->
 def test_over_tls_with_the_right_credential(encrypted: Target, authority: Authority) -> None:
     target = replace(encrypted, secret=authority.credential("viaduct"))
     wanted = sample(Site(DRIVER.caps.kinds, ("a", "b"), ("blue",)))
-    with DRIVER.open(target, 5) as session:
+    with DRIVER.open(target, 30) as session:
         session.push(DRIVER.render(diff(EMPTY, wanted), target))
         assert session.read().state == wanted
 
@@ -209,11 +209,11 @@ def test_any_other_credential_is_rejected_and_never_shown(
     target = replace(encrypted, secret=other_credentials(authority)[which])
     # A switch that does not trust us says so only by hanging up.
     kind = DriverError if which == "not signed by who it trusts" else Rejected
-    with pytest.raises(kind) as caught, DRIVER.open(target, 5) as session:
+    with pytest.raises(kind) as caught, DRIVER.open(target, 30) as session:
         session.read()
     with (
         pytest.raises(Rejected) as also,
-        openflow.connect(target.settings["openflow"], target.secret, 5) as one,
+        openflow.connect(target.settings["openflow"], target.secret, 30) as one,
     ):
         one.datapath_id()
     shown = f"{caught.value}{also.value}{target}"
