@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`python -m tests.bench [NAME] [--json] [--small]`, called by ./run bench. Exit status: 1 if a goal is missed, 2 for bad use."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Iterator, Mapping
+
+from orchestrator.services.places import ServiceError
+from tests.bench import placement
+from tests.bench.report import Figure, line, show
+
+
+def compile_figures(is_small: bool) -> Iterator[Figure]:
+    """Imported only when asked for: it sets up Django with a database of its own."""
+    from tests.bench import database
+
+    with database.private():
+        from tests.bench import editing
+
+        yield from editing.figures(editing.SMALL if is_small else editing.FULL)
+
+
+def placement_figures(is_small: bool) -> Iterator[Figure]:
+    yield from placement.figures(placement.SMALL if is_small else placement.FULL)
+
+
+BENCHES: Mapping[str, Callable[[bool], Iterator[Figure]]] = {
+    "placement": placement_figures,
+    "compile": compile_figures,
+}
+
+
+def main(arguments: list[str]) -> int:
+    parser = argparse.ArgumentParser(prog="./run bench", description=__doc__)
+    parser.add_argument("name", nargs="?", default="", help=f"one of {', '.join(BENCHES)}; all if none is named")
+    parser.add_argument("--json", action="store_true", help="one JSON object a line")
+    parser.add_argument("--small", action="store_true", help="small sizes, for the test suite; figures mean little")
+    given = parser.parse_args(arguments)
+    if given.name and given.name not in BENCHES:
+        print(f"run: there is no benchmark {given.name!a}; there are {', '.join(BENCHES)}", file=sys.stderr)
+        return 2
+    found: list[Figure] = []
+    try:
+        for name in [given.name] if given.name else BENCHES:
+            for figure in BENCHES[name](given.small):
+                found.append(figure)
+                if given.json:
+                    print(line(figure), flush=True)
+    except ServiceError as error:
+        print(f"run: {error}", file=sys.stderr)
+        return 1
+    if not given.json:
+        show(found)
+    return 0 if all(figure.ok for figure in found) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
