@@ -8,9 +8,10 @@ is bypassed or gone, the closing chain drops the traffic. Rules of others are ne
 
 from __future__ import annotations
 
+import ipaddress
 import re
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from drivers.base import Counter, Observation, Rejected, Unsupported
@@ -26,10 +27,7 @@ PROTOCOL_NAMES = {"icmpv6": "ipv6-icmp"}
 # socket buffer (comment in lib/ts_bm.c), and the sender chooses the fragments.
 ALGORITHM = "kmp"
 CLAIM = f"-j MARK --set-xmark {CLAIM_BIT:#x}/{CLAIM_BIT:#x}"
-_FIELDS = {
-    "-s": "source", "-d": "destination", "-i": "iif", "-o": "oif", "-p": "protocol", "-j": "chain",
-    "--sport": "source_ports", "--dport": "destination_ports", "--dscp": "dscp",
-}  # fmt: skip
+PROTOCOLS = {"": "", "tcp": "tcp", "udp": "udp", "sctp": "sctp", "icmp": "icmp", "ipv6-icmp": "icmpv6"}
 _NAME = CHAIN.pattern
 _NET = r"[0-9a-f:.]{2,45}/\d{1,3}"
 _ARM = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,14}"
@@ -48,6 +46,15 @@ _LINES = tuple(
         rf"-[FX] {_NAME}",
     )
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Jump:
+    """One direction of an item's traffic: from the first interface to the second."""
+
+    iif: str
+    oif: str
+    match: Match
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,15 +80,15 @@ def added(key: Key, item: Signatures, interfaces: Mapping[str, str]) -> list[str
     if not all(PATTERN.fullmatch(pattern) for pattern in item.patterns):
         raise Unsupported(f"{key}: a signature is 1 to 64 bytes in lower-case hexadecimal")
     drops = (f'-A {chain} -m string --hex-string "|{one}|" --algo {ALGORITHM} -j DROP' for one in item.patterns)
-    jumps = (f"-I FORWARD {jump} -j {chain}" for jump in _jumps(key, item, interfaces))
+    jumps = (f"-I FORWARD {_jump_text(jump)} -j {chain}" for jump in _arms(key, item, interfaces))
     return [f":{chain} - [0:0]", *drops, f"-A {chain} {CLAIM}", *jumps]
 
 
 def removed(key: Key, item: Signatures, interfaces: Mapping[str, str]) -> list[str]:
     """Lines that take the item away."""
     chain = chain_of(key)
-    known = () if item.inside == DAMAGED else _jumps(key, item, interfaces)
-    return [*(f"-D FORWARD {jump} -j {chain}" for jump in known), f"-F {chain}", f"-X {chain}"]
+    known = () if item.inside == DAMAGED else _arms(key, item, interfaces)
+    return [*(f"-D FORWARD {_jump_text(jump)} -j {chain}" for jump in known), f"-F {chain}", f"-X {chain}"]
 
 
 def script(lines: list[str]) -> str:
@@ -175,10 +182,12 @@ def parse(saved: Saved, family: int, interfaces: Mapping[str, str]) -> Observati
         passed = [(packets, octets) for packets, octets, line in rules if line.endswith(CLAIM)]
         counters[key] = Counter(sum(each[0] for each in passed), sum(each[1] for each in passed), dropped)
         lines = [line for _, _, line in rules]
-        item = _item(lines, saved.jumps.get(chain, ()), family, ports)
-        jumps = sorted(f"-A FORWARD {jump} -j {chain}" for jump in _jumps(key, item, interfaces)) if item else []
-        is_whole = sorted(saved.jumps.get(chain, ())) == jumps and lines[-1:] == [f"-A {chain} {CLAIM}"]
-        items[key] = item if item is not None and is_whole else DAMAGED_ITEMS[Kind.SIGNATURES]
+        jumps = [_jump(line, family) for line in saved.jumps.get(chain, ())]
+        # The forward jump was inserted first, so it is the lower one.
+        item = _item(lines, jumps[-1], ports) if jumps and jumps[-1] is not None else None
+        is_whole = item is not None and jumps == [*reversed(_arms(key, item, interfaces))]
+        ends = lines[-1:] == [f"-A {chain} {CLAIM}"] and sum(line.endswith(CLAIM) for line in lines) == 1
+        items[key] = item if item is not None and is_whole and ends else DAMAGED_ITEMS[Kind.SIGNATURES]
     return Observation(DeviceState(items), counters, foreign=saved.foreign)
 
 
@@ -193,20 +202,20 @@ def _key(chain: str) -> Key:
         raise Rejected(f"iptables holds a chain {chain}, which is not ours: {error}") from error
 
 
-def _jumps(key: Key, item: Signatures, interfaces: Mapping[str, str]) -> Iterator[str]:
-    """What jumps to the item's chain, as iptables-save prints it: both directions."""
+def _arms(key: Key, item: Signatures, interfaces: Mapping[str, str]) -> tuple[Jump, Jump]:
+    """What jumps to the item's chain: both directions."""
     inside, outside = (interface_of(key, port, interfaces) for port in (item.inside, item.outside))
-    yield _match_text(item.traffic, inside, outside)
-    yield _match_text(item.traffic.reversed(), outside, inside)
+    return Jump(inside, outside, item.traffic), Jump(outside, inside, item.traffic.reversed())
 
 
-def _match_text(match: Match, iif: str, oif: str) -> str:
-    words = []
+def _jump_text(jump: Jump) -> str:
+    """As iptables-save prints it."""
+    words, match = [], jump.match
     if match.source not in ANYWHERE.values():
         words.append(f"-s {match.source}")
     if match.destination not in ANYWHERE.values():
         words.append(f"-d {match.destination}")
-    words.append(f"-i {iif} -o {oif}")
+    words.append(f"-i {jump.iif} -o {jump.oif}")
     if match.protocol:
         words.append(f"-p {PROTOCOL_NAMES.get(match.protocol, match.protocol)}")
     ports = (("--sport", match.source_ports), ("--dport", match.destination_ports))
@@ -223,26 +232,11 @@ def _range(ports: Ports) -> str:
     return str(low) if low == high else f"{low}:{high}"
 
 
-def _item(
-    lines: list[str], jumps: tuple[str, ...], family: int, ports: Mapping[str, str]
-) -> Signatures | None:
-    """What the rules seem to be, None if a telling one is missing. Errors: Rejected."""
+def _item(lines: list[str], forward: Jump, ports: Mapping[str, str]) -> Signatures:
+    """What the rules and the forward jump seem to be. Errors: Rejected."""
     patterns = tuple(_pattern(line) for line in lines if not line.endswith(CLAIM))
-    inward = [fields for fields in map(_fields, jumps) if fields]
-    try:
-        # Either jump tells the whole item. The forward one was inserted first, so it is the lower one.
-        first = inward[-1]
-        traffic = Match(
-            first.get("source", ANYWHERE[family]),
-            first.get("destination", ANYWHERE[family]),
-            {"ipv6-icmp": "icmpv6"}.get(first.get("protocol", ""), first.get("protocol", "")),
-            _ports(first.get("source_ports", "0:65535")),
-            _ports(first.get("destination_ports", "0:65535")),
-            int(first.get("dscp", "-1"), 0),
-        )
-        return Signatures(traffic, patterns, *(ports.get(first[arm], first[arm]) for arm in ("iif", "oif")))
-    except (IndexError, KeyError, ValueError):
-        return None
+    inside, outside = (ports.get(name, name) for name in (forward.iif, forward.oif))
+    return Signatures(forward.match, patterns, inside, outside)
 
 
 def _pattern(line: str) -> str:
@@ -255,12 +249,29 @@ def _pattern(line: str) -> str:
     raise Rejected(f"iptables holds a rule in chain {words[1]} that Viaduct never writes; remove it: {line}")
 
 
-def _fields(line: str) -> dict[str, str]:
+def _jump(line: str, family: int) -> Jump | None:
+    """None if it is not one that we write."""
     words = shlex.split(line)[2:]
-    pairs = list(zip(words[::2], words[1::2], strict=False))
-    if len(words) % 2 or any(word not in (*_FIELDS, "-m") for word, _ in pairs):
-        return {}
-    return {_FIELDS[word]: value for word, value in pairs if word != "-m"}
+    fields = dict(zip(words[::2], words[1::2], strict=False))
+    fields.pop("-m", None)
+    try:
+        match = Match(
+            _prefix(fields.pop("-s", ANYWHERE[family])),
+            _prefix(fields.pop("-d", ANYWHERE[family])),
+            PROTOCOLS[fields.pop("-p", "")],
+            _ports(fields.pop("--sport", "0:65535")),
+            _ports(fields.pop("--dport", "0:65535")),
+            int(fields.pop("--dscp", "-1"), 0),
+        )
+        jump = Jump(fields.pop("-i"), fields.pop("-o"), match)
+    except (KeyError, ValueError):
+        return None
+    return jump if fields.keys() == {"-j"} else None
+
+
+def _prefix(text: str) -> str:
+    """In normal form: the C library writes ::8a4:0 as ::8.164.0.0."""
+    return str(ipaddress.ip_network(text))
 
 
 def _ports(text: str) -> Ports:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -144,9 +145,12 @@ def _snat(_: str, value: Json) -> dict[str, Any]:
 
 
 def _prefix(value: Any, family: int) -> str:
-    if isinstance(value, str):
-        return f"{value}/{32 if family == 4 else 128}"
-    return f"{value['prefix']['addr']}/{value['prefix']['len']}"
+    """In normal form: the C library writes ::8a4:0 as ::8.164.0.0."""
+    text = value if isinstance(value, str) else f"{value['prefix']['addr']}/{value['prefix']['len']}"
+    network = ipaddress.ip_network(text)
+    if network.version != family:
+        raise _Unknown(text)
+    return str(network)
 
 
 def _ports(value: Any) -> Ports:

@@ -11,7 +11,7 @@ import json
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
@@ -21,7 +21,6 @@ import paramiko
 from drivers.base import Rejected, Target, Transient
 
 CHUNK_BYTES = 32768
-POLL_S = 0.002
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +51,10 @@ class Shell:
         self._timeout_s = timeout_s
 
     def run(self, command: str, text: str = "") -> Result:
-        """Run one of the driver's fixed commands with `text` on its standard input. Errors: Transient."""
+        """Run one of the driver's fixed commands with `text` on its standard input.
+
+        Errors: Transient, also when the connection is lost while the device may be acting on the text.
+        """
         deadline = time.monotonic() + self._timeout_s
         try:
             transport = self._client.get_transport()
@@ -61,34 +63,34 @@ class Shell:
             channel = transport.open_session(timeout=self._timeout_s)
             with channel:
                 channel.exec_command(command)
-                return self._converse(channel, text.encode(), deadline, command)
+                return self._converse(channel, text.encode(), deadline)
         except (paramiko.SSHException, OSError, EOFError) as error:
             raise Transient(f"{self._device}: lost the SSH connection during {command!r} ({_why(error)})") from error
 
-    def _converse(self, channel: paramiko.Channel, text: bytes, deadline: float, command: str) -> Result:
-        """Feed and read by turns, so that neither side can wait for the other for ever."""
-        output, errors, sent = bytearray(), bytearray(), 0
-        channel.setblocking(0)
-        while True:
-            is_idle = True
-            if sent < len(text) and channel.send_ready():
-                sent += channel.send(text[sent : sent + CHUNK_BYTES])
-                is_idle = False
-            if sent == len(text):
-                channel.shutdown_write()
-                sent += 1
-            if channel.recv_ready():
-                output += channel.recv(CHUNK_BYTES)
-                is_idle = False
-            if channel.recv_stderr_ready():
-                errors += channel.recv_stderr(CHUNK_BYTES)
-                is_idle = False
-            if is_idle and channel.exit_status_ready() and channel.eof_received:
-                return Result(channel.recv_exit_status(), output.decode(), errors.decode())
-            if time.monotonic() > deadline or (is_idle and channel.closed):
-                raise Transient(f"{self._device}: no answer to {command!r} within {self._timeout_s:g} s")
-            if is_idle:
-                channel.status_event.wait(POLL_S)
+    def _converse(self, channel: paramiko.Channel, text: bytes, deadline: float) -> Result:
+        """Text in, then all of the answer. What the command writes meanwhile waits in paramiko's window (2 MiB)."""
+        channel.settimeout(_left(deadline))
+        with suppress(OSError):
+            # A command that refuses its input may end before it has read it all: its answer says why.
+            channel.sendall(text)
+            channel.shutdown_write()
+        output, errors = bytearray(), bytearray()
+        for receive, part in ((channel.recv, output), (channel.recv_stderr, errors)):
+            channel.settimeout(_left(deadline))
+            while data := receive(CHUNK_BYTES):
+                part += data
+                channel.settimeout(_left(deadline))
+        if not channel.status_event.wait(_left(deadline)):
+            raise TimeoutError("no exit status")
+        return Result(channel.recv_exit_status(), output.decode(), errors.decode())
+
+
+def _left(deadline: float) -> float:
+    """Seconds until the deadline. Errors: TimeoutError if there are none."""
+    left = deadline - time.monotonic()
+    if left <= 0:
+        raise TimeoutError("time-out")
+    return left
 
 
 class _OnlyKnown(paramiko.RejectPolicy):

@@ -6,14 +6,21 @@ name them in `test_contract.RIGS`.
 """
 
 from tests.drivers.fake_rigs import clean_fakes, open_fake_appliance, open_fake_host, open_fake_switch
+from tests.drivers.linux_rig import agent_target, box, linux_target, open_host, open_linux, ssh_keys
 from tests.drivers.openvswitch_rig import bridge, open_openvswitch, virtual_switch
 
 __all__ = [
+    "agent_target",
+    "box",
     "bridge",
     "clean_fakes",
+    "linux_target",
     "open_fake_appliance",
     "open_fake_host",
     "open_fake_switch",
+    "open_host",
+    "open_linux",
     "open_openvswitch",
+    "ssh_keys",
     "virtual_switch",
 ]
