@@ -326,15 +326,20 @@ def test_random_octets(world: World) -> None:
 
 
 def try_chain(world: World, body: Any) -> None:
-    check(world, world.a.post("chains/", body))
+    check(world, world.a.post("chains/", body), body)
 
 
-def check(world: World, response: Any) -> None:
+def check(world: World, response: Any, body: Any = None) -> None:
     """Taken whole, or refused and nothing written. What was taken can be read, and goes again."""
     if response.status_code == 201:
-        url = f"chains/{response.json()['id']}/"
-        assert world.a.get(url).json() == response.json()
+        made = response.json()
+        url = f"chains/{made['id']}/"
+        assert world.a.get(url).json() == made
         assert world.a.delete(url).status_code == 204
+        if body is not None:  # nothing is dropped on the way
+            assert (made["name"], made["source"]) == (body["name"], body["source"])
+            assert [hop["function"] for hop in made["hops"]] == [hop["function"] for hop in body["hops"]]
+            assert len(made["classifiers"]) == len(body["classifiers"])
     else:
         is_refused(response)
     assert not Chain.objects.exists()

@@ -12,6 +12,7 @@ from typing import Any, ClassVar, cast
 
 from django.db.models import QuerySet
 from rest_framework import serializers
+from rest_framework.exceptions import ParseError
 from rest_framework.negotiation import BaseContentNegotiation
 from rest_framework.renderers import BaseRenderer, JSONRenderer
 from rest_framework.request import Request
@@ -70,15 +71,23 @@ class ApiView(APIView):
 
     def body(self, kind: type[serializers.Serializer[Any]], *, partial: bool = False) -> dict[str, Any]:
         """The request's body as `kind` has it. Errors: ValidationError with every field at fault."""
-        given = kind(data=self.request.data, partial=partial, context={"actor": self.actor})
+        given = kind(data=self.sent(), partial=partial, context={"actor": self.actor})
         given.is_valid(raise_exception=True)
         return dict(given.validated_data)
 
     def object(self) -> dict[str, Any]:
         """The body as it came, for a service that judges it by itself. Errors: ValidationError if it is no object."""
-        if not isinstance(self.request.data, dict):
+        data = self.sent()
+        if not isinstance(data, dict):
             raise serializers.ValidationError("The body must be an object.")
-        return dict(self.request.data)
+        return dict(data)
+
+    def sent(self) -> Any:
+        """The body as it came. Errors: ParseError if there is none."""
+        data = self.request.data
+        if data == {} and not int(self.request.META.get("CONTENT_LENGTH") or 0):
+            raise ParseError("The body is empty.")
+        return data
 
     def no_body(self) -> None:
         """For requests that take nothing: an empty body or {}."""
