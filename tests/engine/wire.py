@@ -15,7 +15,7 @@ from types import MappingProxyType
 import pytest
 
 from drivers import registry
-from drivers.base import Driver, Observation, Session, Target
+from drivers.base import Driver, Observation, Rejected, Session, Target
 
 
 class Died(BaseException):
@@ -24,14 +24,15 @@ class Died(BaseException):
 
 @dataclass
 class Tap:
-    """pushes: (device, bytes) in the order of arrival. at: called before ("push", device, n) and after ("pushed", ...)."""
+    """pushes: (device, bytes) in the order of arrival. refuses: bytes that a device turns down.
+
+    at: called before a push, ("push", device, n), and after it, ("pushed", device, n).
+    """
 
     pushes: list[tuple[str, str]] = field(default_factory=list)
     at: Callable[[str, str, int], None] = lambda moment, device, number: None
+    refuses: frozenset[str] = frozenset()
     lock: threading.Lock = field(default_factory=threading.Lock)
-
-    def sent_to(self, device: str) -> list[str]:
-        return [native for name, native in self.pushes if name == device]
 
 
 @dataclass
@@ -51,6 +52,8 @@ class TappedSession:
             number = len(self.tap.pushes)
             self.tap.at("push", self.device, number)
             self.tap.pushes.append((self.device, native))
+            if native in self.tap.refuses:
+                raise Rejected(f"{self.device}: % Table full")
             self.inner.push(native)
             self.tap.at("pushed", self.device, number)
 

@@ -12,7 +12,7 @@ from chains import models
 from chains.engine import claims, planner
 from chains.engine.reconcile import run_change
 from chains.engine.sweep import sweep
-from chains.services import intent
+from chains.services import intent, inventory
 from chains.services.actor import SYSTEM
 from drivers import fake
 from drivers.state import DeviceState

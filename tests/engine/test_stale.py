@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A plan whose base moved is refused before anything is sent: the plan is the change."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from chains import models
+from chains.errors import Conflict
+from drivers import fake
+from drivers.state import DeviceState
+from tests.engine import world
+from tests.engine.wire import Tap
+
+pytestmark = pytest.mark.usefixtures("fabric")
+
+
+def edited(chain: models.Chain) -> None:
+    models.Chain.objects.filter(pk=chain.pk).update(generation=7)
+
+
+def renumbered(chain: models.Chain) -> None:
+    models.Port.objects.filter(device__name="leaf1", name="a1").update(number=77)
+
+
+def readdressed(chain: models.Chain) -> None:
+    models.Segment.objects.filter(name="clients", tenant=chain.tenant).update(prefixes=["10.99.0.0/24"])
+
+
+def switched_off(chain: models.Chain) -> None:
+    models.Offer.objects.filter(function__name="ngfw").update(is_enabled=False)
+
+
+def died(chain: models.Chain) -> None:
+    models.Instance.objects.filter(offer__function__name="ngfw").update(health="down")
+
+
+def changed_by_hand(chain: models.Chain) -> None:
+    with fake.box("leaf1") as box:
+        keys = [key for key in box.state if key.chain == chain.pk]
+        box.state = DeviceState({key: item for key, item in box.state.items() if key != keys[0]})
+
+
+MOVES: dict[str, tuple[Callable[[models.Chain], None], str]] = {
+    "edited": (edited, "generation 7"),
+    "renumbered": (renumbered, "ports, links or VRFs"),
+    "readdressed": (readdressed, "segments changed"),
+    "switched off": (switched_off, "no longer offered"),
+    "died": (died, "is down"),
+    "changed by hand": (changed_by_hand, "leaf1 is not as planned from"),
+}
+
+
+@pytest.mark.parametrize("name", MOVES)
+def test_nothing_is_sent_on_a_moved_base(name: str, tap: Tap) -> None:
+    chain = world.chain(world.NGFW)
+    world.apply(chain)
+    world.edit(chain, hops=[{**world.NGFW, "realm": "host"}])
+    change = world.change(chain)
+    move, reason = MOVES[name]
+    move(chain)
+    before, sent = world.network(), len(tap.pushes)
+    world.run_change(change.pk)
+    change.refresh_from_db()
+    assert change.status == "reverted", world.events(change)
+    assert reason in change.error
+    assert models.Plan.objects.get(pk=change.plan_id).status == "stale"
+    assert (world.network(), len(tap.pushes)) == (before, sent)
+    chain.refresh_from_db()
+    assert (chain.status, chain.revision) == ("pending", 1)
+
+
+def test_a_plan_cannot_be_applied_after_another() -> None:
+    chain = world.chain(world.NGFW)
+    first, second = world.plan(chain), world.plan(chain)
+    world.intent.change_create(actor=world.SYSTEM, plan=first)
+    world.run_change(first.change.pk)
+    with pytest.raises(Conflict):
+        world.intent.change_create(actor=world.SYSTEM, plan=second)
+
+
+def test_a_strangers_item_of_another_chain_is_no_obstacle(tap: Tap) -> None:
+    """Only this chain's items are compared: another chain's drift is not this change's business."""
+    other = world.chain(world.NGFW, name="other", tenant="tenant-b")
+    world.apply(other)
+    change = world.change(world.chain(world.NGFW))
+    with fake.box("leaf1") as box:
+        box.state = DeviceState()
+    world.run_change(change.pk)
+    change.refresh_from_db()
+    assert change.status == "succeeded", world.events(change)
