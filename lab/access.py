@@ -65,6 +65,7 @@ def secret(path: Path, text: str) -> None:
 
 
 def _sshd_config(folder: Path, device: Device) -> str:
+    """SHLVL: root's shell would else run its .bashrc for every command, and that may take seconds."""
     own = folder / device.name
     return f"""ListenAddress {device.management}:22
 HostKey {own}/host_key
@@ -76,6 +77,7 @@ KbdInteractiveAuthentication no
 StrictModes no
 UsePAM no
 UseDNS no
+SetEnv SHLVL=2
 PermitUserRC no
 PrintLastLog no
 MaxStartups 50:30:100

@@ -30,6 +30,7 @@ from chains.planning.types import (
     Refused,
     RulePolicy,
 )
+from drivers.narrow import normal
 from drivers.packets import overlaps
 from drivers.state import (
     KIND_OF_ITEM,
@@ -179,7 +180,7 @@ class _Draft:
         hop = next((hop for hop in self.chain.hops if hop.position == stop.hop), None)
         if hop is not None and isinstance(hop.policy, RulePolicy):
             rules = narrowed(hop.policy, match, direction)
-            item: Item = Filter(stop.ingress, tag, match, hand, rules, hop.policy.default, precedence)
+            item: Item = normal(Filter(stop.ingress, tag, match, hand, rules, hop.policy.default, precedence))
             self._add(stop.device, direction, hop.position + 1, item)
         else:
             self._add(stop.device, direction, index, Redirect(stop.ingress, tag, match, hand, precedence))

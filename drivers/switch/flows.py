@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from drivers.base import Target, Unsupported
-from drivers.packets import interval
+from drivers.narrow import normal
 from drivers.state import (
     ANYWHERE,
     MAX_PRECEDENCE,
@@ -29,7 +29,6 @@ from drivers.state import (
     Match,
     NextHop,
     Pass,
-    Ports,
     Redirect,
     Rule,
     Steering,
@@ -99,39 +98,6 @@ def torn(kind: Kind) -> Item:
     It equals no wanted item (no port has an empty name), so the difference rewrites or removes it.
     """
     return _TORN[kind]
-
-
-def intersection(one: Match, other: Match) -> Match | None:
-    """The packets that both match, or None."""
-    if one.family != other.family:
-        return None
-    source = _narrower(one.source, other.source)
-    destination = _narrower(one.destination, other.destination)
-    source_ports = _overlap(one.source_ports, other.source_ports)
-    destination_ports = _overlap(one.destination_ports, other.destination_ports)
-    if source is None or destination is None or source_ports is None or destination_ports is None:
-        return None
-    if one.protocol and other.protocol and one.protocol != other.protocol:
-        return None
-    if one.dscp >= 0 and other.dscp >= 0 and one.dscp != other.dscp:
-        return None
-    return Match(
-        source,
-        destination,
-        one.protocol or other.protocol,
-        source_ports,
-        destination_ports,
-        max(one.dscp, other.dscp),
-    )
-
-
-def normal(item: Filter) -> Filter:
-    """The same filter as a switch can give it back: each rule narrowed to the filter's own match, rules
-    that match nothing left out, and no next hop if nothing is permitted."""
-    narrowed = ((rule.verdict, intersection(rule.match, item.match)) for rule in item.rules)
-    rules = tuple(Rule(verdict, match) for verdict, match in narrowed if match is not None)
-    permits = item.default is Verdict.PERMIT or any(rule.verdict is Verdict.PERMIT for rule in rules)
-    return replace(item, rules=rules, next=item.next if permits else NextHop())
 
 
 def flows_of(key: Key, item: Item, pipeline: Pipeline) -> Iterator[Flow]:
@@ -288,16 +254,3 @@ def _hull(matches: list[Match]) -> Match:
         source_ports=(min(low for low, _ in source), max(high for _, high in source)),
         destination_ports=(min(low for low, _ in destination), max(high for _, high in destination)),
     )
-
-
-def _overlap(one: Ports, other: Ports) -> Ports | None:
-    low, high = max(one[0], other[0]), min(one[1], other[1])
-    return (low, high) if low <= high else None
-
-
-def _narrower(one: str, other: str) -> str | None:
-    """Of two prefixes of one family, the one inside the other; None if they are disjoint."""
-    (one_low, one_high), (low, high) = interval(one), interval(other)
-    if low <= one_low and one_high <= high:
-        return one
-    return other if one_low <= low and high <= one_high else None

@@ -33,7 +33,7 @@ from drivers.state import (
     Signatures,
     Verdict,
 )
-from drivers.switch.flows import normal
+from drivers.narrow import normal
 
 FUNCTION_KINDS = frozenset({Kind.RULESET, Kind.SIGNATURES, Kind.NATPOOL})
 

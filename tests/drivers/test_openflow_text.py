@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from drivers.base import PortInfo, Rejected, Target, Unsupported
 from drivers.diff import diff
+from drivers.narrow import intersection, normal
 from drivers.packets import packets
 from drivers.state import (
     ANY_PORT,
@@ -31,7 +32,7 @@ from drivers.state import (
     Verdict,
 )
 from drivers.switch import openvswitch
-from drivers.switch.flows import intersection, normal, torn
+from drivers.switch.flows import torn
 from drivers.switch.openflow_text import blocks_of, cookie_of, key_of
 from tests.drivers.samples import Site, clients, matches, port_ranges, rule_lists, state, states
 
