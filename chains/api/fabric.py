@@ -51,14 +51,14 @@ class FabricApi(ApiView):
 
     @extend_schema(
         operation_id="fabric_get",
-        responses={(200, YAML): OpenApiResponse(OpenApiTypes.STR, description="A fabric file.")},
+        responses={(200, YAML): OpenApiResponse(OpenApiTypes.OBJECT, description="A fabric file.")},
     )
     def get(self, request: Request) -> HttpResponseBase:
         return HttpResponse(write(export()), content_type=f"{YAML}; charset=utf-8")
 
     @extend_schema(
         operation_id="fabric_load",
-        request={YAML: OpenApiTypes.STR},
+        request={YAML: OpenApiTypes.OBJECT},
         responses=FabricLoadedSerializer,
         description="All of it or nothing. What the file does not hold goes, unless something still needs it.",
     )

@@ -17,6 +17,7 @@ from rest_framework import serializers
 
 from chains.api.manners.lists import DEFAULT_LIMIT, MAX_LIMIT, MAX_OFFSET, MAX_TEXT, Filter, Listing
 
+ACCESS = {"view": "For every role.", "edit": "For editors and operators.", "operate": "For operators."}
 PROBLEM = "application/problem+json"
 TYPES = {"text": OpenApiTypes.STR, "integer": OpenApiTypes.INT, "flag": OpenApiTypes.BOOL}
 
@@ -62,6 +63,10 @@ class ApiSchema(AutoSchema):
 
     def get_tags(self) -> list[str]:
         return [self.path.removeprefix("/api/v1/").split("/")[0]]
+
+    def get_description(self) -> str:
+        """Who may call it; operations with more to say bring their own text."""
+        return ACCESS[str(self.view.access[self.method])]
 
     def get_override_parameters(self) -> list[Any]:
         parameters = [_parameter(each) for each in self.view.parameters.get(self.method, ())]
