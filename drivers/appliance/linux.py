@@ -10,6 +10,7 @@ dropped from the first push on; what is addressed to the box itself is never tou
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -30,8 +31,8 @@ CAPS = Capabilities(
 NFT, FOUR, SIX = "# nft", "# iptables", "# ip6tables"
 FAMILIES = {FOUR: 4, SIX: 6}
 # Everything that this driver ever runs on a device; data goes to standard input only.
-LIST_TABLE = "nft -j list table inet viaduct"
-LIST_LINKS = "ip -json link show"
+READS = ("nft -j list table inet viaduct", "iptables-save -c", "ip6tables-save -c", "ip -json link show")
+READ = "; ".join(f"{command}; echo viaduct-exit $?" for command in READS)
 SAVE = {FOUR: "iptables-save -c", SIX: "ip6tables-save -c"}
 APPLY = {NFT: "nft -f -", FOUR: "iptables-restore --noflush", SIX: "ip6tables-restore --noflush"}
 CHECK = {NFT: "nft -c -f -", FOUR: "iptables-restore --noflush --test", SIX: "ip6tables-restore --noflush --test"}
@@ -128,35 +129,31 @@ class LinuxSession:
         self._interfaces = interfaces_of(target)
 
     def read(self) -> Observation:
-        listed = self._shell.run(LIST_TABLE)
-        if listed.code and "No such file or directory" not in listed.errors:
-            raise self._refused(LIST_TABLE, listed)
-        found = nftables_parse.parse(
-            listed.output if listed.code == 0 else "", Realm.APPLIANCE, self._interfaces
-        )
-        for kind, family in FAMILIES.items():
-            found = _merged(found, iptables.parse(self._saved(kind), family, self._interfaces))
-        has_base = nftables_parse.has_base(listed.output if listed.code == 0 else "", Realm.APPLIANCE)
-        if not has_base:
+        table, four, six, links = self._all()
+        found = nftables_parse.parse(table, Realm.APPLIANCE, self._interfaces)
+        for family, text in ((4, four), (6, six)):
+            found = _merged(found, iptables.parse(iptables.saved_from(text), family, self._interfaces))
+        if not nftables_parse.has_base(table, Realm.APPLIANCE):
             # Signatures stand in iptables, but without the base nothing closes the box behind them.
             damaged = {key: nftables_parse.DAMAGED_ITEMS[key.kind] for key in found.state}
             found = replace(found, state=DeviceState(damaged))
-        return replace(found, links_up=self._links())
+        return replace(found, links_up=self._links(links))
 
     def validate(self, native: str) -> None:
-        self._check(sections(native))
+        saved: dict[str, iptables.Saved] = {}
+        for kind, text in sections(native):
+            script = iptables.settled(text, self._saved(kind, saved)) if kind in SAVE else text
+            done = self._shell.run(CHECK[kind], script) if script else None
+            if done is not None and done.code:
+                raise self._refused(CHECK[kind], done)
 
     def push(self, native: str) -> None:
-        """All sections are checked before the first is sent; if a later one fails, iptables is put back."""
+        """If a later script fails, what the earlier ones wrote to iptables is put back."""
         parts = sections(native)
-        if len(parts) > 1:
-            self._check(parts)
         before: dict[str, iptables.Saved] = {}
         for number, (kind, text) in enumerate(parts):
             if kind in SAVE:
-                now = self._saved(kind)
-                before.setdefault(kind, now)
-                text = iptables.settled(text, now)
+                text = iptables.settled(text, self._saved(kind, {} if kind in before else before))
             done = self._shell.run(APPLY[kind], text) if text else None
             if done is not None and done.code:
                 fate = self._put_back(parts[:number], before) if number else "nothing has changed"
@@ -167,37 +164,41 @@ class LinuxSession:
         if any(kind == NFT for kind, _ in done):
             return "the nft part has been applied, signatures that should go are still there; nothing is open"
         for kind, text in done:
-            undo = iptables.restoring(iptables.chains_in(text), before[kind], self._saved(kind))
+            undo = iptables.restoring(iptables.chains_in(text), before[kind], self._saved(kind, {}))
             if undo and self._shell.run(APPLY[kind], undo).code:
                 return f"what {kind[2:]} had taken before could not be undone; nothing is open"
         return "what had been sent before has been undone"
 
-    def _check(self, parts: tuple[Section, ...]) -> None:
-        for kind, text in parts:
-            script = iptables.settled(text, self._saved(kind)) if kind in SAVE else text
-            done = self._shell.run(CHECK[kind], script) if script else None
-            if done is not None and done.code:
-                raise self._refused(CHECK[kind], done)
+    def _saved(self, kind: str, known: dict[str, iptables.Saved]) -> iptables.Saved:
+        """What iptables holds; asked once for everyone who shares `known`."""
+        if kind not in known:
+            done = self._shell.run(SAVE[kind])
+            if done.code:
+                raise self._refused(SAVE[kind], done)
+            known[kind] = iptables.saved_from(done.output)
+        return known[kind]
 
-    def _saved(self, kind: str) -> iptables.Saved:
-        done = self._shell.run(SAVE[kind])
-        if done.code:
-            raise self._refused(SAVE[kind], done)
-        return iptables.saved_from(done.output)
+    def _all(self) -> list[str]:
+        """What every command of READ answers, in one round trip; "" for a table that is not there."""
+        done = self._shell.run(READ)
+        answers = re.split(r"^viaduct-exit (\d+)\n", done.output, flags=re.MULTILINE)
+        codes = [int(code) for code in answers[1::2]]
+        if codes[:1] == [1] and "No such file or directory" in done.errors:
+            answers[0], codes[0] = "", 0
+        if len(codes) != len(READS) or any(codes):
+            raise self._refused(READ, replace(done, code=max(codes, default=done.code)))
+        return answers[:-1:2]
 
-    def _links(self) -> dict[str, bool]:
-        done = self._shell.run(LIST_LINKS)
-        if done.code:
-            raise self._refused(LIST_LINKS, done)
+    def _links(self, text: str) -> dict[str, bool]:
         try:
-            links = {link["ifname"]: "LOWER_UP" in link["flags"] for link in json.loads(done.output)}
+            links = {link["ifname"]: "LOWER_UP" in link["flags"] for link in json.loads(text)}
         except (ValueError, KeyError, TypeError) as error:
-            raise Rejected(f"{self._target.name}: {LIST_LINKS!r} did not answer in its JSON format") from error
+            raise Rejected(f"{self._target.name}: `ip link` did not answer in its JSON format") from error
         return {port: links.get(interface, False) for port, interface in self._interfaces.items()}
 
     def _refused(self, command: str, done: Result) -> Rejected:
         if done.code == MISSING_PROGRAM:
-            return Rejected(f"{self._target.name}: there is no {command.split()[0]}; install nftables and iptables")
+            return Rejected(f"{self._target.name}: a program is missing; install nftables, iptables and iproute2")
         return Rejected(f"{self._target.name}: {command!r} failed: {done.errors.strip()[:2000]}")
 
 

@@ -8,6 +8,7 @@ name them in `test_contract.RIGS`.
 from tests.drivers.fake_rigs import clean_fakes, open_fake_appliance, open_fake_host, open_fake_switch
 from tests.drivers.linux_rig import agent_target, box, linux_target, open_host, open_linux, ssh_keys
 from tests.drivers.openvswitch_rig import bridge, open_openvswitch, virtual_switch
+from tests.drivers.wire import wire
 
 __all__ = [
     "agent_target",
@@ -23,4 +24,5 @@ __all__ = [
     "open_openvswitch",
     "ssh_keys",
     "virtual_switch",
+    "wire",
 ]

@@ -130,8 +130,8 @@ class Box:
         return "\n".join(found)
 
     def add_theirs(self) -> None:
-        script = "add table inet theirs\nadd chain inet theirs guard\nadd rule inet theirs guard ip daddr 192.0.2.1 drop\n"
-        self.run("nft", "-f", "-", text=script)
+        rules = ("add table inet theirs", "add chain inet theirs guard", "add rule inet theirs guard tcp dport 1 drop")
+        self.run("nft", "-f", "-", text="\n".join(rules))
         self.run("iptables", "-A", "FORWARD", "-d", "192.0.2.7", "-j", "ACCEPT")
 
 
