@@ -20,7 +20,10 @@ from chains.services.actor import SYSTEM, Actor
 
 DEMO = Path(__file__).resolve().parents[1] / "lab" / "fabrics" / "demo.yaml"
 REAL_TO_FAKE = {"openvswitch": "fake-switch", "linux": "fake-appliance", "host": "fake-host"}
-PERMIT_WEB = {"default": "deny", "rules": [{"verdict": "permit", "protocol": "tcp", "destination_ports": "80"}]}
+PERMIT_WEB = {
+    "default": "deny",
+    "rules": [{"verdict": "permit", "protocol": "tcp", "destination_ports": "80"}],
+}
 NGFW = {"function": "ngfw", "policy": PERMIT_WEB}
 IPS = {"function": "ips", "policy": {"patterns": [{"text": "attack-signature"}]}}
 CGN = {"function": "cgn", "policy": {"block_size": 256}}
@@ -138,7 +141,13 @@ def link_use(a: str, b: str, *tags: int, from_a_mbps: int = 10, from_b_mbps: int
 
 
 def allocation(public: str, subscribers: str = "10.10.1.0/24", block_size: int = 256) -> dict[str, Any]:
-    return {"hop": 0, "offer": "cgn@cgn1", "subscribers": subscribers, "public": public, "block_size": block_size}
+    return {
+        "hop": 0,
+        "offer": "cgn@cgn1",
+        "subscribers": subscribers,
+        "public": public,
+        "block_size": block_size,
+    }
 
 
 def decide(plan: models.Plan) -> models.Change:

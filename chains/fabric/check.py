@@ -163,7 +163,7 @@ def _management(names: Names) -> None:
     first: dict[str, str] = {}
     for device in names.fabric.devices:
         path, text = f"devices[{device.name}]", device.management
-        if not text or device.driver.startswith("fake"):
+        if not text:
             continue
         if text in first:
             names.add(device, path, f"{text} is the address of {first[text]}", "management")

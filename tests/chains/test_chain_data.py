@@ -18,7 +18,20 @@ pytestmark = pytest.mark.usefixtures("fabric")
 # Each starts a new line or command somewhere: on devices, in logs, in terminals.
 SEPARATORS = "\n\r\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029"
 HOSTILE = [*SEPARATORS, "\0", "\t", "\x1b[2J", "\u202e", "\u200b", "\ufeff", "\ud800", "\U000e0001"]
-MARKUP = ["a; drop table", "$(reboot)", "{{ 7*7 }}", "`id`", "../../etc", "a b", "A", "-a", "a-", "é", "ａ", "x" * 64]
+MARKUP = [
+    "a; drop table",
+    "$(reboot)",
+    "{{ 7*7 }}",
+    "`id`",
+    "../../etc",
+    "a b",
+    "A",
+    "-a",
+    "a-",
+    "é",
+    "ａ",
+    "x" * 64,
+]
 
 
 def rule(**values: Any) -> dict[str, Any]:
@@ -31,7 +44,9 @@ def refused(**values: Any) -> dict[str, str]:
         make_chain(**values)
     assert not Chain.objects.exists()
     for error in caught.value.errors:
-        assert error.detail and error.detail.isascii() and error.detail.isprintable() and len(error.detail) < 400
+        assert (
+            error.detail and error.detail.isascii() and error.detail.isprintable() and len(error.detail) < 400
+        )
     return {error.field: error.code for error in caught.value.errors}
 
 
@@ -134,7 +149,9 @@ WRONG: list[tuple[dict[str, Any], str]] = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("values", "field"), WRONG, ids=[f"{index}-{field}" for index, (_, field) in enumerate(WRONG)])
+@pytest.mark.parametrize(
+    ("values", "field"), WRONG, ids=[f"{index}-{field}" for index, (_, field) in enumerate(WRONG)]
+)
 def test_a_wrong_value_is_named_by_its_place(values: dict[str, Any], field: str) -> None:
     assert field in refused(**values)
 
@@ -166,12 +183,20 @@ def test_a_body_that_is_no_chain_is_refused(data: Any) -> None:
 def test_values_are_stored_in_normal_form_and_shown_as_they_can_be_sent_back() -> None:
     policy = {
         "rules": [
-            {"verdict": "permit", "source": "2001:DB8:0::/32", "protocol": "tcp", "destination_ports": "0443-0443"},
+            {
+                "verdict": "permit",
+                "source": "2001:DB8:0::/32",
+                "protocol": "tcp",
+                "destination_ports": "0443-0443",
+            },
             {"verdict": "deny", "destination": "10.0.0.1"},
         ]
     }
     classifiers = [{"protocol": "udp", "source_ports": "0-65535", "destination_ports": "53-60", "dscp": 46}]
-    hops = [{"function": "ngfw", "policy": policy}, {"function": "ips", "policy": {"patterns": [{"hex": "DEADBEEF"}]}}]
+    hops = [
+        {"function": "ngfw", "policy": policy},
+        {"function": "ips", "policy": {"patterns": [{"hex": "DEADBEEF"}]}},
+    ]
     chain = make_chain(classifiers=classifiers, hops=hops, latency_budget_us=500)
     shown = chain_intent(chain_get(OPERATOR, chain.pk))
     assert shown["classifiers"] == [
@@ -181,7 +206,13 @@ def test_values_are_stored_in_normal_form_and_shown_as_they_can_be_sent_back() -
     assert shown["hops"][0]["policy"] == {
         "default": "deny",
         "rules": [
-            {**any_rule, "verdict": "permit", "protocol": "tcp", "source": "2001:db8::/32", "destination_ports": "443"},
+            {
+                **any_rule,
+                "verdict": "permit",
+                "protocol": "tcp",
+                "source": "2001:db8::/32",
+                "destination_ports": "443",
+            },
             {**any_rule, "verdict": "deny", "destination": "10.0.0.1/32"},
         ],
     }
@@ -205,7 +236,9 @@ def test_a_host_is_pinned_only_by_the_chain_whose_segments_live_there() -> None:
 
 def test_a_wide_source_that_contains_other_segments_is_refused() -> None:
     """On the way back everything to the other segments would be caught."""
-    Segment.objects.filter(name="outside").update(vrf=Segment.objects.get(tenant__name="tenant-a", name="servers").vrf)
+    Segment.objects.filter(name="outside").update(
+        vrf=Segment.objects.get(tenant__name="tenant-a", name="servers").vrf
+    )
     assert refused(source="outside", destination="servers") == {"source": "invalid"}
 
 

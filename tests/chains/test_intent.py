@@ -203,7 +203,8 @@ def test_a_chain_in_force_is_marked_and_stays_until_devices_are_read_back_withou
     assert intent.chain_delete(actor=editor(), chain=chain) is None  # twice is harmless
     assert code(lambda: update(chain, priority=1)) == "being-deleted"
     removal = intent.change_create(
-        actor=OPERATOR, plan=make_plan(chain, goal=Plan.Goal.REMOVE, generation=chain.generation, base_revision=1)
+        actor=OPERATOR,
+        plan=make_plan(chain, goal=Plan.Goal.REMOVE, generation=chain.generation, base_revision=1),
     )
     assert intent.chain_delete(actor=editor(), chain=chain) == removal
 
@@ -323,7 +324,9 @@ class TestRaces:
         found = together(calls)
         assert sum(isinstance(each, Chain) for each in found) == 1
         assert set(found) - set(filter(lambda each: isinstance(each, Chain), found)) == {"name-taken"}
-        overlapping = together([lambda index=index: make_chain(name=f"n{index}", priority=2) for index in range(6)])
+        overlapping = together(
+            [lambda index=index: make_chain(name=f"n{index}", priority=2) for index in range(6)]
+        )
         assert sum(isinstance(each, Chain) for each in overlapping) == 1
         assert Chain.objects.count() == 2
 
@@ -332,7 +335,9 @@ class TestRaces:
         for index in range(6):
             chain = make_chain(name=f"n{index}", priority=index)
             plans.append(make_plan(chain, offer_uses=[offer_use("ips@ips1", 0, 800)]))
-        found = together([lambda plan=plan: intent.change_create(actor=OPERATOR, plan=plan) for plan in plans])
+        found = together(
+            [lambda plan=plan: intent.change_create(actor=OPERATOR, plan=plan) for plan in plans]
+        )
         assert sum(isinstance(each, Change) for each in found) == 1
         assert found.count("room-taken") == 5
 

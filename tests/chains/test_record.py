@@ -70,7 +70,11 @@ def taken(chain: Chain) -> dict[str, Any]:
 
 
 def desired_generations() -> dict[str, int]:
-    return dict(DeviceStatus.objects.filter(desired_generation__gt=0).values_list("device__name", "desired_generation"))
+    return dict(
+        DeviceStatus.objects.filter(desired_generation__gt=0).values_list(
+            "device__name", "desired_generation"
+        )
+    )
 
 
 def test_the_decision_takes_over_everything_at_once() -> None:
@@ -168,7 +172,11 @@ def test_the_same_allocation_again_is_the_same_row() -> None:
 def test_a_removed_chain_leaves_nothing_but_history() -> None:
     chain = make_chain()
     uses = {"offer_uses": [offer_use("ngfw@fw1")], "link_uses": [link_use(*TRUNK, 3000)]}
-    apply(make_plan(chain, target=target(chain, leaf1=(1,)), allocations=[allocation("198.51.100.0/32")], **uses))
+    apply(
+        make_plan(
+            chain, target=target(chain, leaf1=(1,)), allocations=[allocation("198.51.100.0/32")], **uses
+        )
+    )
     chain.refresh_from_db()
     intent.chain_delete(actor=OPERATOR, chain=chain)
     chain.refresh_from_db()
@@ -243,7 +251,11 @@ def test_an_attempt_is_claimed_counted_and_due_again_by_itself() -> None:
     started = claimed.started_at
     record.change_postpone(change.pk, 1, error="busy")
     claimed = record.change_claim(change.pk, 60)
-    assert claimed is not None and (claimed.attempts, claimed.started_at, claimed.error) == (2, started, "busy")
+    assert claimed is not None and (claimed.attempts, claimed.started_at, claimed.error) == (
+        2,
+        started,
+        "busy",
+    )
     record.change_crashed(change.pk, "KeyError: x", 300)
     row = Change.objects.get(pk=change.pk)
     assert row.error == "KeyError: x" and 2 < (row.due_at - record.now()).total_seconds() <= 4

@@ -38,7 +38,9 @@ def test_neither_the_database_nor_the_audit_holds_the_secret() -> None:
     assert len(secret) == 43  # 256 bits
     with connection.cursor() as cursor:
         for table in connection.introspection.table_names(cursor):
-            cursor.execute(f'SELECT count(*) FROM "{table}" AS each WHERE each::text LIKE %s', [f"%{secret}%"])
+            cursor.execute(
+                f'SELECT count(*) FROM "{table}" AS each WHERE each::text LIKE %s', [f"%{secret}%"]
+            )
             assert cursor.fetchone() == (0,), table
     assert AuditRow.objects.latest("id").detail["key_id"] == token.key_id
 
@@ -142,7 +144,12 @@ def test_the_commands_print_once_and_refuse_in_one_line(capsys: pytest.CaptureFi
     call_command("create_token", "ops")
     found = token_find(capsys.readouterr().out.strip())
     assert found is not None and (found.role, found.tenant) == (Role.OPERATOR, None)
-    for arguments in (["x", "--tenant", "nobody"], ["x", "--days", "0"], ["", "--tenant", "tenant-a"], ["a\nb"]):
+    for arguments in (
+        ["x", "--tenant", "nobody"],
+        ["x", "--days", "0"],
+        ["", "--tenant", "tenant-a"],
+        ["a\nb"],
+    ):
         with pytest.raises(CommandError) as caught:
             call_command("create_token", *arguments)
         assert str(caught.value).isprintable()

@@ -49,6 +49,8 @@ def text_of(file: Path) -> str:
         raise CommandError(f"{file}: {error.strerror}") from None
     except UnicodeDecodeError as error:
         raise CommandError(f"{file}: not UTF-8 at octet {error.start}") from None
+    except ValueError as error:  # a NUL in the name
+        raise CommandError(f"{str(file)!a}: {error}") from None
 
 
 def told(summary: Summary) -> list[str]:
