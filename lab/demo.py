@@ -39,6 +39,7 @@ from orchestrator.services.serve import Instance, bring_up, manage
 # What a step may meet; anything else is a bug in the demo itself and shows as one.
 TROUBLE = (story.Untrue, ApiError, CommandError, TrafficError, LabError, httpx.HTTPError)
 # Quick sweeps: the demo shows in seconds what production does in half a minute.
+FILE_WIDTH = 200
 PACE = {"VIADUCT_SWEEP_S": "1", "VIADUCT_OBSERVE_S": "2"}
 
 
@@ -149,6 +150,8 @@ def main(arguments: list[str]) -> int:
     given = parser.parse_args(arguments)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     console = Console(stderr=given.json, highlight=False)
+    if not console.is_terminal:
+        console.width = FILE_WIDTH
     ground = support()
     is_real = ground.ok and not given.no_lab
     why = "as asked" if given.no_lab else ground.reason

@@ -11,7 +11,7 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from django.db.models import Prefetch
+from django.db.models import Prefetch, Q
 
 from chains import models
 from chains.engine import fresh
@@ -303,11 +303,12 @@ def _roll_forward(run: Run) -> bool:
 
 
 def _silent(run: Run) -> dict[str, DriverError]:
-    """Devices that are only to be cleaned and are known not to answer: nobody waits for them."""
+    """Devices that are only to be cleaned and are known not to answer, or to be dead: nobody waits for them."""
     names = _only_late(run)
-    rows = models.DeviceStatus.objects.filter(
-        device__name__in=names, condition=models.DeviceStatus.Condition.UNREACHABLE
-    ).select_related("device")
+    is_silent = Q(condition=models.DeviceStatus.Condition.UNREACHABLE)
+    is_dead = Q(device__offers__instance__health=models.Instance.Health.DOWN)
+    rows = models.DeviceStatus.objects.filter(is_silent | is_dead, device__name__in=names).distinct()
+    rows = rows.select_related("device")
     return {row.device.name: Transient(f"{row.device.name}: {row.reason or 'does not answer'}") for row in rows}
 
 

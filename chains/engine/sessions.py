@@ -16,7 +16,7 @@ from typing import Generic, TypeVar
 from chains import models, selectors
 from chains.engine.credentials import resolve
 from chains.engine.limits import Limits
-from drivers.base import DriverError, Observation, Session, Target
+from drivers.base import DriverError, Observation, Session, Target, Transient
 from drivers.registry import driver
 
 T = TypeVar("T")
@@ -63,6 +63,7 @@ class Fleet:
         self._timeout_s = timeout_s
         self._while_waiting = while_waiting
         self._open: dict[str, tuple[AbstractContextManager[Session], Session]] = {}
+        self._unreachable: dict[str, Transient] = {}
         self._pool = ThreadPoolExecutor(max_workers=max(1, min(threads, len(targets))), thread_name_prefix="device")
 
     def __enter__(self) -> Fleet:
@@ -94,10 +95,17 @@ class Fleet:
             return error
 
     def _session(self, name: str) -> Session:
+        if name in self._unreachable:
+            raise self._unreachable[name]
         if name not in self._open:
             target = replace(self.targets[name], secret=resolve(self._references[name], name))
             manager = driver(target.driver).open(target, self._timeout_s)
-            self._open[name] = (manager, manager.__enter__())
+            try:
+                self._open[name] = (manager, manager.__enter__())
+            except Transient as error:
+                # One attempt waits once for a silent device, however often it is asked for.
+                self._unreachable[name] = error
+                raise
         return self._open[name][1]
 
     def _drop(self, name: str) -> None:

@@ -112,10 +112,10 @@ class BridgeSession:
 
     target: Target
     channel: openflow.Channel
-    database: ovsdb.Database
+    timeout_s: float
 
     def read(self) -> Observation:
-        links = _bridge(self.target, self.database).links_up
+        links = _bridge(self.target, self.timeout_s).links_up
         links_up = {name: links.get(port.number, False) for name, port in self.target.ports.items()}
         return parse_flows(self.channel.dump_flows(TABLE), self.target, links_up)
 
@@ -133,23 +133,25 @@ class BridgeSession:
 def open_session(target: Target, timeout_s: float) -> Iterator[BridgeSession]:
     """Checks first that the OpenFlow endpoint is the bridge that the fabric file names."""
     settings = target.settings
-    host = f"[{target.management}]" if ":" in target.management else target.management
-    endpoint = settings.get("openflow") or f"tcp:{host}:6653"
-    remote = settings.get("ovsdb") or f"tcp:{host}:6640"
-    with (
-        ovsdb.connect(remote, target.secret, timeout_s) as database,
-        openflow.connect(endpoint, target.secret, timeout_s) as channel,
-    ):
-        expected, found = _bridge(target, database).datapath_id, channel.datapath_id()
+    endpoint = settings.get("openflow") or f"tcp:{_host(target)}:6653"
+    with openflow.connect(endpoint, target.secret, timeout_s) as channel:
+        expected, found = _bridge(target, timeout_s).datapath_id, channel.datapath_id()
         if expected != found:
             raise Rejected(
                 f"{target.name}: {endpoint} is datapath {found}, the bridge is {expected}; correct `openflow`"
             )
-        yield BridgeSession(target, channel, database)
+        yield BridgeSession(target, channel, timeout_s)
 
 
-def _bridge(target: Target, database: ovsdb.Database) -> ovsdb.Bridge:
-    return database.bridge(target.settings.get("bridge") or target.name)
+def _bridge(target: Target, timeout_s: float) -> ovsdb.Bridge:
+    """A connection for each question: a session may be silent for longer than OVSDB's inactivity probe allows."""
+    remote = target.settings.get("ovsdb") or f"tcp:{_host(target)}:6640"
+    with ovsdb.connect(remote, target.secret, timeout_s) as database:
+        return database.bridge(target.settings.get("bridge") or target.name)
+
+
+def _host(target: Target) -> str:
+    return f"[{target.management}]" if ":" in target.management else target.management
 
 
 def _items(flows: tuple[Flow, ...], target: Target) -> DeviceState:
