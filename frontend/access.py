@@ -20,7 +20,7 @@ from django.urls import reverse
 from django.views.decorators.cache import never_cache
 
 from chains import selectors
-from chains.errors import NotFound, Problem
+from chains.errors import Forbidden, NotFound, Problem
 from chains.services.actor import Actor, actor_of_user
 
 View = Callable[..., HttpResponse]
@@ -59,26 +59,29 @@ def operators(view: View) -> View:
 
 def actor_of_request(request: HttpRequest) -> Actor:
     """Errors: NotFound (no member of the tenant that is named), Forbidden (of none)."""
-    asked = request.GET.get(TENANT, "")
-    if getattr(request.user, "is_superuser", False):
-        return actor_of_user(request.user, request.id)
-    remembered = request.session.get(TENANT, "")
-    try:
-        actor = actor_of_user(request.user, request.id, asked or remembered)
-    except NotFound:
-        request.session.pop(TENANT, None)
-        if asked:
-            raise
+    asked = parameter(request, TENANT)
+    remembered = str(request.session.get(TENANT, ""))
+    actor = actor_of_user(request.user, request.id, asked or remembered)
+    if actor is None and remembered and not asked:  # no member of it any more
         actor = actor_of_user(request.user, request.id)
-    if asked:
-        request.session[TENANT] = asked
+    if actor is None and asked:
+        raise NotFound("There is no such tenant.")
+    if actor is None:
+        raise Forbidden("You are a member of no tenant. Fix: ask an operator for a membership.")
+    if actor.tenant is not None and actor.tenant.name != remembered and asked:
+        request.session[TENANT] = actor.tenant.name
     return actor
 
 
 def narrowed(request: HttpRequest, actor: Actor, rows: QuerySet[Any], field: str) -> QuerySet[Any]:
     """An operator's list, of one tenant if one is chosen. field: the way to the tenant's name."""
-    asked = request.GET.get(TENANT, "")
+    asked = parameter(request, TENANT)
     return rows.filter(**{field: asked}) if actor.is_operator and asked else rows
+
+
+def parameter(request: HttpRequest, name: str, default: str = "") -> str:
+    """A parameter of the address, fit for a query: PostgreSQL takes no NUL."""
+    return request.GET.get(name, default).replace("\0", "").strip()
 
 
 def may_edit(actor: Actor) -> bool:
@@ -92,7 +95,7 @@ def show(
     """A page in its frame: `frontend/<name>.html`."""
     if actor is None:
         return render(request, f"frontend/{name}.html", context, status=status)
-    asked = request.GET.get(TENANT, "")
+    asked = parameter(request, TENANT)
     chosen = asked if actor.is_operator else actor.tenant.name if actor.tenant else ""
     frame = {
         "actor": actor,

@@ -15,7 +15,7 @@ from chains.errors import FieldError, Forbidden, Problem
 from chains.services import intent
 from chains.services.actor import Actor
 from frontend import chain_form
-from frontend.access import may_edit, page, show
+from frontend.access import may_edit, page, parameter, show
 from frontend.chain_form import ChainForm
 
 PROTOCOLS = ("tcp", "udp", "sctp", "icmp", "icmpv6")
@@ -89,7 +89,7 @@ def _tenant(request: HttpRequest, actor: Actor) -> Any:
     """Whose chain it becomes: one's own; an operator names it."""
     if not actor.is_operator:
         return actor.tenant
-    name = request.POST.get("tenant") or request.GET.get("tenant", "")
+    name = request.POST.get("tenant") or parameter(request, "tenant")
     return selectors.tenant_find(name) if name else None
 
 

@@ -12,9 +12,9 @@ from django.views.decorators.http import require_POST
 from chains import selectors
 from chains.engine.planner import plan_chain
 from chains.services import intent
-from chains.services.actor import Actor
+from chains.services.actor import Actor, require_editor
 from frontend import chain_page
-from frontend.access import narrowed, page, show
+from frontend.access import narrowed, page, parameter, show
 from frontend.paging import page_of
 
 STATUSES = ("draft", "pending", "applying", "ready", "degraded", "error", "unknown")
@@ -24,7 +24,7 @@ STATUSES = ("draft", "pending", "applying", "ready", "degraded", "error", "unkno
 def chain_list(request: HttpRequest, actor: Actor) -> HttpResponse:
     rows = narrowed(request, actor, selectors.chain_list(actor), "tenant__name")
     total = rows.count()
-    q, status = request.GET.get("q", "").strip(), request.GET.get("status", "")
+    q, status = parameter(request, "q"), parameter(request, "status")
     if q:
         rows = rows.filter(Q(name__icontains=q) | Q(description__icontains=q))
     if status in STATUSES:
@@ -49,7 +49,9 @@ def chain_live(request: HttpRequest, actor: Actor, id: int) -> HttpResponse:
 @require_POST
 @page
 def chain_plan(request: HttpRequest, actor: Actor, id: int) -> HttpResponse:
-    plan = plan_chain(selectors.chain_get(actor, id), actor)
+    row = selectors.chain_get(actor, id)
+    require_editor(actor, row.tenant_id)
+    plan = plan_chain(row, actor.name)
     return redirect("ui:plan", id=plan.pk)
 
 

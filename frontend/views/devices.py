@@ -12,7 +12,7 @@ from django.http import HttpRequest, HttpResponse
 from chains import selectors
 from chains.errors import NotFound
 from chains.services.actor import Actor
-from frontend.access import operators, show
+from frontend.access import operators, parameter, show
 from frontend.items import rows_of
 from frontend.paging import page_of
 
@@ -24,7 +24,7 @@ KINDS = ("switch", "appliance", "host", "external")
 def device_list(request: HttpRequest, actor: Actor) -> HttpResponse:
     rows = selectors.device_list(actor)
     total = rows.count()
-    q, condition, kind = (request.GET.get(name, "").strip() for name in ("q", "condition", "kind"))
+    q, condition, kind = (parameter(request, name) for name in ("q", "condition", "kind"))
     if q:
         rows = rows.filter(Q(name__icontains=q) | Q(management__icontains=q))
     if condition == "unknown":
@@ -40,7 +40,7 @@ def device_list(request: HttpRequest, actor: Actor) -> HttpResponse:
 
 @operators
 def device(request: HttpRequest, actor: Actor, name: str) -> HttpResponse:
-    row = selectors.device_list(actor).filter(name=name).first()
+    row = None if "\0" in name else selectors.device_list(actor).filter(name=name).first()
     if row is None:
         raise NotFound(f"There is no device {name}.")
     view = selectors.device_view(actor, row.pk)

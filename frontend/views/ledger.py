@@ -8,7 +8,7 @@ from django.http import HttpRequest, HttpResponse
 
 from chains import selectors
 from chains.services.actor import Actor
-from frontend.access import narrowed, page, show
+from frontend.access import narrowed, page, parameter, show
 from frontend.paging import older
 
 SEVERITIES = ("critical", "warning", "info")
@@ -17,7 +17,7 @@ SEVERITIES = ("critical", "warning", "info")
 @page
 def finding_list(request: HttpRequest, actor: Actor) -> HttpResponse:
     rows = narrowed(request, actor, selectors.finding_list(actor), "chain__tenant__name")
-    state, severity = request.GET.get("state", "open"), request.GET.get("severity", "")
+    state, severity = parameter(request, "state", "open"), parameter(request, "severity")
     if state != "all":
         rows = rows.filter(closed_at__isnull=state != "closed")
     if severity in SEVERITIES:
@@ -29,7 +29,7 @@ def finding_list(request: HttpRequest, actor: Actor) -> HttpResponse:
 @page
 def audit_list(request: HttpRequest, actor: Actor) -> HttpResponse:
     rows = narrowed(request, actor, selectors.audit_list(actor), "tenant__name")
-    q = request.GET.get("q", "").strip()
+    q = parameter(request, "q")
     if q:
         rows = rows.filter(
             Q(actor__icontains=q) | Q(action__icontains=q) | Q(subject__icontains=q) | Q(request_id=q)

@@ -33,7 +33,7 @@ def overview(request: HttpRequest, actor: Actor) -> HttpResponse:
         "findings": findings[:SHOWN],
         "running": changes.filter(status__in=UNDER_WAY)[:SHOWN],
         "recent": changes.exclude(status__in=UNDER_WAY)[:SHOWN],
-        "troubled_chains": chains.filter(status__in=TROUBLED_CHAINS)[:SHOWN],
+        "troubled_chains": chains.filter(status__in=TROUBLED_CHAINS).prefetch_related(None)[:SHOWN],
     }
     if actor.is_operator:
         devices = selectors.device_list(actor)
