@@ -11,6 +11,7 @@ Called by `lab.demo`. What Viaduct says of itself is used to wait, never to judg
 
 from __future__ import annotations
 
+import difflib
 import ipaddress
 import time
 import uuid
@@ -18,9 +19,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from lab.client import Api
+from lab.client import Api, ApiError
 from lab.network import Lab
-from lab.watch import Packet, Server, places_visited
+from lab.watch import Server, places_visited
 
 SERVER, OUTSIDE = "10.10.2.10", "203.0.113.10"
 CLIENT = "10.10.1.10"
@@ -282,11 +283,13 @@ def drift(scene: Scene) -> str:
 def all_gone(scene: Scene) -> str:
     """Chains are deleted: every device is exactly what it was at the first step."""
     for tenant, name in ((scene.a, "web"), (scene.b, "app")):
-        change = tenant.delete(f"chains/{scene.chains[name]}/")
+        tenant.delete(f"chains/{scene.chains[name]}/")
         Api.wait_until(lambda n=name: scene.chains[n] not in ids(scene), f"chain {name} to be gone", 60.0)  # type: ignore[misc]
-        del change
     scene.lab.restart_device("ips1")
-    Api.wait_until(lambda: scene.configuration() == scene.before, "all devices to be as before", RECOVERY_S)
+    try:
+        Api.wait_until(lambda: scene.configuration() == scene.before, "all devices to be as before", RECOVERY_S)
+    except ApiError as late:
+        raise Untrue("; ".join(differences(scene.before, scene.configuration())) or str(late)) from late
     word = mark()
     answer = scene.ask("a1", SERVER, 80, word)
     check(answer.ok and answer.source == CLIENT, f"a1 -> a2: {answer}")
@@ -336,5 +339,13 @@ def strictly(flow: str) -> str:
     return ",".join(kept)
 
 
-def seen_at(packets: Sequence[Packet], word: str) -> set[str]:
-    return {packet.at for packet in packets if word in packet.payload}
+def differences(before: dict[str, str], after: dict[str, str]) -> list[str]:
+    """The first lines that differ, device by device."""
+    found = []
+    for name in before:
+        old, new = before[name].splitlines(), after[name].splitlines()
+        changed = difflib.unified_diff(old, new, n=0, lineterm="")
+        lines = [line for line in changed if line[:2] not in ("--", "++", "@@")]
+        if lines:
+            found.append(f"{name}: {' | '.join(lines[:4])}")
+    return found

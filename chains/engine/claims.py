@@ -31,13 +31,18 @@ def changes_due(limit: int) -> list[int]:
 
 
 @transaction.atomic
-def devices_claim(limit: int, again_s: float) -> list[int]:
-    """Devices that are due for a reading; due again after `again_s`, spread by a fifth so that they do not bunch."""
+def devices_claim(limit: int, again_s: float, *, is_silent: bool = False) -> list[int]:
+    """Devices that are due for a reading; due again after `again_s`, spread by a fifth so that they do not bunch.
+
+    is_silent: those that did not answer last time, and only those: the others are not to wait for them.
+    """
     programmed = models.Device.objects.filter(is_enabled=True).exclude(driver="")
     models.DeviceStatus.objects.bulk_create(
         [models.DeviceStatus(device=device) for device in programmed.filter(status=None)], ignore_conflicts=True
     )
     due = models.DeviceStatus.objects.filter(Q(due_at=None) | Q(due_at__lte=Now()), device__in=programmed)
+    silent = Q(condition=models.DeviceStatus.Condition.UNREACHABLE)
+    due = due.filter(silent if is_silent else ~silent)
     rows = list(due.order_by("due_at").select_for_update(skip_locked=True, of=("self",))[:limit])
     models.DeviceStatus.objects.filter(pk__in=[row.pk for row in rows]).update(
         due_at=Now() + timedelta(seconds=again_s) * (0.9 + 0.2 * Random())

@@ -24,6 +24,8 @@ from chains.services import record
 log = logging.getLogger(__name__)
 BELL_GRACE_S = 2.0
 AT_ONCE = 16
+# Asking a silent device takes as long as its time-out.
+SILENT_AGAIN_S = 8.0
 
 
 def sweep() -> int:
@@ -41,8 +43,11 @@ def sweep() -> int:
     devices = claims.devices_claim(AT_ONCE, given.observe_s)
     if devices:
         _safely(observe_devices, devices)
+    silent = claims.devices_claim(AT_ONCE, max(given.observe_s, SILENT_AGAIN_S), is_silent=True)
+    if silent:
+        _safely(observe_devices, silent)
     record.outbox_prune()
-    return len(rung) + len(chains) + len(changes) + len(devices)
+    return len(rung) + len(chains) + len(changes) + len(devices) + len(silent)
 
 
 def _safely(work: Callable[..., object], *arguments: object) -> None:

@@ -22,6 +22,9 @@ from drivers.base import Rejected, Target, Transient
 
 CHUNK_BYTES = 32768
 
+# A box that is there answers a SYN at once; a command may take longer.
+CONNECT_S = 5.0
+
 
 @dataclass(frozen=True, slots=True)
 class Login:
@@ -125,7 +128,7 @@ def connect(target: Target, timeout_s: float) -> Iterator[Shell]:
             port=login.port,
             username=login.user,
             key_filename=login.private_key_file,
-            timeout=timeout_s,
+            timeout=min(timeout_s, CONNECT_S),
             banner_timeout=timeout_s,
             auth_timeout=timeout_s,
             channel_timeout=timeout_s,
