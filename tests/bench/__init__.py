@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Measurements against their goals, run by `./run bench`. Private database and fake devices; nothing else is touched."""
+"""Measurements against their goals, run by `./run bench`: a private database and fake devices, nothing else."""

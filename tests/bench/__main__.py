@@ -1,11 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`python -m tests.bench [NAME] [--json] [--small]`, called by ./run bench. Exit status: 1 if a goal is missed, 2 for bad use."""
+"""`python -m tests.bench [NAME] [--json] [--small]`, called by ./run bench.
+
+Exit status: 1 if a goal is missed, 2 for bad use.
+"""
 
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 
 from orchestrator.services.places import ServiceError
 from tests.bench import placement
@@ -26,7 +30,7 @@ def placement_figures(is_small: bool) -> Iterator[Figure]:
     yield from placement.figures(placement.SMALL if is_small else placement.FULL)
 
 
-BENCHES: Mapping[str, Callable[[bool], Iterator[Figure]]] = {
+BENCHES: dict[str, Callable[[bool], Iterator[Figure]]] = {
     "placement": placement_figures,
     "compile": compile_figures,
 }
@@ -41,6 +45,7 @@ def main(arguments: list[str]) -> int:
     if given.name and given.name not in BENCHES:
         print(f"run: there is no benchmark {given.name!a}; there are {', '.join(BENCHES)}", file=sys.stderr)
         return 2
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the private database is stopped
     found: list[Figure] = []
     try:
         for name in [given.name] if given.name else BENCHES:

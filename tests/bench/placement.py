@@ -94,24 +94,7 @@ def place_cost(fabric: Fabric, wanted: Chain) -> float:
 
 def shortest(fabric: Fabric, wanted: Chain) -> float:
     """Dijkstra over (hops done, switch): a link stays in its layer, a function leads into the next."""
-    gbps = wanted.bandwidth_mbps / 1000
-    switches = {name for name, device in fabric.devices.items() if device.kind == "switch"}
-    links: dict[str, list[tuple[str, float]]] = defaultdict(list)
-    where: dict[tuple[str, str], str] = {}
-    for link in fabric.links:
-        for one, other in ((link.a, link.b), (link.b, link.a)):
-            if one.device in switches and other.device in switches:
-                price = LINK_COST_PER_GBPS * gbps + LATENCY_COST_PER_US * link.latency_us
-                links[one.device].append((other.device, price))
-            elif one.device not in switches:
-                where[one.device, one.port] = other.device
-    functions: dict[Node, list[float]] = defaultdict(list)
-    for layer, hop in enumerate(wanted.hops):
-        for offer in fabric.offers:
-            if offer.function == hop.function:
-                switch = offer.device if offer.realm == Realm.SWITCH else where[offer.device, offer.inside]
-                price = offer.cost_per_gbps * gbps + offer.cost_fixed + LATENCY_COST_PER_US * offer.latency_us
-                functions[layer, switch].append(price)
+    links, functions = _steps(fabric, wanted)
     goal: Node = (len(wanted.hops), wanted.destination.attachments[0].switch.device)
     queue: list[tuple[float, Node]] = [(0.0, (0, wanted.source.attachments[0].switch.device))]
     done: set[Node] = set()
@@ -128,6 +111,27 @@ def shortest(fabric: Fabric, wanted: Chain) -> float:
         for price in functions[node]:
             heapq.heappush(queue, (cost + price, (layer + 1, switch)))
     raise AssertionError("the destination cannot be reached")
+
+
+def _steps(fabric: Fabric, wanted: Chain) -> tuple[dict[str, list[tuple[str, float]]], dict[Node, list[float]]]:
+    """switch -> (neighbour, price); (layer, switch) -> prices of the next hop's functions there."""
+    gbps = wanted.bandwidth_mbps / 1000
+    switches = {name for name, device in fabric.devices.items() if device.kind == "switch"}
+    links: dict[str, list[tuple[str, float]]] = defaultdict(list)
+    home: dict[str, str] = {name: name for name in switches}
+    for link in fabric.links:
+        price = LINK_COST_PER_GBPS * gbps + LATENCY_COST_PER_US * link.latency_us
+        for one, other in ((link.a, link.b), (link.b, link.a)):
+            if one.device in switches and other.device in switches:
+                links[one.device].append((other.device, price))
+            elif one.device not in switches:
+                home[one.device] = other.device
+    functions: dict[Node, list[float]] = defaultdict(list)
+    layers = {hop.function: layer for layer, hop in enumerate(wanted.hops)}
+    for offer in fabric.offers:
+        price = offer.cost_per_gbps * gbps + offer.cost_fixed + LATENCY_COST_PER_US * offer.latency_us
+        functions[layers[offer.function], home[offer.device]].append(price)
+    return links, functions
 
 
 def _timed(work: Callable[[], float]) -> tuple[float, float]:

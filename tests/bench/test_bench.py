@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The benchmarks themselves, at small sizes: they run, say what they should, and their strict parts hold."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.bench.__main__ import BENCHES, main
+from tests.bench.report import ORDER, Figure, line
+
+ROOT = Path(__file__).resolve().parents[2]
+# Small sizes on a busy machine are noisy; the goal itself is judged by `./run bench` at full size.
+SLACK = 6.0
+
+
+def run(*arguments: str) -> tuple[int, list[dict[str, Any]], str]:
+    """In a process of its own: a benchmark sets Django up with a database of its own."""
+    command = [sys.executable, "-m", "tests.bench", *arguments, "--json"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    return done.returncode, [json.loads(text) for text in done.stdout.splitlines()], done.stderr
+
+
+def test_editing_one_chain_costs_what_it_changes_and_touches_nobody_else() -> None:
+    _, figures, errors = run("compile", "--small")
+    by_name = {figure["name"]: figure for figure in figures}
+    assert set(by_name) >= {"compile", "compile.total", "compile.queries", "compile.touched"}, errors
+    assert by_name["compile"]["ratio"] <= SLACK
+    assert by_name["compile.queries"]["ok"] and by_name["compile.queries"]["ratio"] == 1.0
+    touched = by_name["compile.touched"]
+    assert touched["ok"] and 0 < touched["value"] <= touched["against"] < 15
+
+
+def test_placement_costs_what_a_shortest_path_costs() -> None:
+    """That the costs are equal is asserted inside; here, that it was measured at all."""
+    code, figures, errors = run("placement", "--small")
+    assert [figure["name"] for figure in figures] == ["placement"], errors
+    assert code == (0 if figures[0]["ok"] else 1)
+    assert figures[0]["value"] > 0 and figures[0]["against"] > 0
+
+
+def test_an_unknown_name_is_one_line_and_status_2(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["nonsense"]) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.count("\n") == 1 and "nonsense" in said.err
+    assert all(name in said.err for name in BENCHES)
+
+
+def test_a_missed_goal_is_status_1(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    figures = {
+        True: Figure("met", 1.0, "ms", 2.0, "tiny", "less"),
+        False: Figure("missed", 9.0, "ms", 2.0, "tiny", "less", ok=False),
+    }
+    for is_met, figure in figures.items():
+        monkeypatch.setitem(BENCHES, "placement", lambda is_small, figure=figure: iter([figure]))  # type: ignore[arg-type]
+        assert main(["placement", "--json"]) == (0 if is_met else 1)
+        told = json.loads(capsys.readouterr().out)
+        assert tuple(told) == ORDER and told["name"] == figure.name
+
+
+def test_a_figure_without_a_comparison_has_no_ratio() -> None:
+    told = json.loads(line(Figure("alone", 3.0, "ms", None, "tiny")))
+    assert told["ratio"] is None and told["against"] is None and told["ok"] is True
