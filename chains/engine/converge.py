@@ -45,7 +45,7 @@ def look_at_chain(chain_id: int) -> None:
 
 
 def chains_to_look_at(limit: int) -> list[int]:
-    """Not wanted, or served by an offer that is down, off or draining, or with a status that may be out of date."""
+    """Not wanted, or served by an offer that is down or off, or with a status that may be out of date."""
     under_way = models.Change.objects.filter(plan__chain=OuterRef("pk"), status__in=UNDER_WAY)
     lost = models.Use.objects.filter(_lost(), chain=OuterRef("pk"))
     open_findings = models.Finding.objects.filter(chain=OuterRef("pk"), closed_at=None)
@@ -59,7 +59,6 @@ def chains_to_look_at(limit: int) -> list[int]:
 def _lost() -> Q:
     return (
         Q(offer__instance__health=models.Instance.Health.DOWN)
-        | Q(offer__instance__is_draining=True)
         | Q(offer__is_enabled=False)
         | Q(offer__device__is_enabled=False)
     )
@@ -77,7 +76,7 @@ def _why(offer: models.Offer) -> str:
     if not offer.is_enabled or not offer.device.is_enabled:
         return "is switched off"
     instance: models.Instance = offer.instance
-    return f"is down ({instance.health_reason})" if instance.health == models.Instance.Health.DOWN else "drains"
+    return f"is down ({instance.health_reason})"
 
 
 def _move(chain: models.Chain, lost: list[str]) -> None:
@@ -91,11 +90,11 @@ def _move(chain: models.Chain, lost: list[str]) -> None:
     if _is_resting(chain):
         return
     draft = planner.compute(chain)
-    if draft.refused is None:
+    if draft.refused is None and any(rendered.step.changes for rendered in draft.steps):
         _start(chain, draft)
         return
-    why = str(draft.refused)
-    if not _was_refused_alike(chain, draft):
+    why = str(draft.refused or "the plan changes nothing")
+    if draft.refused is not None and not _was_refused_alike(chain, draft):
         planner.store(draft, ACTOR.name)
     record.chain_status_set(chain, Status.DEGRADED, f"{reason}; no other way: {why}"[:512])
 

@@ -23,9 +23,10 @@ def why_stale(plan: models.Plan) -> str:
         # A removal starts from what is there, whatever became of the intent and the inventory.
         if reason or plan.goal == models.Plan.Goal.REMOVE:
             return reason
-        if digest(plain(selectors.chain_snapshot(chain))) != plan.summary["intent"]:
+        intent = selectors.chain_snapshot(chain)
+        if digest(plain(intent)) != plan.summary["intent"]:
             return "the chain's segments changed"
-        return _fabric_moved(plan, selectors.fabric_snapshot(chain))
+        return _fabric_moved(plan, selectors.fabric_snapshot(chain), intent)
 
 
 def _chain_moved(plan: models.Plan, chain: models.Chain) -> str:
@@ -39,13 +40,14 @@ def _chain_moved(plan: models.Plan, chain: models.Chain) -> str:
     return ""
 
 
-def _fabric_moved(plan: models.Plan, fabric: types.Fabric) -> str:
+def _fabric_moved(plan: models.Plan, fabric: types.Fabric, intent: types.Chain) -> str:
     if inventory_digest(fabric, devices_of_document(plan)) != plan.summary["inventory"]:
         return "ports, links or VRFs on its path changed"
     offers = {offer.name: offer for offer in fabric.offers}
     for use in plan.summary["offer_uses"]:
         offer = offers.get(use["offer"])
-        if offer is None or not offer.is_enabled or offer.is_draining:
+        is_new = use["offer"] not in intent.current.get(use["hop"], ())
+        if offer is None or not offer.is_enabled or (offer.is_draining and is_new):
             return f"{use['offer']} is no longer offered"
         if offer.health is types.Health.DOWN:
             return f"{use['offer']} is down"

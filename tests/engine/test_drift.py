@@ -153,7 +153,7 @@ def test_when_most_devices_are_silent_nothing_is_repaired(chain: models.Chain, t
 
 
 def test_a_change_half_way_is_no_drift(chain: models.Chain, tap: Tap) -> None:
-    """The step is sent, the worker is dead: the device differs from what is wanted, and that is the change's business."""
+    """The step is sent, the worker dead: that the device is not as wanted is the change's business."""
     world.edit(chain, hops=[{**world.NGFW, "device": "fw2"}])
     change = world.change(chain)
 

@@ -9,6 +9,7 @@ import pytest
 
 from chains import models
 from chains.engine.health import RECOVERING, Evidence, Judgement, judge
+from chains.services import inventory
 from drivers import fake
 from drivers.codec import state_from_json
 from drivers.state import EMPTY
@@ -99,7 +100,7 @@ def test_without_a_spare_the_chain_says_so_and_stays_closed(chain: models.Chain,
 def test_it_moves_when_a_spare_is_switched_on(chain: models.Chain) -> None:
     power("ips1", on=False)
     world.sweep_on(2)
-    world.inventory.offer_update(actor=world.SYSTEM, offer=world.offer("ips@ips2"), is_enabled=True)
+    inventory.offer_update(actor=world.SYSTEM, offer=world.offer("ips@ips2"), is_enabled=True)
     world.sweep_on(3)
     chain.refresh_from_db()
     assert chain.status == "ready", chain.status_reason
@@ -165,9 +166,12 @@ def test_silent_management_alone_moves_nothing(chain: models.Chain, tap: Tap) ->
     assert chain.status == "unknown"
 
 
-def test_a_drained_instance_is_left(chain: models.Chain) -> None:
+def test_a_draining_instance_keeps_what_it_serves_and_one_that_is_switched_off_does_not(chain: models.Chain) -> None:
     models.Offer.objects.filter(device__name="ips2").update(is_enabled=True)
-    world.inventory.instance_drain(actor=world.SYSTEM, offer=world.offer("ips@ips1"))
+    inventory.instance_drain(actor=world.SYSTEM, instance=instance("ips@ips1"))
+    world.sweep_on(2)
+    assert is_at(chain, "ips1")
+    inventory.offer_update(actor=world.SYSTEM, offer=world.offer("ips@ips1"), is_enabled=False)
     world.sweep_on(3)
     assert is_at(chain, "ips2")
 

@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from django.db.models import F
 
 from chains import models
 from chains.engine import claims, planner
 from chains.engine.reconcile import run_change
 from chains.engine.sweep import sweep
-from chains.services import intent, inventory
+from chains.services import intent
 from chains.services.actor import SYSTEM
 from drivers import fake
 from drivers.state import DeviceState
@@ -131,7 +132,7 @@ def offer(name: str) -> models.Offer:
 def due_now() -> None:
     """Time passes: everything that waits is due, every bell is old enough."""
     models.DeviceStatus.objects.update(due_at=None)
-    models.Change.objects.filter(status__in=claims.UNDER_WAY).update(due_at=models.Change.objects.earliest("id").created_at)
+    models.Change.objects.filter(status__in=claims.UNDER_WAY).update(due_at=F("created_at"))
     for bell in models.Outbox.objects.filter(rung_at=None):
         models.Outbox.objects.filter(pk=bell.pk).update(created_at=bell.created_at.replace(year=2000))
 
