@@ -12,7 +12,6 @@ from rest_framework.response import Response
 
 from chains import selectors
 from chains.api.chain_bodies import BLANK, ChainInputSerializer, ChainSerializer, ChainUpdateSerializer
-from chains.api.changes import ChangeSerializer
 from chains.api.manners.access import Access
 from chains.api.manners.fields import Choice, Empty
 from chains.api.manners.lists import Filter, Listing
@@ -142,18 +141,17 @@ class ChainApi(ApiView):
 
     @extend_schema(
         operation_id="chain_delete",
-        responses={202: ChangeSerializer, 204: None},
+        responses={202: ChainSerializer, 204: None},
         parameters=[IF_MATCH],
-        description="204 if no device ever held it, else 202 and the change that removes it from the devices.",
+        description="204 if no device ever held it. Else 202: it is there until every device was read back without.",
     )
     def delete(self, request: Request, id: int) -> Response:
         self.no_body()
         chain = selectors.chain_get(self.actor, id)
         generation_of(request, chain)
-        change = intent.chain_delete(actor=self.actor, chain=chain)
-        if change is None:
-            return Response(status=204)
-        return self.accepted(self.shown(ChangeSerializer)(selectors.change_get(self.actor, change.pk)))
+        intent.chain_delete(actor=self.actor, chain=chain)
+        left = selectors.chain_list(self.actor).filter(pk=id).first()
+        return Response(status=204) if left is None else self.accepted(self.shown(ChainSerializer)(left))
 
     def _update(self, id: int, data: dict[str, Any]) -> Response:
         chain = selectors.chain_get(self.actor, id)

@@ -100,9 +100,7 @@ class TokenListApi(ApiView):
         token, plaintext = tokens.token_create(
             actor=self.actor, name=data["name"], tenant=tenant, role=Role(data["role"]), days=data["days"]
         )
-        response = self.created({**self.shown(TokenSerializer)(token), "token": plaintext})
-        response["Cache-Control"] = "no-store"
-        return response
+        return self.created({**self.shown(TokenSerializer)(token), "token": plaintext})
 
 
 class TokenApi(ApiView):

@@ -7,10 +7,11 @@ import json
 from typing import Any
 
 import pytest
+from asgiref.sync import async_to_sync
 from django.contrib.auth.models import User
 from django.core.management import call_command
 from django.db import connection
-from django.test import Client
+from django.test import AsyncClient, Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
@@ -109,6 +110,27 @@ def test_me(world: World) -> None:
     assert (me["name"], me["tenant"], me["role"]) == ("token:canary-a", "tenant-a", "editor")
     assert me["expires_at"]
     assert world.operator.get("me/").json()["tenant"] is None
+
+
+def test_a_body_without_a_length_is_read(world: World) -> None:
+    """As HTTP/1.1 clients that stream send it; the server hands on the octets, and no length."""
+    client = AsyncClient()
+    body = json.dumps(chain_body()).encode()
+    headers = {"Authorization": f"Bearer {world.a.token}", "Transfer-Encoding": "chunked"}
+
+    async def send() -> Any:
+        return await client.post("/api/v1/chains/", body, content_type="application/json", headers=headers)
+
+    def drop_length(scope: Any) -> Any:
+        return {**scope, "headers": [each for each in scope["headers"] if each[0] != b"content-length"]}
+
+    handler = client.handler
+
+    async def without_length(scope: Any) -> Any:
+        return await handler(drop_length(scope))
+
+    client.handler = without_length  # type: ignore[assignment]
+    assert async_to_sync(send)().status_code == 201
 
 
 # --- sessions ---------------------------------------------------------------------------------
