@@ -48,7 +48,13 @@ class Box:
     faults: Faults = field(default_factory=Faults)
 
     def dump(self) -> str:
-        data = asdict(self) | {"state": state_to_json(self.state)}
+        data = {
+            "state": state_to_json(self.state),
+            "foreign": self.foreign,
+            "links_down": self.links_down,
+            "counters": self.counters,
+            "faults": asdict(self.faults),
+        }
         return json.dumps(data, indent=1, sort_keys=True)
 
     @classmethod

@@ -20,6 +20,7 @@ from drivers.nftables_parse import DAMAGED, DAMAGED_ITEMS
 from drivers.state import ANY_PORT, ANYWHERE, DeviceState, Item, Key, Kind, Match, Ports, Signatures
 
 # iptables allows 28 characters: the longest key takes all of them.
+BARE = re.compile(r":(INPUT|FORWARD|OUTPUT) ACCEPT \[\d+:\d+\]|COMMIT")
 CHAIN = re.compile(r"VIADUCT(\d{1,8})r(\d{1,4})([fr])(\d{1,2})i(\d{1,4})")
 PATTERN = re.compile(r"(?:[0-9a-f]{2}){1,64}")
 PROTOCOL_NAMES = {"icmpv6": "ipv6-icmp"}
@@ -169,6 +170,12 @@ def saved_from(text: str) -> Saved:
         {chain: tuple(found) for chain, found in rules.items()},
         foreign,
     )
+
+
+def is_bare(text: str) -> bool:
+    """Does `iptables-save` show the filter table alone, with nothing in it that has an effect?"""
+    lines = [line for line in text.splitlines() if line and not line.startswith("#")]
+    return lines[:1] == ["*filter"] and all(BARE.fullmatch(line) for line in lines[1:])
 
 
 def parse(saved: Saved, family: int, interfaces: Mapping[str, str]) -> Observation:

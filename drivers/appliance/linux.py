@@ -36,6 +36,7 @@ READ = "; ".join(f"{command}; echo viaduct-exit $?" for command in READS)
 SAVE = {FOUR: "iptables-save -c", SIX: "ip6tables-save -c"}
 APPLY = {NFT: "nft -f -", FOUR: "iptables-restore --noflush", SIX: "ip6tables-restore --noflush"}
 CHECK = {NFT: "nft -c -f -", FOUR: "iptables-restore --noflush --test", SIX: "ip6tables-restore --noflush --test"}
+REMOVES = re.compile(r"^(delete chain|-X) ", re.MULTILINE)
 MISSING_PROGRAM = 127
 
 Section = tuple[str, str]
@@ -158,6 +159,23 @@ class LinuxSession:
             if done is not None and done.code:
                 fate = self._put_back(parts[:number], before) if number else "nothing has changed"
                 raise Rejected(f"{self._refused(APPLY[kind], done)}; {fate}")
+        if any(REMOVES.search(text) for _, text in parts):
+            self._leave({kind for kind, _ in parts})
+
+    def _leave(self, kinds: set[str]) -> None:
+        """With the last item the base goes too, and what iptables made for us: the box is the operator's own again."""
+        table, four, six, _ = self._all()
+        saved = {FOUR: four, SIX: six}
+        is_ours = any(iptables.saved_from(text).rules for text in saved.values())
+        if is_ours or nftables_parse.parse(table, Realm.APPLIANCE, self._interfaces).state:
+            return
+        lines = ["delete table inet viaduct\n"] if table else []
+        for kind, family in ((FOUR, "ip"), (SIX, "ip6")):
+            if kind in kinds and iptables.is_bare(saved[kind]):
+                lines.append(f"delete table {family} filter\n")
+        done = self._shell.run(APPLY[NFT], "".join(lines))
+        if done.code:
+            raise self._refused(APPLY[NFT], done)
 
     def _put_back(self, done: tuple[Section, ...], before: Mapping[str, iptables.Saved]) -> str:
         """Undo what was sent so far, where it can be undone; what to tell the operator."""

@@ -58,16 +58,19 @@ class TestClosed:
         wire.hold(firewall(allow("udp", 53), traffic=Match("10.99.0.0/16", "0.0.0.0/0")))
         assert not arrives(inner, (SERVER, 53), outer)
 
-    def test_it_stays_closed_when_the_last_item_is_gone(self, wire: Wire) -> None:
+    def test_with_the_last_item_the_box_is_the_operators_own_again(self, wire: Wire) -> None:
         inner, outer = udp(wire.client, CLIENT), udp(wire.server, SERVER, 53)
+        rules = ("sh", "-c", "nft list ruleset; iptables-save; ip6tables-save")
+        before = wire.fw.run(*rules)
         for item in (firewall(allow("udp", 53)), Signatures(OUTWARD, ("deadbeef",), "in", "out")):
             wire.hold(item)
-            assert arrives(inner, (SERVER, 53), outer)
+            assert wire.fw.run(*rules) != before
             wire.hold()
-            assert not arrives(inner, (SERVER, 53), outer)
+            assert wire.fw.run(*rules) == before
+            assert arrives(inner, (SERVER, 53), outer)
 
     def test_a_mark_from_elsewhere_is_no_claim(self, wire: Wire) -> None:
-        wire.hold(firewall(allow("udp", 53)))
+        wire.hold(firewall(default=Verdict.PERMIT, traffic=Match("10.99.0.0/16", "0.0.0.0/0")))
         script = "add table ip theirs\nadd chain ip theirs p { type filter hook prerouting priority 0; }\n"
         wire.fw.run("nft", "-f", "-", text=script + "add rule ip theirs p meta mark set 0x40000000\n")
         inner, outer = udp(wire.client, CLIENT), udp(wire.server, SERVER, 54)
@@ -154,14 +157,17 @@ class TestSignatures:
         assert not arrives(inner, (SERVER, 53), outer, b"\xde\xad\xbe\xef")
         assert not arrives(inner, (SERVER, 54), udp(wire.server, SERVER, 54))
 
-    def test_a_pattern_across_two_writes_of_one_segment_is_found(self, wire: Wire) -> None:
+    def test_a_pattern_across_two_fragments_of_a_buffer_is_found(self, wire: Wire, tmp_path: Path) -> None:
+        """sendfile(2) puts the file's page beside what was written: one packet, two fragments in memory."""
         wire.hold(Signatures(OUTWARD, (b"ABCDEFGH".hex(),), "in", "out"))
+        (tmp_path / "rest").write_bytes(b"EFGH" + b"y" * 100)
         with listen(wire.server, SERVER, 80) as server, connect(wire.client, SERVER, 80) as one:
             peer, _ = server.accept()
             peer.settimeout(4 * SILENCE_S)
             one.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, 1)
             one.sendall(b"x" * 600 + b"ABCD")
-            one.sendall(b"EFGH" + b"y" * 100)
+            with (tmp_path / "rest").open("rb") as rest:
+                one.sendfile(rest)
             one.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, 0)
             with peer, pytest.raises(TimeoutError):
                 peer.recv(4096)
@@ -214,6 +220,14 @@ class TestNat:
         packet, (address, _) = seen.recvfrom(2048)
         assert address == block.public
         assert block.first_port <= struct.unpack("!H", packet[24:26])[0] <= block.last_port
+
+    def test_flows_of_another_pool_do_not_go_on_under_it(self, wire: Wire) -> None:
+        wire.hold(POOL)
+        inner, outer = udp(wire.client, CLIENT, 7000), udp(wire.server, SERVER, 53)
+        assert arrives(inner, (SERVER, 53), outer)
+        wire.hold(replace(POOL, public="192.0.2.0/28"))
+        assert not arrives(inner, (SERVER, 53), outer)
+        assert arrives(udp(wire.client, CLIENT, 7001), (SERVER, 53), outer)
 
     def test_nothing_leaves_untranslated(self, wire: Wire) -> None:
         """A flow from before the pool has no translation, and another protocol cannot have one."""
