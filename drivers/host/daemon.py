@@ -120,6 +120,8 @@ class Handler(BaseHTTPRequestHandler):
             self.close_connection = True
             self._reply(error.status, {"error": str(error)})
 
+    do_PUT = do_PATCH = do_DELETE = do_POST
+
     def _serve(self, body: bytes) -> None:
         scheme, _, token = self.headers.get("Authorization", "").partition(" ")
         try:

@@ -27,7 +27,7 @@ from drivers.nftables_grammar import refused_line
 from drivers.nftables_objects import Realm
 from drivers.nftables_parse import parse
 
-GENERATION_FILE = "generation"
+GENERATION_FILE, SAVED_FILE = "generation", "table.nft"
 NFT_TIMEOUT_S = 20.0
 _VOLATILE = re.compile(r'"(handle|packets|bytes)": \d+')
 # netdevice(7).
@@ -47,12 +47,15 @@ class Table:
 
     def __init__(self, state: Path) -> None:
         self._file = state / GENERATION_FILE
+        self._saved = state / SAVED_FILE
         self._lock = threading.Lock()
         self._nft = shutil.which("nft", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin") or "nft"
         self.generation = int(self._file.read_text()) if self._file.exists() else 0
 
     def prepare(self) -> None:
-        """Make the base of the table; what is there stays. Errors: Refused."""
+        """Make the base of the table; what is there stays. After a reboot: what was there. Errors: Refused."""
+        if self._saved.exists() and not self.listing():
+            self._change(self._saved.read_text())
         self._change(render_base(Realm.HOST))
 
     def listing(self) -> str:
@@ -89,6 +92,7 @@ class Table:
             write_file(self._file, str(generation + 1).encode())
             self.generation = generation + 1
             self._change(native)
+            self._save()
             return self.generation, digest(self.listing())
 
     def foreign(self) -> int:
@@ -97,6 +101,12 @@ class Table:
         entries: list[dict[str, Any]] = json.loads(done.stdout)["nftables"] if done.returncode == 0 else []
         tables = [entry["table"] for entry in entries if "table" in entry]
         return sum((one["family"], one["name"]) != ("inet", "viaduct") for one in tables)
+
+    def _save(self) -> None:
+        """Keep the rule set for the next boot, so that the host does not come up without it."""
+        done = self._run("--stateless", "list", "table", "inet", "viaduct")
+        if done.returncode == 0:
+            write_file(self._saved, done.stdout.encode())
 
     def _check(self, native: str) -> None:
         number = refused_line(native, Realm.HOST)

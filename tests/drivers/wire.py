@@ -86,11 +86,12 @@ def arrives(sender: socket.socket, to: tuple[str, int], receiver: socket.socket,
     with suppress(OSError):
         while True:
             receiver.recv(65536)
-    sender.sendto(payload, to)
     receiver.settimeout(SILENCE_S)
     try:
+        sender.sendto(payload, to)
         return receiver.recv(65536) == payload
-    except TimeoutError:
+    except (TimeoutError, PermissionError):
+        # A host's own rule set tells the sender that it may not.
         return False
     finally:
         receiver.settimeout(PATIENCE_S)
