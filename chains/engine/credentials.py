@@ -24,7 +24,8 @@ def resolve(reference: str, device: str) -> str:
         return os.environ[rest]
     if kind == "file":
         return _read(Path(rest), device)
-    raise Rejected(f"{device}: a credential is file:/path or env:NAME, not {kind!r}")
+    # Not quoted: somebody may have put the secret itself there.
+    raise Rejected(f"{device}: a credential is a reference, file:/path or env:NAME; this one is neither")
 
 
 def _read(path: Path, device: str) -> str:

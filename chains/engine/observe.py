@@ -12,14 +12,14 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
 from chains import models, selectors
-from chains.engine import converge
+from chains.engine import claims, converge
 from chains.engine.carry import Job, carry, say
 from chains.engine.health import refresh_health
 from chains.engine.lease import LeaseBusy, LeaseLost, Leases, free_epochs
 from chains.engine.limits import Limits, limits
 from chains.engine.sessions import Fleet, fleet_of, read
 from chains.services import record
-from drivers.base import Observation, Target
+from drivers.base import DriverError, Observation, Target
 from drivers.diff import Change, diff, patch
 from drivers.order import order
 from drivers.registry import driver
@@ -71,20 +71,23 @@ def observe_devices(device_ids: Collection[int]) -> None:
 
 
 def _read_all(devices: Mapping[str, models.Device], fleet: Fleet, given: Limits) -> None:
+    """What a switch says of its ports is acted on as it comes in; repairs wait until all have spoken."""
     epochs = free_epochs(row.pk for row in devices.values())
-    answers = fleet.each({name: read for name in devices})
-    quiet = free_epochs(row.pk for row in devices.values()).items() & epochs.items()
-    for name, error in answers.errors.items():
-        record.device_unreachable(devices[name], say(error))
-        witness = {"error": type(error).__name__}
-        record.finding_open(code=SILENT, device=devices[name], detail=say(error), witness=witness)
     suspects = []
-    for name, observation in answers.values.items():
+    for name, answer in fleet.arrivals({name: read for name, device in devices.items() if device.pk in epochs}):
         device = devices[name]
-        record.finding_close(code=SILENT, device=device)
+        if isinstance(answer, DriverError):
+            record.device_unreachable(device, say(answer))
+            witness = {"error": type(answer).__name__}
+            record.finding_open(code=SILENT, device=device, detail=say(answer), witness=witness)
+            continue
+        if record.finding_close(code=SILENT, device=device):
+            claims.hurry(device)
         # A reading from while somebody was writing says nothing: the writer records its own.
-        if device.pk in dict(quiet) and _seen(device, observation):
+        if free_epochs([device.pk]).get(device.pk) == epochs[device.pk] and _seen(device, answer):
             suspects.append(device)
+        if device.kind == models.Device.Kind.SWITCH:
+            _after([device.pk])
     if suspects and given.drift == "enforce" and not is_blind():
         for device in suspects:
             _repair(device, fleet, given)

@@ -17,7 +17,7 @@ from django.db import connection, transaction
 from chains import models, selectors
 from chains.engine.document import digest, plain
 from chains.planning import types
-from chains.planning.plan import make_plan, make_removal
+from chains.planning.plan import draft_plan, draft_removal, proven
 from chains.services import record
 from drivers.base import Target, Unsupported
 from drivers.registry import driver
@@ -60,13 +60,17 @@ def compute(chain: models.Chain) -> Draft:
         intent = selectors.chain_snapshot(row)
         fabric = selectors.fabric_snapshot(row)
         base = selectors.chain_contributions(row)
-        others = selectors.others_on(fabric.devices, row)
-        targets = selectors.targets_of(fabric.devices)
-    goal = models.Plan.Goal.APPLY if row.is_wanted else models.Plan.Goal.REMOVE
-    make = make_plan if row.is_wanted else make_removal
-    draft = Draft(row, goal, digest(plain(intent)), "")
+        goal = models.Plan.Goal.APPLY if row.is_wanted else models.Plan.Goal.REMOVE
+        draft = Draft(row, goal, digest(plain(intent)), "")
+        try:
+            compiled = (draft_plan if row.is_wanted else draft_removal)(fabric, intent, base)
+        except types.Refused as refused:
+            return replace(draft, refused=refused)
+        # Only now it is known where the chain goes: a plan reads what it touches, not what exists.
+        others = selectors.others_on(compiled.devices, row)
+        targets = selectors.targets_of(compiled.devices)
     try:
-        plan = make(fabric, intent, base, others)
+        plan = proven(compiled, others)
         steps = tuple(render(step, targets) for step in plan.steps)
     except types.Refused as refused:
         return replace(draft, refused=refused)

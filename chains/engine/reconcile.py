@@ -8,6 +8,7 @@ after it the change is carried to its end, however often it takes. What is sent 
 from __future__ import annotations
 
 import logging
+import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -176,7 +177,8 @@ def _validate(run: Run, early: list[Move]) -> None:
     answers = run.fleet.each({name: _validator(move.native) for name, move in first.items()})
     if answers.errors:
         raise Failed(_told(answers.errors), is_passing=_is_passing(answers.errors))
-    run.say(f"validated on {len(first)} devices: {', '.join(first)}")
+    if first:
+        run.say(f"validated on {len(first)} devices: {', '.join(first)}")
 
 
 def _validator(native: str) -> Callable[[Session], None]:
@@ -337,4 +339,5 @@ def _end(run: Run, errors: Mapping[str, DriverError]) -> bool:
 
 def _again(run: Run, error: str) -> None:
     """Later, and with every attempt a little later."""
-    record.change_postpone(run.change.pk, run.limits.retry_after_s(run.change.attempts), error=error)
+    wait_s = run.limits.retry_after_s(run.change.attempts) * random.uniform(0.5, 1.0)
+    record.change_postpone(run.change.pk, wait_s, error=error)

@@ -6,15 +6,15 @@ Used by reconcile and observe. Threads do device I/O only: the database belongs 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
-from contextlib import AbstractContextManager, suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import replace
 from types import TracebackType
 from typing import Generic, TypeVar
 
 from chains import models, selectors
 from chains.engine.credentials import resolve
+from chains.engine.kept import KEPT, Held
 from chains.engine.limits import Limits
 from drivers.base import DriverError, Observation, Session, Target, Transient
 from drivers.registry import driver
@@ -43,7 +43,7 @@ def read(session: Session) -> Observation:
 
 
 class Fleet:
-    """Opens a session on first use, keeps it while it works, drops it on the first error.
+    """Takes or opens a session on first use, drops it on the first error, keeps it for later work in the end.
 
     `targets` have no secret: it is resolved when a session is opened and goes nowhere else.
     `while_waiting` is called in the caller's thread every two seconds: that is where leases are renewed.
@@ -62,7 +62,7 @@ class Fleet:
         self._references = references
         self._timeout_s = timeout_s
         self._while_waiting = while_waiting
-        self._open: dict[str, tuple[AbstractContextManager[Session], Session]] = {}
+        self._open: dict[str, Held] = {}
         self._unreachable: dict[str, Transient] = {}
         self._pool = ThreadPoolExecutor(max_workers=max(1, min(threads, len(targets))), thread_name_prefix="device")
 
@@ -72,48 +72,70 @@ class Fleet:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        closing = [self._pool.submit(self._drop, name) for name in tuple(self._open)]
-        wait(closing)
         self._pool.shutdown()
+        for held in self._open.values():
+            if kind is None:
+                KEPT.give(held)
+            else:
+                held.close()
+        self._open.clear()
 
     def each(self, work: Mapping[str, Callable[[Session], T]]) -> Answers[T]:
         """Run one function per device side by side. Errors of drivers are answers; any other error is raised."""
+        return Answers(dict(sorted(self.arrivals(work))))
+
+    def arrivals(self, work: Mapping[str, Callable[[Session], T]]) -> Iterator[tuple[str, T | DriverError]]:
+        """The same, each answer as it comes in. A function may be run twice: it must begin with a reading."""
         futures: dict[Future[T | DriverError], str] = {
             self._pool.submit(self._one, name, function): name for name, function in work.items()
         }
         pending = set(futures)
         while pending:
-            _, pending = wait(pending, timeout=TICK_S, return_when=FIRST_EXCEPTION)
+            done, pending = wait(pending, timeout=TICK_S, return_when=FIRST_COMPLETED)
             self._while_waiting()
-        return Answers({name: future.result() for future, name in sorted(futures.items(), key=lambda x: x[1])})
+            for future in done:
+                yield futures[future], future.result()
 
     def _one(self, name: str, function: Callable[[Session], T]) -> T | DriverError:
         try:
-            return function(self._session(name))
+            session, is_kept = self._session(name)
+            try:
+                return function(session)
+            except Transient:
+                if not is_kept:
+                    raise
+            # The other end may have closed it meanwhile: that says nothing about the device.
+            self._drop(name)
+            return function(self._session(name)[0])
         except DriverError as error:
             self._drop(name)
             return error
 
-    def _session(self, name: str) -> Session:
+    def _session(self, name: str) -> tuple[Session, bool]:
+        """The session, and whether it was opened by an earlier piece of work and not used in this one yet."""
         if name in self._unreachable:
             raise self._unreachable[name]
-        if name not in self._open:
-            target = replace(self.targets[name], secret=resolve(self._references[name], name))
-            manager = driver(target.driver).open(target, self._timeout_s)
-            try:
-                self._open[name] = (manager, manager.__enter__())
-            except Transient as error:
-                # One attempt waits once for a silent device, however often it is asked for.
-                self._unreachable[name] = error
-                raise
-        return self._open[name][1]
+        if name in self._open:
+            return self._open[name].session, False
+        target = replace(self.targets[name], secret=resolve(self._references[name], name))
+        family = driver(target.driver)
+        held = KEPT.take(family, target)
+        if held is not None:
+            self._open[name] = held
+            return held.session, True
+        manager = family.open(target, self._timeout_s)
+        try:
+            self._open[name] = Held(family, target, manager, manager.__enter__())
+        except Transient as error:
+            # One attempt waits once for a silent device, however often it is asked for.
+            self._unreachable[name] = error
+            raise
+        return self._open[name].session, False
 
     def _drop(self, name: str) -> None:
-        manager, _ = self._open.pop(name, (None, None))
-        if manager is not None:
-            # The session may be broken already; what counts is read back through a new one.
-            with suppress(DriverError):
-                manager.__exit__(None, None, None)
+        held = self._open.pop(name, None)
+        if held is not None:
+            held.close()
 
 
 class Answers(Generic[T]):

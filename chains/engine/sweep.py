@@ -16,6 +16,7 @@ from django.db import Error as DatabaseError
 from django.db import connections
 
 from chains.engine import bells, claims, converge
+from chains.engine.kept import KEPT
 from chains.engine.limits import limits
 from chains.engine.observe import observe_devices
 from chains.engine.reconcile import run_change
@@ -46,6 +47,7 @@ def sweep() -> int:
     silent = claims.devices_claim(AT_ONCE, max(given.observe_s, SILENT_AGAIN_S), is_silent=True)
     if silent:
         _safely(observe_devices, silent)
+    KEPT.close_idle()
     record.outbox_prune()
     return len(rung) + len(chains) + len(changes) + len(devices) + len(silent)
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from chains.engine.kept import KEPT
 from drivers import fake
 from tests.engine import world
 from tests.engine.wire import tap
@@ -28,6 +29,7 @@ def shared_fabric(transactional_db: None, settings: Any) -> Iterator[None]:
 
 def _loaded(settings: Any) -> Iterator[None]:
     fake.reset()
+    KEPT.close_idle(0)
     settings.VIADUCT_DRAIN_IDLE_S = 0.0
     settings.VIADUCT_LEASE_WAIT_S = 0.2
     world.load()
