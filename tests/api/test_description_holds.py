@@ -23,7 +23,7 @@ from schemathesis.checks import CHECKS
 from tests.api.test_tenancy import make_objects, shared_ids
 from tests.api.world import World
 
-EXAMPLES = 12
+EXAMPLES = 7
 # What does not fit: our 405 is checked by hand, and a query may be refused for reasons that no schema can say.
 NOT_CHECKED = ("unsupported_method", "positive_data_acceptance", "missing_required_header", "ignored_auth")
 
@@ -71,4 +71,4 @@ def test_every_operation_keeps_its_word(application: WSGIHandler, world: World, 
     assert len(tried) > 35
     assert answers[5] == 0
     # Both kinds of answers are really met.
-    assert answers[2 if mode is GenerationMode.POSITIVE else 4] > 150, answers
+    assert answers[2 if mode is GenerationMode.POSITIVE else 4] > 80, answers

@@ -12,7 +12,7 @@ import pytest
 from chains.engine.converge import look_at_chain
 from chains.engine.observe import observe_device
 from chains.engine.reconcile import run_change
-from chains.models import Change, Device, Plan
+from chains.models import Change, Device, Offer, Plan
 from drivers import fake
 from tests.api.world import World, chain_body, make_world, problem
 
@@ -157,6 +157,26 @@ def test_what_cannot_be_placed_is_stored_as_refused_and_cannot_be_applied(world:
     assert all(error["detail"] for error in plan["errors"])
     assert problem(world.a.post(f"plans/{plan['id']}/apply/"), 409)["type"] == "urn:viaduct:plan-refused"
     assert world.a.get(f"plans/{plan['id']}/").json() == plan
+
+
+def test_a_plan_says_nothing_of_other_tenants(world: World) -> None:
+    """An appliance that another tenant has is refused without a name; hosts of others are not even candidates."""
+    Offer.objects.filter(device__name="fw1").update(is_shared=False)
+    theirs = world.b.post("chains/", chain_body("canary-of-b")).json()["id"]
+    plan = world.b.post(f"chains/{theirs}/plan/").json()
+    run_to_its_end(world.b.post(f"plans/{plan['id']}/apply/").json()["id"])
+    chain, response = planned(world)
+    assert response.json()["status"] == "ready", response.json()["errors"]
+    assert response.json()["placement"]["hops"][0]["chosen"]["offers"] == ["ngfw@a1"]
+    replies = [response, world.a.get(chain), world.a.get(f"{chain}explain/"), world.a.get("findings/")]
+    refused = world.a.post(
+        "chains/", chain_body("pinned", priority=1, hops=[{"function": "ngfw", "device": "fw1"}])
+    )
+    replies.append(world.a.post(f"chains/{refused.json()['id']}/plan/"))
+    assert replies[-1].json()["status"] == "refused"
+    for reply in replies:
+        for word in ("canary-of-b", "tenant-b", "vrf-b", '"b1"', '"b2"', "@b1", "10.250."):
+            assert word not in reply.content.decode(), word
 
 
 def test_a_plan_of_an_older_intent_is_stale(world: World) -> None:

@@ -272,7 +272,7 @@ def test_random_attempts_on_foreign_objects_look_like_missing_ones(
     dice = random.Random(20)
     _, theirs = owned
     own = [key for key, (role, kind) in POLICIES.items() if kind == OWN and role != OPERATE]
-    for _ in range(400):
+    for _ in range(200):
         route, method = dice.choice(own)
         if route == "segments/{id}/" and dice.random() < 0.5:
             continue

@@ -156,6 +156,7 @@ def make_offers() -> None:
         ("leaf2", "filter", {"realm": "switch", "entries": 2000, "is_shared": True}),
         ("fw1", "ngfw", {**two_armed, "cost_fixed": 1}),
         ("a1", "ngfw", {"realm": "host", "capacity_mbps": 2000, "cost_fixed": 50}),
+        ("b1", "ngfw", {"realm": "host", "capacity_mbps": 2000, "cost_fixed": 50}),
         ("cgn1", "cgn", {**two_armed, "settings": pool}),
     ]
     for device, function, values in rows:
