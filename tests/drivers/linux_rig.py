@@ -23,6 +23,7 @@ import pytest
 from drivers.appliance.linux import DRIVER as LINUX
 from drivers.base import PortInfo, Target
 from drivers.host.agent import DRIVER as HOST
+from drivers.host.enrolment import enroll
 from tests.drivers.contract import Rig
 from tests.drivers.samples import Site
 
@@ -195,17 +196,8 @@ def linux_target(box: Box, ssh_keys: Path) -> Target:
 
 
 def enrol(box: Box, name: str = "a1") -> dict[str, object]:
-    """Enrol an agent whose state is in the box's folder; its credential, with the relay's port."""
-    words = ["enroll", "--state", str(box.folder / "agent"), "--name", name, "--address", "127.0.0.1"]
-    done = subprocess.run(
-        [sys.executable, "-m", "drivers.host.daemon", *words],
-        cwd=ROOT,
-        text=True,
-        capture_output=True,
-        check=True,
-    )
-    credential: dict[str, object] = json.loads(done.stdout)
-    return credential
+    """Enrol an agent whose state is in the box's folder; its credential."""
+    return enroll(state=box.folder / "agent", name=name, address="127.0.0.1", port=AGENT_PORT)
 
 
 def start_agent(box: Box) -> subprocess.Popen[bytes]:

@@ -29,6 +29,7 @@ from tests.drivers.wire import connect as connect_tcp
 
 pytestmark = [pytest.mark.lab, needs_root]
 
+KILLS = 12
 SO_RCVBUFFORCE = 33  # socket(7)
 HERE, PEER = "10.10.1.10", "10.10.1.20"
 OUTWARD = Match(f"{HERE}/32", f"{PEER}/32")
@@ -153,11 +154,11 @@ class TestCrash:
         held = push(agent_target, EMPTY, sides[1]).state
         usual_s = time.monotonic() - before
         outcomes = set()
-        for number in range(24):
+        for number in range(KILLS):
             wanted, agent = sides[number % 2], box.servers[-1]
             with DRIVER.open(agent_target, 10.0) as session:
                 session.read()
-                killer = threading.Timer(usual_s * number / 24, agent.kill)
+                killer = threading.Timer(usual_s * number / KILLS, agent.kill)
                 killer.start()
                 with suppress(Transient):
                     session.push(DRIVER.render(diff(held, wanted), agent_target))
