@@ -112,7 +112,7 @@ def _switch(network: Network, flight: _Flight) -> Iterator[Trace | _Flight]:
     """The first matching item in order of precedence and rank decides, for each part of the set."""
     trace = replace(flight.trace, trail=(*flight.trace.trail, f"{flight.device}:{flight.port}"))
     rest: tuple[Packets, ...] = (trace.packets,)
-    for key, item in _lookup(network.state(flight.device), flight.port, flight.tag):
+    for key, item in network.state(flight.device).steering(flight.port, flight.tag):
         match = packets(item.match)
         missed: list[Packets] = []
         for part in rest:
@@ -153,21 +153,6 @@ def _hand_over(network: Network, device: str, hand: NextHop, trace: Trace) -> Tr
     if peer is None:
         return replace(trace, outcome=Outcome.LOST)
     return _Flight(trace, *peer, tag=hand.tag)
-
-
-def _lookup(state: DeviceState, port: str, tag: int) -> list[tuple[Key, Steering]]:
-    found = [
-        (key, item)
-        for key, item in state.items()
-        if isinstance(item, Redirect | Filter | Guard | Pass) and (item.ingress, item.tag) == (port, tag)
-    ]
-    return sorted(found, key=lambda pair: (-pair[1].precedence, -_rank(pair[1]), pair[0]))
-
-
-def _rank(item: Steering) -> int:
-    if isinstance(item, Pass):
-        return 2
-    return 0 if isinstance(item, Guard) else 1
 
 
 def _box(network: Network, flight: _Flight, is_reply: bool) -> Iterator[Trace | _Flight]:

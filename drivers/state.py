@@ -289,7 +289,7 @@ def slot(item: Item) -> Slot:
 class DeviceState(Mapping[Key, Item]):
     """A frozen mapping key -> item, iterated in key order; equal when the contents are equal."""
 
-    __slots__ = ("_items",)
+    __slots__ = ("_items", "_places")
 
     def __init__(self, items: Mapping[Key, Item] | None = None) -> None:
         given = items or {}
@@ -297,6 +297,7 @@ class DeviceState(Mapping[Key, Item]):
             if KIND_OF_ITEM[type(item)] is not key.kind:
                 raise ValueError(f"{key} holds a {type(item).__name__}")
         self._items: Mapping[Key, Item] = MappingProxyType({key: given[key] for key in sorted(given)})
+        self._places: dict[tuple[str, int], tuple[tuple[Key, Steering], ...]] | None = None
 
     def __getitem__(self, key: Key) -> Item:
         return self._items[key]
@@ -310,16 +311,38 @@ class DeviceState(Mapping[Key, Item]):
     def __repr__(self) -> str:
         return f"DeviceState({dict(self._items)!r})"
 
+    def steering(self, ingress: str, tag: int) -> tuple[tuple[Key, Steering], ...]:
+        """What decides about packets that enter by `ingress` with `tag`: the first that matches. Indexed once."""
+        if self._places is None:
+            places: dict[tuple[str, int], list[tuple[Key, Steering]]] = {}
+            for key, item in self._items.items():
+                if isinstance(item, Redirect | Filter | Guard | Pass):
+                    places.setdefault((item.ingress, item.tag), []).append((key, item))
+            self._places = {
+                place: tuple(sorted(found, key=lambda pair: (-pair[1].precedence, -_rank(pair[1]), pair[0])))
+                for place, found in places.items()
+            }
+        return self._places.get((ingress, tag), ())
+
     def of_chain(self, chain: int) -> DeviceState:
         """The part that one chain contributes."""
         return DeviceState({key: item for key, item in self._items.items() if key.chain == chain})
 
     def merged(self, other: Mapping[Key, Item]) -> DeviceState:
         """The union. Errors: ValueError if both hold a key with different items."""
+        if not other:
+            return self
         for key, item in other.items():
             if self._items.get(key, item) != item:
                 raise ValueError(f"{key} is held twice with different items")
         return DeviceState({**self._items, **other})
+
+
+def _rank(item: Steering) -> int:
+    """Of one precedence, exceptions come before redirects, and redirects before the closed door."""
+    if isinstance(item, Pass):
+        return 2
+    return 0 if isinstance(item, Guard) else 1
 
 
 EMPTY = DeviceState()

@@ -12,7 +12,7 @@ from __future__ import annotations
 import heapq
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from chains.planning.candidates import AT_DESTINATION, AT_SOURCE, Context, Spot, spots
 from chains.planning.routing import INFINITE, LATENCY_COST_PER_US, Arc, Graph, graph
@@ -84,6 +84,7 @@ class _Problem:
     ways: Graph
     layers: tuple[Hop, ...]
     options: tuple[tuple[Spot, ...], ...]
+    _costs: dict[tuple[str, str, frozenset[Arc]], float] = field(default_factory=dict)
 
     def solve(self) -> tuple[tuple[Spot, ...], float, Banned, Closed]:
         """Best first over what is banned; the first solution without a conflict is optimal."""
@@ -180,15 +181,13 @@ class _Problem:
             return 0.0
         if end.device == AT_SOURCE or start.device == AT_DESTINATION:
             return INFINITE
-        shut = _closed_on(closed, leg)
-        costs = []
-        for first in self._devices(start):
-            for last in self._devices(end):
-                way = self.ways.way(first, last, shut)
-                if way is None:
-                    return INFINITE
-                costs.append(sum(self.ways.price(arc) for arc in way))
-        return sum(costs) / len(costs)
+        shut = _closed_on(closed, leg) if closed else frozenset()
+        found = self._costs.get((start.device, end.device, shut))
+        if found is None:
+            ends = [(first, last) for first in self._devices(start) for last in self._devices(end)]
+            costs = [self.ways.cost(first, last, shut) for first, last in ends]
+            found = self._costs[start.device, end.device, shut] = sum(costs) / len(costs)
+        return found
 
     def legs(self, chosen: Sequence[Spot], closed: Closed) -> list[list[tuple[int, tuple[Arc, ...]]]]:
         """For each pair of attachments the (leg, way) that lead there."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import islice, permutations
 
 from chains.planning.candidates import Context, entries_needed
@@ -18,6 +18,7 @@ from chains.planning.paths import LINK, backwards
 from chains.planning.placement import Solution, place
 from chains.planning.routing import peers
 from chains.planning.types import (
+    Allocation,
     Capability,
     Chain,
     Endpoint,
@@ -44,44 +45,78 @@ Waves = tuple[tuple[Batch, ...], ...]
 States = Mapping[str, DeviceState]
 
 
-def make_plan(fabric: Fabric, chain: Chain, base: States, others: States) -> Plan:
-    """The plan that makes `chain` true, from what it holds now (`base`).
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """Placed and compiled, not proved yet. solution and compiled are None for a removal."""
 
-    base: the chain's own items by device. others: other chains' items on devices that the plan may
-    meet. Errors: Refused with reasons; nothing is half planned.
-    """
+    fabric: Fabric
+    chain: Chain
+    base: States
+    target: States
+    edges: frozenset[Endpoint]
+    context: Context | None = None
+    solution: Solution | None = None
+    allocations: tuple[Allocation, ...] = ()
+    compiled: Compiled | None = None
+
+    @property
+    def devices(self) -> tuple[str, ...]:
+        """Where the chain holds something, now or then: what others hold there matters for the proof."""
+        return tuple(sorted(self.base.keys() | self.target.keys()))
+
+
+def draft_plan(fabric: Fabric, chain: Chain, base: States) -> Draft:
+    """What would make `chain` true, from its own items in force (`base`, by device). Errors: Refused."""
     _refuse_homeless(chain)
     links = peers(fabric)
     context = Context(fabric, chain, links, count_matches(chain))
     solution = place(context)
     allocations = allocate(chain, solution)
     compiled = compile_states(fabric, chain, solution, allocations, links, base)
-    changes = _changes(base, compiled.target)
     edges = compiled.edges | _edges_in_force(fabric, base)
-    case = _case(fabric, chain, compiled, base, others, edges)
+    return Draft(fabric, chain, base, compiled.target, edges, context, solution, allocations, compiled)
+
+
+def draft_removal(fabric: Fabric, chain: Chain, base: States) -> Draft:
+    """What would take everything of the chain off every device."""
+    return Draft(fabric, chain, base, {}, _edges_in_force(fabric, base))
+
+
+def proven(draft: Draft, others: States) -> Plan:
+    """The plan, ordered and proved. others: other chains' items on `draft.devices`. Errors: Refused."""
+    chain, compiled, solution = draft.chain, draft.compiled, draft.solution
+    asked = demands(chain, compiled.pairs, others) if compiled else ()
+    case = Case(_network(draft.fabric), chain, draft.base, draft.target, others, asked, (), draft.edges)
+    changes = _changes(draft.base, draft.target)
+    if compiled is None or solution is None or draft.context is None:
+        waves, proof = _proven(case, changes, None)
+        return Plan(chain.number, chain.revision, None, (), draft.base, {}, steps(waves), (), (), (), proof)
     waves, proof = _proven(case, changes, solution.placement)
     return Plan(
         chain=chain.number,
         revision=compiled.revision,
         placement=solution.placement,
         paths=compiled.paths,
-        base=base,
+        base=draft.base,
         target=compiled.target,
         steps=steps(waves),
-        allocations=allocations,
-        offer_uses=_offer_uses(context, solution),
+        allocations=draft.allocations,
+        offer_uses=_offer_uses(draft.context, solution),
         link_uses=_link_uses(chain, compiled),
         proof=proof,
     )
 
 
+def make_plan(fabric: Fabric, chain: Chain, base: States, others: States) -> Plan:
+    """Both steps at once, for callers that hold everything. Errors: Refused; nothing is half planned."""
+    draft = draft_plan(fabric, chain, base)
+    return proven(draft, {name: others[name] for name in draft.devices if name in others})
+
+
 def make_removal(fabric: Fabric, chain: Chain, base: States, others: States) -> Plan:
-    """The plan that takes everything of the chain off every device."""
-    changes = _changes(base, {})
-    edges = _edges_in_force(fabric, base)
-    case = Case(_network(fabric), chain, base, {}, others, (), (), edges)
-    waves, proof = _proven(case, changes, None)
-    return Plan(chain.number, chain.revision, None, (), base, {}, steps(waves), (), (), (), proof)
+    """Both steps at once."""
+    draft = draft_removal(fabric, chain, base)
+    return proven(draft, {name: others[name] for name in draft.devices if name in others})
 
 
 def steps(waves: Waves) -> tuple[Step, ...]:
@@ -95,13 +130,6 @@ def steps(waves: Waves) -> tuple[Step, ...]:
         found.extend(Step(number, batch.phase, batch.device, batch.changes) for batch in wave)
         number += 1
     return tuple(found)
-
-
-def _case(
-    fabric: Fabric, chain: Chain, compiled: Compiled, base: States, others: States, edges: frozenset[Endpoint]
-) -> Case:
-    asked = demands(chain, compiled.pairs)
-    return Case(_network(fabric), chain, base, compiled.target, others, asked, (), edges)
 
 
 def _proven(

@@ -48,9 +48,10 @@ class Graph:
     latency_weight: float = LATENCY_COST_PER_US
     _found: dict[tuple[str, frozenset[Arc]], _Tree] = field(default_factory=dict)
 
-    def distance(self, start: str, end: str) -> Distance | None:
-        """None if there is no way with room."""
-        return self._tree(start, frozenset()).distances.get(end)
+    def cost(self, start: str, end: str, forbidden: frozenset[Arc] = frozenset()) -> float:
+        """Of the least-cost way; infinite if there is none with room."""
+        found = self._tree(start, forbidden).distances.get(end)
+        return found.cost if found else INFINITE
 
     def way(self, start: str, end: str, forbidden: frozenset[Arc] = frozenset()) -> tuple[Arc, ...] | None:
         """The arcs of the least-cost way, () if start is end, None if there is none."""

@@ -75,13 +75,16 @@ class Case:
     edges: frozenset[Endpoint]
 
 
-def demands(chain: Chain, pairs: Sequence[Pair]) -> tuple[Demand, ...]:
-    """From the intent: both directions of every pair, less what a wide destination does not mean."""
+def demands(chain: Chain, pairs: Sequence[Pair], others: Mapping[str, DeviceState]) -> tuple[Demand, ...]:
+    """From the intent: both directions of every pair, less what a wide destination does not mean.
+
+    Less also what chains of a higher precedence take at the same port: it is theirs.
+    """
     found: list[Demand] = []
     for pair in pairs:
         source, destination = pair.source, pair.destination
         for match in pair.stages[0]:
-            holes = _holes(chain, match)
+            holes = (*_holes(chain, match), *_preceding(chain, others, source.switch))
             for box in without(packets(match), holes):
                 found.append(
                     Demand(
@@ -90,11 +93,12 @@ def demands(chain: Chain, pairs: Sequence[Pair]) -> tuple[Demand, ...]:
                     )
                 )  # fmt: skip
         for match in pair.stages[-1]:
-            holes = _holes(chain, match) if len(pair.stages) == 1 else ()
-            for box in without(packets(match), holes):
+            own = tuple(hole.reversed() for hole in _holes(chain, match)) if len(pair.stages) == 1 else ()
+            holes = (*own, *_preceding(chain, others, destination.switch))
+            for box in without(packets(match).reversed(), holes):
                 found.append(
                     Demand(
-                        Direction.REVERSE, destination.switch, destination.host, box.reversed(),
+                        Direction.REVERSE, destination.switch, destination.host, box,
                         source.switch.device, chain.source.vrf, source.host,
                     )
                 )  # fmt: skip
@@ -263,8 +267,12 @@ def _collisions(case: Case) -> Iterator[Violation]:
     """Two chains' items of one rank that match one packet: which wins would be chance."""
     for device, state in case.target.items():
         theirs = case.others.get(device, DeviceState())
+        functions = [(key, item) for key, item in theirs.items() if isinstance(item, FunctionItem)]
         for key, item in state.items():
-            for other_key, other in theirs.items():
+            rivals: Sequence[tuple[Key, Item]] = functions
+            if not isinstance(item, FunctionItem):
+                rivals = theirs.steering(item.ingress, item.tag)
+            for other_key, other in rivals:
                 if _collide(item, other):
                     witness = packets(_match(item)).intersect(packets(_match(other)))
                     yield Violation(
@@ -323,6 +331,11 @@ def _holes(chain: Chain, match: Match) -> tuple[Packets, ...]:
             if wide.intersect(hole) == hole:
                 found.append(hole)
     return tuple(found)
+
+
+def _preceding(chain: Chain, others: Mapping[str, DeviceState], end: Endpoint) -> Iterator[Packets]:
+    held = others.get(end.device, DeviceState()).steering(end.port, 0)
+    return (packets(item.match) for _, item in held if item.precedence > chain.priority)
 
 
 def _holds(states: Mapping[str, DeviceState], box: Packets) -> bool:

@@ -348,3 +348,11 @@ def _size(box: object) -> int:
         low, high = getattr(box, name)
         size *= high - low + 1
     return size
+
+
+def test_what_a_chain_of_higher_precedence_takes_is_not_asked_of_the_wider_one():
+    fabric = demo().fabric()
+    narrow = make_plan(fabric, chain("ngfw", priority=1), {}, {})
+    busy = replace(fabric, links=tuple(replace(link, tags=frozenset({3000})) for link in fabric.links))
+    wide = make_plan(busy, chain("ips", number=8, classifiers=(Classifier(4, "tcp"),)), {}, narrow.target)
+    assert not wide.proof.violations
