@@ -34,6 +34,21 @@
     });
   }
 
+  // What scrolls sideways can be reached by keyboard; what does not scroll is no stop on the way.
+  function markScrollers() {
+    document.querySelectorAll(".scroll").forEach(function (region) {
+      if (region.scrollWidth > region.clientWidth) {
+        var section = region.closest("section, .panel");
+        var title = section && section.querySelector("h2, h3");
+        region.setAttribute("tabindex", "0");
+        region.setAttribute("role", "region");
+        region.setAttribute("aria-label", (title ? title.textContent.trim() : "Table") + ", scrolls sideways");
+      } else {
+        ["tabindex", "role", "aria-label"].forEach(function (name) { region.removeAttribute(name); });
+      }
+    });
+  }
+
   // Events only ring; what is shown always comes from the server as one fragment.
   function followChange(holder) {
     var timer = null;
@@ -77,4 +92,8 @@
   document.addEventListener("click", closeMenus);
   document.addEventListener("keydown", closeMenus);
   document.body.addEventListener("htmx:afterSettle", copyCounters);
+  document.body.addEventListener("htmx:afterSettle", markScrollers);
+  window.addEventListener("resize", markScrollers);
+  document.addEventListener("toggle", markScrollers, true);
+  markScrollers();
 })();
