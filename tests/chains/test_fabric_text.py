@@ -176,6 +176,7 @@ NO_FABRIC = {
     "a: *x": "not YAML",
     "!!python/object:os.system {}": "there is no key",
     "[" * 20_000: "nested too deeply",
+    "a: " + "{" * 20_000: "nested too deeply",
     "fabric: x\nsites: &s [{name: a}]\ntenants: *s": "is an alias",
     "fabric: x\n<<: {sites: []}": "there is no key '<<'",
     "? {a: b}\n: c": "there is no key keys and values",
@@ -266,11 +267,11 @@ def test_values_are_written_so_that_every_reader_agrees(held: object, written: s
 PIECES = ["{", "}", "[", "]", ": ", "\n", "- ", "&a ", "*a", '"', "null", "!!int ", "0", "-1"]
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.data())
 def test_a_damaged_file_is_refused_or_read_and_never_breaks(data: st.DataObject) -> None:
     """Cut, doubled, moved and overwritten pieces of a small file: any other exception fails the test."""
-    source = write(read(DEMO))[:6000]
+    source = write(read(DEMO))[:3000]
     for _ in range(data.draw(st.integers(1, 4))):
         at = data.draw(st.integers(0, len(source)))
         length = data.draw(st.integers(0, 40))
