@@ -1,9 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`python -m lab up|down|status NAME [--fabric FILE] [--no-agents]`: the lab from the command line."""
+"""`python -m lab up|down|status|stop NAME [--fabric FILE] [--no-agents]`: the lab from the command line.
+
+`stop` takes down every lab of this checkout, those that demos left behind included.
+"""
 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import time
 from pathlib import Path
@@ -12,20 +16,20 @@ from lab.access import has_agent
 from lab.command import CommandError
 from lab.fabric import FabricError
 from lab.ground import support
-from lab.network import DEMO, Lab, LabError, discard, names
+from lab.network import DEMO, Lab, LabError, discard, names, state_folder
 
 
 def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m lab", description="A network in a box.")
-    parser.add_argument("verb", choices=("up", "down", "status"))
+    parser.add_argument("verb", choices=("up", "down", "status", "stop"))
     parser.add_argument("name", nargs="?", help="the lab's name")
     parser.add_argument("--fabric", type=Path, default=DEMO, help="fabric file (default: the demo's)")
     parser.add_argument("--no-agents", action="store_true", help="up: hosts run without their agent")
     given = parser.parse_args(arguments)
-    if given.verb != "status" and not given.name:
+    if given.verb in ("up", "down") and not given.name:
         parser.error(f"{given.verb} needs a NAME")
     try:
-        return {"up": up, "down": down, "status": status}[given.verb](given)
+        return {"up": up, "down": down, "status": status, "stop": stop}[given.verb](given)
     except (LabError, FabricError, CommandError) as error:
         print(f"lab: {error}", file=sys.stderr)
         return 1
@@ -51,6 +55,16 @@ def down(given: argparse.Namespace) -> int:
         if not discard(given.name):
             raise
     print(f"lab {given.name} is gone after {time.monotonic() - started:.1f} s")
+    return 0
+
+
+def stop(given: argparse.Namespace) -> int:
+    own = state_folder().parent
+    for state in (own, *own.glob("demo-*")):
+        os.environ["VIADUCT_STATE"] = str(state)
+        for name in names():
+            Lab.attach(name).down()
+            print(f"lab {name} of {state} is gone")
     return 0
 
 

@@ -11,9 +11,9 @@ import argparse
 import json
 import os
 import secrets
+import shutil
 import signal
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -33,6 +33,7 @@ from lab.command import CommandError
 from lab.ground import support
 from lab.network import DEMO, Lab, LabError
 from lab.watch import TrafficError
+from orchestrator.services import postgres
 from orchestrator.services.places import ServiceError, state_folder
 from orchestrator.services.serve import Instance, bring_up, manage
 
@@ -158,8 +159,8 @@ def main(arguments: list[str]) -> int:
     if not is_real:
         console.print(f"[yellow]No real packets here ({why}): fake devices play the fabric.[/]")
     stay = None if given.once or given.json else stay_up(console)
-    state_folder().mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix="demo-", dir=state_folder()))
+    folder = state_folder() / f"demo-{os.getpid()}"
+    folder.mkdir(parents=True)
     os.environ.update(PACE, VIADUCT_STATE=str(folder))
     show = _show(console)
     try:
@@ -171,7 +172,10 @@ def main(arguments: list[str]) -> int:
     if given.json:
         steps = [asdict(result) for result in results]
         print(json.dumps({"ok": is_ok, "real_packets": is_real, "steps": steps}))
-    elif not is_ok:
+    if is_ok:
+        postgres.remove(folder)
+        shutil.rmtree(folder, ignore_errors=True)
+    else:
         console.print(f"The logs are in {folder / 'log'}")
     return 0 if is_ok else 1
 
