@@ -76,7 +76,7 @@ class Fields:
     def text(self, name: str, *, default: str | None = None, longest: int = 255) -> str:
         """One line of printable text; required if there is no default."""
         value = self._data.get(name, default)
-        if value is None:
+        if value is None or (value == "" and default is None):
             self.fail(name, "required", "is required")
         elif not isinstance(value, str):
             self.fail(name, "invalid", f"must be text, not {shown(value)}")
