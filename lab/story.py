@@ -27,7 +27,7 @@ SERVER, OUTSIDE = "10.10.2.10", "203.0.113.10"
 CLIENT = "10.10.1.10"
 POOL, BLOCK_SIZE = ipaddress.ip_network("198.51.100.0/28"), 256
 SIGNATURE = "X-Viaduct-Test-Attack"
-RATE = 300.0
+RATE = 360.0
 RECOVERY_S = 30.0
 STRANGER = "cookie=0x57,table=0,priority=31000,in_port=1,tcp,nw_dst=192.0.2.99,tp_dst=9 actions=drop"
 
