@@ -58,6 +58,9 @@ class Agent:
         self._connection.request(method, path, content, headers)
         response = self._connection.getresponse()
         raw = response.read(MAX_ANSWER_BYTES + 1)
+        if response.length and len(raw) <= MAX_ANSWER_BYTES:
+            # The agent ended in the middle of its answer; http.client says nothing of it.
+            raise http.client.IncompleteRead(raw, response.length)
         try:
             data = json.loads(raw) if len(raw) <= MAX_ANSWER_BYTES else None
         except (ValueError, RecursionError):

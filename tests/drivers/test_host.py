@@ -21,7 +21,7 @@ from drivers.base import Observation, Rejected, Target, Transient
 from drivers.diff import diff
 from drivers.host.agent import DRIVER
 from drivers.state import ANY_PORT, EMPTY, DeviceState, Match, Rule, RuleSet, Verdict
-from drivers.transport.https import Agent, connect
+from drivers.transport.https import Agent, ServerSide, connect
 from tests.drivers.linux_rig import AGENT_PORT, ROOT, Box, enrol, host_target, needs_root, start_agent
 from tests.drivers.samples import Site, sample, state
 from tests.drivers.wire import SILENCE_S, arrives, listen, udp
@@ -340,6 +340,26 @@ def test_a_slow_caller_does_not_hold_up_the_others(box: Box, agent_target: Targe
         before = time.monotonic()
         assert read(agent_target).state == EMPTY
         assert time.monotonic() - before < 5
+
+
+def test_an_answer_that_breaks_off_is_transient(tmp_path: Path) -> None:
+    box = Box(tmp_path)
+    credential = enrol(box)
+    side = ServerSide(tmp_path / "agent" / "certificate.pem", tmp_path / "agent" / "key.pem")
+
+    def answer(server: socket.socket) -> None:
+        plain, _ = server.accept()
+        with side.secured(plain) as secure:
+            secure.recv(4096)
+            secure.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{")
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        box.ports = {AGENT_PORT: server.getsockname()[1]}
+        thread = threading.Thread(target=answer, args=(server,))
+        thread.start()
+        with pytest.raises(Transient):
+            read(host_target(box, credential))
+        thread.join()
 
 
 def test_one_connection_serves_many_requests(agent_target: Target) -> None:
