@@ -231,8 +231,13 @@ def _pretty(policy: Any) -> str:
 
 def _value(value: Any) -> str:
     if isinstance(value, Sequence) and not isinstance(value, str) and value:
-        return "[\n" + ",\n".join(f"    {json.dumps(entry)}" for entry in value) + "\n  ]"
+        return "[\n" + ",\n".join(f"    {json.dumps(_filled(entry))}" for entry in value) + "\n  ]"
     return json.dumps(value)
+
+
+def _filled(entry: Any) -> Any:
+    """A rule without its empty fields: they mean "any"."""
+    return {name: value for name, value in entry.items() if value != ""} if isinstance(entry, Mapping) else entry
 
 
 def examples() -> dict[str, str]:

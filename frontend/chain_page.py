@@ -37,7 +37,7 @@ def whole(actor: Actor, chain: Any) -> dict[str, Any]:
         "changes": changes,
         "latest": applicable(plans, chain),
         "classifiers": [classifier_words(row) for row in chain.classifiers.all()],
-        "drawings": drawings(actor, plan, chain, live["counts"]),
+        "drawings": drawings(actor, plan, chain, live["counts"], live["down"]),
         "paths": plan.path.get("paths", []) if plan else [],
         "reasons": why.reasons(plan.placement) if plan else (),
         "cost": plan.placement.get("cost") if plan else None,
@@ -52,17 +52,30 @@ def moving(actor: Actor, chain: Any, plan: Any = None) -> dict[str, Any]:
     places = {reason.position: reason for reason in why.reasons(plan.placement)} if plan else {}
     rows = selectors.chain_counters(chain)
     counts = by_hop(rows, exits(plan.path.get("paths", []), kinds_of(plan, places)) if plan else {})
+    dead = down_hops(chain)
     return {
         "chain": chain,
         "counts": counts,
         "hops": [
-            {"hop": hop, "place": places.get(hop.position), "counts": shown(counts.get(hop.position))}
+            {
+                "hop": hop,
+                "place": places.get(hop.position),
+                "counts": shown(counts.get(hop.position)),
+                "is_down": hop.position in dead,
+            }
             for hop in chain.hops.all()
         ],
+        "down": dead,
         "observed_at": max((row["observed_at"] for row in rows if row["observed_at"]), default=None),
         "running": selectors.change_list(actor).filter(plan__chain=chain, status__in=UNDER_WAY).first(),
         "findings": list(selectors.finding_list(actor).filter(chain=chain, closed_at=None)[:HISTORY]),
     }
+
+
+def down_hops(chain: Any) -> frozenset[int]:
+    """Positions of hops in force with an instance that is known to be down."""
+    uses = chain.uses.filter(offer__instance__health="down")
+    return frozenset(uses.values_list("hop_position", flat=True))
 
 
 def by_hop(rows: Iterable[Mapping[str, Any]], leaving: Mapping[Place, int]) -> Counts:
@@ -116,7 +129,9 @@ def applicable(plans: list[Any], chain: Any) -> Any:
     return plans[0] if fits and getattr(plans[0], "change", None) is None else None
 
 
-def drawings(actor: Actor, plan: Any, chain: Any, counts: Counts) -> list[str]:
+def drawings(
+    actor: Actor, plan: Any, chain: Any, counts: Counts, down: frozenset[int] = frozenset()
+) -> list[str]:
     """SVG texts, safe: the drawing escapes what it is given."""
     if plan is None or not plan.path.get("paths"):
         return []
@@ -127,6 +142,7 @@ def drawings(actor: Actor, plan: Any, chain: Any, counts: Counts) -> list[str]:
             function=reason.function,
             realm=reason.realm,
             blocks=reason.position not in hops or hops[reason.position].failure_mode == "block",
+            is_down=reason.position in down,
             counters=shown(counts.get(reason.position)),
         )
         for reason in why.reasons(plan.placement)

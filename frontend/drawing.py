@@ -220,7 +220,10 @@ def _station(root: Element, station: Station, scene: Scene, strip: Strip) -> Non
     SubElement(group, "circle", {"class": "badge-dot", "cx": f"{x + 9:g}", "cy": "28", "r": "10"})
     _text(group, x + 9, 32, str(look.position + 1), "badge-number middle")
     _text(group, x + 26, 32, _short(look.function, 12), "function", full=look.function)
-    _text(group, right, 32, "block" if look.blocks else "bypass", "note end")
+    if look.is_down:
+        _text(group, right, 32, "down", "alarm end")
+    else:
+        _text(group, right, 32, "block" if look.blocks else "bypass", "note end")
     _icon(group, REALM_ICONS.get(look.realm, "circle-dashed"), x, 43, 18)
     where = f"{look.realm or 'unplaced'} \N{MIDDLE DOT} {station.device}"
     _text(group, x + 26, 57, _short(where, 20), "where", full=where)

@@ -11,8 +11,8 @@ import re
 from dataclasses import dataclass
 
 ADDS = re.compile(r"\s*(flow add\b|add\b|create\b|insert\b|-A\b|-I\b|:VIADUCT|\+ )", re.IGNORECASE)
-REMOVES = re.compile(r"\s*(flow del|delete\b|destroy\b|flush\b|-D\b|-F\b|-X\b|- )", re.IGNORECASE)
-MODIFIES = re.compile(r"\s*(flow mod|replace\b|~ )", re.IGNORECASE)
+REMOVES = re.compile(r"\s*(flow del|delete\b|destroy\b|-D\b|-F\b|-X\b|- )", re.IGNORECASE)
+MODIFIES = re.compile(r"\s*(flow mod|replace\b|flush\b|~ )", re.IGNORECASE)
 SIGNED = re.compile(r"[-+~] ")
 NOTES = re.compile(r"\s*(#|\*|COMMIT\b|$)")
 

@@ -17,6 +17,7 @@ NFT = """# rules of one chain
 add chain inet viaduct c1-r1-f-1 {
     tcp dport 80 accept
 }
+flush chain inet viaduct claim
 delete rule inet viaduct forward handle 7
 # iptables
 *filter
@@ -37,7 +38,9 @@ def test_openflow_lines_have_their_signs() -> None:
 
 
 def test_a_block_goes_with_the_statement_that_opened_it() -> None:
-    assert kinds(NFT) == ["note", "add", "add", "add", "remove", "note", "note", "add", "add", "remove", "note"]
+    assert kinds(NFT) == [
+        "note", "add", "add", "add", "change", "remove", "note", "note", "add", "add", "remove", "note"
+    ]  # fmt: skip
 
 
 def test_every_line_is_shown_as_it_is() -> None:

@@ -18,7 +18,11 @@ from chains.services.actor import SYSTEM
 from tests.frontend import world
 from tests.frontend.browser import Browser
 
-pytestmark = pytest.mark.browser
+pytestmark = [
+    pytest.mark.browser,
+    # WhiteNoise serves files by plain iterators; Django wraps them.
+    pytest.mark.filterwarnings("ignore:StreamingHttpResponse must consume synchronous iterators"),
+]
 PHONE: dict[str, Any] = {"viewport": {"width": 360, "height": 740}}
 DESK: dict[str, Any] = {"viewport": {"width": 1280, "height": 800}}
 

@@ -272,6 +272,18 @@ def test_the_chain_page_shows_path_reasons_and_history() -> None:
     assert "/devices/" not in member  # the inventory is the operators'
 
 
+def test_a_dead_instance_is_seen_where_it_is() -> None:
+    row = world.internet_chain()
+    world.apply(row)
+    client = world.member("anna")
+    assert "station down" not in text_of(client.get(f"/chains/{row.pk}/"))
+    models.Instance.objects.filter(offer__device__name="ips1").update(health="down")
+    page = text_of(client.get(f"/chains/{row.pk}/"))
+    (station,) = re.findall(r'<g class="station down">.*?</g>', page)
+    assert ">ips<" in station and ">down<" in station
+    assert words_of(client.get(f"/chains/{row.pk}/live/")).count("down") == 1
+
+
 def test_drift_is_seen_item_by_item(settings: Any) -> None:
     world.apply(world.chain())
     device = models.Device.objects.get(name="leaf1")
