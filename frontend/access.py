@@ -18,6 +18,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.urls import reverse
 from django.views.decorators.cache import never_cache
+from django_htmx.http import HttpResponseClientRefresh
 
 from chains import selectors
 from chains.errors import Forbidden, NotFound, Problem
@@ -32,6 +33,7 @@ def page(view: View) -> View:
     """`view(request, actor, ...)` for signed-in people; a Problem becomes a page with its status."""
 
     @never_cache
+    @reload_when_signed_out
     @login_required
     @wraps(view)
     def wrapped(request: HttpRequest, **names: Any) -> HttpResponse:
@@ -41,6 +43,18 @@ def page(view: View) -> View:
             return view(request, actor, **names)
         except Problem as problem:
             return show(request, actor, "problem", {"problem": problem}, status=problem.status)
+
+    return wrapped
+
+
+def reload_when_signed_out(view: View) -> View:
+    """A fragment fetched after the session ended: the whole page is loaded anew, not the log-in into a part of it."""
+
+    @wraps(view)
+    def wrapped(request: HttpRequest, **names: Any) -> HttpResponse:
+        if request.htmx and not request.user.is_authenticated:
+            return HttpResponseClientRefresh()
+        return view(request, **names)
 
     return wrapped
 

@@ -303,6 +303,12 @@ def test_drift_is_seen_item_by_item(settings: Any) -> None:
     assert ">leaf1</a>" not in text_of(client.get("/devices/?condition=in_sync"))
 
 
+def test_a_fragment_after_the_session_ended_reloads_the_page() -> None:
+    row = world.chain()
+    answer = Client().get(f"/chains/{row.pk}/live/", HTTP_HX_REQUEST="true")
+    assert answer["HX-Refresh"] == "true" and not answer.content
+
+
 def test_what_htmx_fetches_is_a_fragment() -> None:
     row = world.chain()
     world.apply(row)
