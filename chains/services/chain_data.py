@@ -151,7 +151,7 @@ def clean_intent(clean: ChainData) -> dict[str, Any]:
 
 def _name(fields: Fields) -> str:
     name = fields.text("name", longest=63)
-    if name or fields.raw("name") == "":
+    if name:
         try:
             NAME(name)
         except ValidationError as error:
