@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -52,6 +53,22 @@ def test_a_doorbell_rung_four_times_has_one_effect(tap: Tap) -> None:
     planned = sorted((step.device.name, step.native) for step in change.plan.steps.all() if step.device)
     assert change.status == "succeeded", world.events(change)
     assert sorted(tap.pushes) == planned
+
+
+def test_who_waited_for_a_change_that_is_over_does_nothing(tap: Tap, settings: Any) -> None:
+    """Both workers stand at the lease; the second finds the change ended."""
+    settings.VIADUCT_LEASE_WAIT_S = 30.0
+    change = world.change(world.chain(world.NGFW))
+    with Leases([world.device("leaf1").pk], Limits(), wait_s=0):
+        waiting = threading.Thread(target=lambda: results.extend(at_once(*[lambda: world.run_change(change.pk)] * 2)))
+        results: list[object] = []
+        waiting.start()
+        time.sleep(1.0)  # both are past the look at the due time; if not, the test only proves less
+    waiting.join()
+    assert results == [True, True]
+    change.refresh_from_db()
+    assert (change.status, change.attempts, change.error) == ("succeeded", 1, "")
+    assert len(tap.pushes) == change.plan.steps.exclude(device=None).count()
 
 
 def test_two_changes_on_the_same_devices_take_turns(tap: Tap, settings: Any) -> None:

@@ -10,7 +10,7 @@ import pytest
 from chains import models
 from chains.errors import Conflict
 from drivers import fake
-from drivers.state import DeviceState
+from drivers.state import DeviceState, Direction, Guard, Key, Kind, Match
 from tests.engine import world
 from tests.engine.wire import Tap
 
@@ -70,6 +70,27 @@ def test_nothing_is_sent_on_a_moved_base(name: str, tap: Tap) -> None:
     assert (world.network(), len(tap.pushes)) == (before, sent)
     chain.refresh_from_db()
     assert (chain.status, chain.revision) == ("pending", 1)
+
+
+def test_what_changes_between_the_check_and_the_push_stops_the_push(tap: Tap) -> None:
+    """The last look is at the device itself, right before the bytes go out."""
+    chain = world.chain(world.NGFW)
+    change = world.change(chain)
+    stray = Key(chain.pk, 9, Direction.FORWARD, 1, Kind.GUARD, 7)
+
+    def meddle(moment: str, device: str, number: int) -> None:
+        if (moment, device) == ("validated", "leaf1"):
+            with fake.box("leaf1") as box:
+                box.state = DeviceState({stray: Guard("b2", 0, Match("192.0.2.0/24", "198.51.100.0/24"))})
+
+    tap.at = meddle
+    world.run_change(change.pk)
+    change.refresh_from_db()
+    planned = change.plan.steps.filter(device__name="leaf1").first()
+    assert change.status == "reverted", world.events(change)
+    assert "somebody else changed it" in change.error
+    assert ("leaf1", planned.native) not in tap.pushes
+    assert world.network() == {}
 
 
 def test_a_plan_cannot_be_applied_after_another() -> None:

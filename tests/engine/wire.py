@@ -26,7 +26,7 @@ class Died(BaseException):
 class Tap:
     """pushes: (device, bytes) in the order of arrival. refuses: bytes that a device turns down.
 
-    at: called before a push, ("push", device, n), and after it, ("pushed", device, n).
+    at: called before a push, ("push", device, n), after it, ("pushed", device, n), and ("validated", device, -1).
     """
 
     pushes: list[tuple[str, str]] = field(default_factory=list)
@@ -46,6 +46,8 @@ class TappedSession:
 
     def validate(self, native: str) -> None:
         self.inner.validate(native)
+        with self.tap.lock:
+            self.tap.at("validated", self.device, -1)
 
     def push(self, native: str) -> None:
         with self.tap.lock:
