@@ -18,6 +18,8 @@ Ports = tuple[int, int]
 ANY_PORT: Ports = (0, 65535)
 ANYWHERE = {4: "0.0.0.0/0", 6: "::/0"}
 MAX_PRECEDENCE = 31
+# A chain's priority takes two precedences: see chains.planning.types.Chain.precedence.
+MAX_PRIORITY = MAX_PRECEDENCE // 2
 
 
 class Direction(StrEnum):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The demo's story on real packets: eight steps, each true only if receivers, functions and captures say so.
+r"""The demo's story on real packets: eight steps, each true only if receivers, functions and captures say so.
 
 Called by `lab.demo`. What Viaduct says of itself is used to wait, never to judge.
 

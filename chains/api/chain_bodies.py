@@ -112,7 +112,7 @@ class ChainInputSerializer(Body):
     description = Text(max_length=255, default="", allow_blank=True)
     source = Name(help_text="Name of the segment where traffic starts.")
     destination = Name(help_text="Name of the segment where it goes.")
-    priority = Integer(min_value=0, max_value=31, default=0)
+    priority = Integer(min_value=0, max_value=15, default=0)
     bandwidth_mbps = Integer(min_value=1, max_value=MAX_BANDWIDTH_MBPS, default=10)
     latency_budget_us = Integer(min_value=1, max_value=MAX_LATENCY_US, default=None, allow_null=True)
     classifiers = ClassifierInputSerializer(many=True, max_length=MAX_CLASSIFIERS, allow_empty=False)

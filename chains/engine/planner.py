@@ -17,10 +17,12 @@ from django.db import connection, transaction
 from chains import models, selectors
 from chains.engine.document import digest, plain
 from chains.planning import types
-from chains.planning.plan import draft_plan, draft_removal, proven
+from chains.planning.plan import Draft as Compiled
+from chains.planning.plan import clashes, draft_plan, draft_removal, proven
 from chains.services import record
 from drivers.base import Target, Unsupported
 from drivers.registry import driver
+from drivers.state import DeviceState
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,11 +65,9 @@ def compute(chain: models.Chain) -> Draft:
         goal = models.Plan.Goal.APPLY if row.is_wanted else models.Plan.Goal.REMOVE
         draft = Draft(row, goal, digest(plain(intent)), "")
         try:
-            compiled = (draft_plan if row.is_wanted else draft_removal)(fabric, intent, base)
+            compiled, others = placed(row, fabric, intent, base)
         except types.Refused as refused:
             return replace(draft, refused=refused)
-        # Only now it is known where the chain goes: a plan reads what it touches, not what exists.
-        others = selectors.others_on(compiled.devices, row)
         targets = selectors.targets_of(compiled.devices)
     try:
         plan = proven(compiled, others)
@@ -77,6 +77,27 @@ def compute(chain: models.Chain) -> Draft:
     except Unsupported as error:
         return replace(draft, refused=types.Refused((types.Reason("unsupported", str(error)),)))
     return replace(draft, inventory=inventory_digest(fabric, devices_of(plan)), plan=plan, steps=steps)
+
+
+def placed(
+    row: models.Chain, fabric: types.Fabric, intent: types.Chain, base: Mapping[str, DeviceState]
+) -> tuple[Compiled, dict[str, DeviceState]]:
+    """The draft and what others hold where it goes: a plan reads what it touches, not what exists.
+
+    Only a draft shows where the chain goes; boxes where it would clash with another chain are left out of
+    the next one. Errors: Refused.
+    """
+    if not row.is_wanted:
+        compiled = draft_removal(fabric, intent, base)
+        return compiled, selectors.others_on(compiled.devices, row)
+    avoid: dict[str, str] = {}
+    while True:
+        compiled = draft_plan(fabric, intent, base, avoid)
+        others = selectors.others_on(compiled.devices, row)
+        found = clashes(compiled, others)
+        if found.keys() <= avoid.keys():
+            return compiled, others
+        avoid |= found
 
 
 def render(step: types.Step, targets: Mapping[str, Target]) -> Rendered:

@@ -545,7 +545,7 @@ class Migration(migrations.Migration):
         ),
         migrations.AddConstraint(
             model_name='chain',
-            constraint=models.CheckConstraint(condition=models.Q(('priority__lte', 31)), name='chain_priority_range'),
+            constraint=models.CheckConstraint(condition=models.Q(('priority__lte', 15)), name='chain_priority_range'),
         ),
         migrations.AddConstraint(
             model_name='chain',

@@ -80,7 +80,7 @@ class Chain(models.Model):
         ordering = ["tenant__name", "name"]
         constraints = [
             models.UniqueConstraint(fields=["tenant", "name"], name="chain_once"),
-            models.CheckConstraint(condition=models.Q(priority__lte=31), name="chain_priority_range"),
+            models.CheckConstraint(condition=models.Q(priority__lte=15), name="chain_priority_range"),
             models.CheckConstraint(condition=models.Q(id__lt=1 << 24), name="chain_number_range"),
         ]
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from chains.planning.routing import LATENCY_COST_PER_US
 from chains.planning.types import (
@@ -73,6 +73,8 @@ class Context:
     matches: int
     # Cost units for a microsecond; raised where a latency budget binds.
     latency_weight: float = LATENCY_COST_PER_US
+    # Offer name -> why it must not be taken this time.
+    avoid: Mapping[str, str] = field(default_factory=dict)
 
 
 def spots(context: Context, hop: Hop) -> tuple[tuple[Spot, ...], tuple[Candidate, ...]]:
@@ -188,17 +190,9 @@ def _why_not(context: Context, hop: Hop, offer: Offer, share: int = 1) -> str:
         return "dedicated to another tenant"
     if offer.capacity_mbps and offer.used_mbps + needed_mbps > offer.capacity_mbps:
         return f"needs {needed_mbps} Mb/s, {max(0, offer.capacity_mbps - offer.used_mbps)} Mb/s are left"
-    if hop.capability is Capability.NAT:
-        return _why_no_pool(chain, hop, offer)
-    return ""
-
-
-def _why_no_pool(chain: Chain, hop: Hop, offer: Offer) -> str:
-    return (
-        ""
-        if free_pool(chain, hop, offer)
-        else f"its pool {offer.pool or '(none)'} has no room for the segment"
-    )
+    if hop.capability is Capability.NAT and not free_pool(chain, hop, offer):
+        return f"its pool {offer.pool or '(none)'} has no room for the segment"
+    return context.avoid.get(offer.name, "")
 
 
 def subscribers(chain: Chain) -> tuple[str, ...]:

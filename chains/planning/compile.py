@@ -176,7 +176,7 @@ class _Draft:
     def _steer_one(
         self, stop: Stop, index: int, direction: Direction, tag: int, match: Match, hand: NextHop
     ) -> None:
-        precedence = self.chain.priority
+        precedence = self.chain.precedence
         hop = next((hop for hop in self.chain.hops if hop.position == stop.hop), None)
         if hop is not None and isinstance(hop.policy, RulePolicy):
             rules = narrowed(hop.policy, match, direction)

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice, permutations
+from types import MappingProxyType
 
 from chains.planning.candidates import Context, entries_needed
 from chains.planning.classes import count_matches
@@ -33,7 +34,7 @@ from chains.planning.types import (
     Refused,
     Step,
 )
-from chains.planning.verify import Case, demands, prove
+from chains.planning.verify import Case, demands, function_collisions, prove
 from drivers.diff import Change, diff
 from drivers.forward import Network
 from drivers.order import Batch, Phase, order
@@ -65,16 +66,33 @@ class Draft:
         return tuple(sorted(self.base.keys() | self.target.keys()))
 
 
-def draft_plan(fabric: Fabric, chain: Chain, base: States) -> Draft:
-    """What would make `chain` true, from its own items in force (`base`, by device). Errors: Refused."""
+NOTHING: Mapping[str, str] = MappingProxyType({})
+
+
+def draft_plan(fabric: Fabric, chain: Chain, base: States, avoid: Mapping[str, str] = NOTHING) -> Draft:
+    """What would make `chain` true, from its own items in force (`base`, by device). Errors: Refused.
+
+    avoid: offers not to take, by name, with the reason (from `clashes` of an earlier draft).
+    """
     _refuse_homeless(chain)
     links = peers(fabric)
-    context = Context(fabric, chain, links, count_matches(chain))
+    context = Context(fabric, chain, links, count_matches(chain), avoid=avoid)
     solution = place(context)
     allocations = allocate(chain, solution)
     compiled = compile_states(fabric, chain, solution, allocations, links, base)
     edges = compiled.edges | _edges_in_force(fabric, base)
     return Draft(fabric, chain, base, compiled.target, edges, context, solution, allocations, compiled)
+
+
+def clashes(draft: Draft, others: States) -> dict[str, str]:
+    """Offers of the draft on whose device another chain's rules mean some of the same packets, with the reason.
+
+    A box asks every rule set that means a packet, and one no is final: two chains cannot share it then.
+    """
+    spots = draft.solution.spots if draft.solution else ()
+    busy = {device for device, _, _ in function_collisions(draft.target, others)}
+    reason = "another chain has rules for some of the same packets on it"
+    return {offer.name: reason for spot in spots for offer in spot.offers if offer.device in busy}
 
 
 def draft_removal(fabric: Fabric, chain: Chain, base: States) -> Draft:
@@ -109,8 +127,14 @@ def proven(draft: Draft, others: States) -> Plan:
 
 def make_plan(fabric: Fabric, chain: Chain, base: States, others: States) -> Plan:
     """Both steps at once, for callers that hold everything. Errors: Refused; nothing is half planned."""
-    draft = draft_plan(fabric, chain, base)
-    return proven(draft, {name: others[name] for name in draft.devices if name in others})
+    avoid: dict[str, str] = {}
+    while True:
+        draft = draft_plan(fabric, chain, base, avoid)
+        met = {name: others[name] for name in draft.devices if name in others}
+        found = clashes(draft, met)
+        if found.keys() <= avoid.keys():
+            return proven(draft, met)
+        avoid |= found
 
 
 def make_removal(fabric: Fabric, chain: Chain, base: States, others: States) -> Plan:

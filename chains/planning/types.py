@@ -209,6 +209,11 @@ class Chain:
     current: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
     pools: Mapping[int, str] = field(default_factory=dict)
 
+    @property
+    def precedence(self) -> int:
+        """On devices: by priority; of equal priority a wide destination gives way to the tenant's own segments."""
+        return 2 * self.priority + (0 if self.excluded else 1)
+
 
 # --- the plan ---------------------------------------------------------------------------------
 

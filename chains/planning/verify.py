@@ -17,7 +17,7 @@ from chains.planning.types import Chain, Endpoint, Proof, Violation
 from drivers.diff import patch
 from drivers.forward import Network, Outcome, Trace, on_host, walk
 from drivers.order import Batch, Phase
-from drivers.packets import Packets, packets, without
+from drivers.packets import Packets, overlaps, packets, without
 from drivers.state import (
     DeviceState,
     Direction,
@@ -263,46 +263,50 @@ def _old_demands(case: Case) -> Iterator[Demand]:
                     yield Demand(key.direction, start, "", box)
 
 
+def function_collisions(
+    target: Mapping[str, DeviceState], others: Mapping[str, DeviceState]
+) -> Iterator[tuple[str, Key, Key]]:
+    """(device, own key, other key) of function items of one kind, between the same arms, that share packets."""
+    for device, state in target.items():
+        theirs = _functions_of(others.get(device, DeviceState()))
+        for key, item in _functions_of(state):
+            for other_key, other in theirs:
+                is_same_place = (item.inside, item.outside) == (other.inside, other.outside)
+                if is_same_place and type(item) is type(other) and overlaps(item.traffic, other.traffic):
+                    yield device, key, other_key
+
+
+def _functions_of(state: DeviceState) -> list[tuple[Key, FunctionItem]]:
+    return [(key, item) for key, item in state.items() if isinstance(item, FunctionItem)]
+
+
+def _steering_collisions(
+    target: Mapping[str, DeviceState], others: Mapping[str, DeviceState]
+) -> Iterator[tuple[str, Key, Key]]:
+    """The same for redirects (or guards) of one precedence that meet packets at the same place."""
+    for device, state in target.items():
+        theirs = others.get(device, DeviceState())
+        for key, item in state.items():
+            if isinstance(item, FunctionItem | Pass):
+                continue
+            for other_key, other in theirs.steering(item.ingress, item.tag):
+                is_same_role = isinstance(item, Guard) == isinstance(other, Guard) and not isinstance(other, Pass)
+                if is_same_role and item.precedence == other.precedence and overlaps(item.match, other.match):
+                    yield device, key, other_key
+
+
 def _collisions(case: Case) -> Iterator[Violation]:
     """Two chains' items of one rank that match one packet: which wins would be chance."""
-    for device, state in case.target.items():
-        theirs = case.others.get(device, DeviceState())
-        functions = [(key, item) for key, item in theirs.items() if isinstance(item, FunctionItem)]
-        for key, item in state.items():
-            rivals: Sequence[tuple[Key, Item]] = functions
-            if not isinstance(item, FunctionItem):
-                rivals = theirs.steering(item.ingress, item.tag)
-            for other_key, other in rivals:
-                if _collide(item, other):
-                    witness = packets(_match(item)).intersect(packets(_match(other)))
-                    yield Violation(
-                        "collision",
-                        f"on {device} {key} and {other_key} of another chain would both take {_match(item)}",
-                        witness.witness() if witness else "",
-                    )
-
-
-def _collide(item: Item, other: Item) -> bool:
-    if isinstance(item, FunctionItem):
-        if not isinstance(other, FunctionItem) or type(item) is not type(other):
-            return False
-        is_same_place = (item.inside, item.outside) == (other.inside, other.outside)
-        return is_same_place and _meet(item.traffic, other.traffic)
-    steering = (Redirect, Filter, Guard)
-    if not isinstance(item, steering) or not isinstance(other, steering):
-        return False
-    if isinstance(item, Guard) != isinstance(other, Guard):
-        return False
-    place = (item.ingress, item.tag, item.precedence) == (other.ingress, other.tag, other.precedence)
-    return place and _meet(item.match, other.match)
+    for found in (function_collisions, _steering_collisions):
+        for device, key, other_key in found(case.target, case.others):
+            own, theirs = _match(case.target[device][key]), _match(case.others[device][other_key])
+            witness = packets(own).intersect(packets(theirs))
+            text = f"on {device} {key} and {other_key} of another chain would both take {own}"
+            yield Violation("collision", text, witness.witness() if witness else "")
 
 
 def _match(item: Item) -> Match:
     return item.traffic if isinstance(item, FunctionItem) else item.match
-
-
-def _meet(one: Match, other: Match) -> bool:
-    return packets(one).intersect(packets(other)) is not None
 
 
 def _asymmetries(case: Case, judge: _Judge) -> Iterator[Violation]:
@@ -335,7 +339,7 @@ def _holes(chain: Chain, match: Match) -> tuple[Packets, ...]:
 
 def _preceding(chain: Chain, others: Mapping[str, DeviceState], end: Endpoint) -> Iterator[Packets]:
     held = others.get(end.device, DeviceState()).steering(end.port, 0)
-    return (packets(item.match) for _, item in held if item.precedence > chain.priority)
+    return (packets(item.match) for _, item in held if item.precedence > chain.precedence)
 
 
 def _holds(states: Mapping[str, DeviceState], box: Packets) -> bool:

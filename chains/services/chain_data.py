@@ -22,7 +22,7 @@ from chains.selectors.intent import prefixes_inside
 from chains.selectors.policy import ONE_FAMILY, ports_text, ports_value
 from chains.services.policy import PROTOCOLS, policy_clean
 from chains.services.reading import Fields, invalid, nearest, shown
-from drivers.state import MAX_PRECEDENCE, Ports
+from drivers.state import MAX_PRIORITY, Ports
 
 MAX_HOPS = 12
 MAX_CLASSIFIERS = 16
@@ -92,7 +92,7 @@ def chain_data_clean(tenant: Tenant, data: Any) -> ChainData:
     ]
     hops = _hops(fields, errors, source, destination)
     description = fields.text("description", default="")
-    priority = fields.integer("priority", 0, MAX_PRECEDENCE, default=0)
+    priority = fields.integer("priority", 0, MAX_PRIORITY, default=0)
     bandwidth_mbps = fields.integer("bandwidth_mbps", 1, MAX_BANDWIDTH_MBPS, default=10)
     if not errors:
         _check_segments(fields, source, destination, classifiers, hops)

@@ -24,7 +24,7 @@ SEGMENT_INPUTS = (("source", "From segment"), ("destination", "To segment"))
 NUMBER_INPUTS = (
     ("bandwidth_mbps", "Bandwidth (Mb/s)", "Reserved on links and functions, in each direction."),
     ("latency_budget_us", "Latency budget (µs)", "One way, at most; empty is no limit."),
-    ("priority", "Priority", "0 to 31. Where chains overlap, the higher one takes the packets."),
+    ("priority", "Priority", "0 to 15. Where chains overlap, the higher one takes the packets."),
 )
 # Row buttons swap the form in place where scripts run; without them they are plain submits.
 SWAP = mark_safe('hx-post="" hx-target="#chain-form" hx-select="#chain-form" hx-swap="outerHTML"')

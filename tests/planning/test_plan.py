@@ -356,3 +356,18 @@ def test_what_a_chain_of_higher_precedence_takes_is_not_asked_of_the_wider_one()
     busy = replace(fabric, links=tuple(replace(link, tags=frozenset({3000})) for link in fabric.links))
     wide = make_plan(busy, chain("ips", number=8, classifiers=(Classifier(4, "tcp"),)), {}, narrow.target)
     assert not wide.proof.violations
+
+
+def test_chains_to_the_outside_and_to_own_segments_live_side_by_side():
+    """Of equal priority the tenant's own segments come first, and a box that judges both is not shared."""
+    fabric = demo().fabric()
+    outside = make_plan(fabric, chain("ngfw", "cgn"), {}, {})
+    busy = replace(fabric, links=tuple(replace(link, tags=frozenset({3000})) for link in fabric.links))
+    inside = make_plan(busy, chain("ngfw", number=8, classifiers=(Classifier(4, "tcp"),)), {}, outside.target)
+    assert inside.placement is not None and inside.placement.hops[0].chosen is not None
+    assert inside.placement.hops[0].chosen.offers == ("ngfw@fw2",)
+    refused = {c.offers[0]: c.excluded for c in inside.placement.hops[0].rejected}
+    assert "another chain has rules" in refused["ngfw@fw1"]
+    now = replace(fabric, links=tuple(replace(link, tags=frozenset({3001})) for link in fabric.links))
+    again = make_plan(now, in_force(chain("ngfw", "cgn"), outside), outside.target, inside.target)
+    assert again.steps == ()
