@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from hypothesis import strategies as st
 
+from drivers.narrow import normal
 from drivers.state import (
     ANY_PORT,
     ANYWHERE,
@@ -33,7 +34,6 @@ from drivers.state import (
     Signatures,
     Verdict,
 )
-from drivers.narrow import normal
 
 FUNCTION_KINDS = frozenset({Kind.RULESET, Kind.SIGNATURES, Kind.NATPOOL})
 
