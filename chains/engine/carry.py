@@ -44,9 +44,12 @@ class Arrival:
     sent: str
 
 
-def carry(fleet: Fleet, jobs: Mapping[str, Job]) -> Answers[Arrival]:
-    """All jobs side by side. A push whose reply was lost counts when a new session reads the goal back."""
-    answers = fleet.each({name: _runner(job) for name, job in jobs.items()})
+def carry(fleet: Fleet, jobs: Mapping[str, Job], must_hold: Callable[[], None]) -> Answers[Arrival]:
+    """All jobs side by side. A push whose reply was lost counts when a new session reads the goal back.
+
+    must_hold: asked in the device's thread right before a push; raises if the lease may have ended.
+    """
+    answers = fleet.each({name: _runner(job, must_hold) for name, job in jobs.items()})
     lost = {name: jobs[name] for name, error in answers.errors.items() if isinstance(error, Transient)}
     if lost:
         again = fleet.each({name: _reader(job) for name, job in lost.items()})
@@ -56,11 +59,11 @@ def carry(fleet: Fleet, jobs: Mapping[str, Job]) -> Answers[Arrival]:
     return answers
 
 
-def _runner(job: Job) -> Callable[[Session], Arrival]:
-    return lambda session: _run(session, job)
+def _runner(job: Job, must_hold: Callable[[], None]) -> Callable[[Session], Arrival]:
+    return lambda session: _run(session, job, must_hold)
 
 
-def _run(session: Session, job: Job) -> Arrival:
+def _run(session: Session, job: Job, must_hold: Callable[[], None]) -> Arrival:
     observation = session.read()
     held = job.held(observation)
     if held == job.goal:
@@ -71,6 +74,7 @@ def _run(session: Session, job: Job) -> Arrival:
             raise Rejected(f"{job.target.name}: {difference(held, job.start)}; somebody else changed it")
         family: Driver = driver(job.target.driver)
         native = family.render(diff(held, job.goal), job.target)
+    must_hold()
     session.push(native)
     after = session.read()
     return Arrival(_require(after, job), native)

@@ -8,7 +8,14 @@ from __future__ import annotations
 
 from chains import models, selectors
 from chains.engine.document import digest, plain
-from chains.engine.planner import consistent_read, devices_of_document, inventory_digest
+from chains.engine.planner import (
+    compute,
+    consistent_read,
+    devices_of_document,
+    effect_of,
+    inventory_digest,
+    others_digest,
+)
 from chains.planning import types
 from drivers.codec import state_from_json
 
@@ -26,7 +33,11 @@ def why_stale(plan: models.Plan) -> str:
         intent = selectors.chain_snapshot(chain)
         if digest(plain(intent)) != plan.summary["intent"]:
             return "the chain's segments changed"
-        return _fabric_moved(plan, selectors.fabric_snapshot(chain), intent)
+        reason = _fabric_moved(plan, selectors.fabric_snapshot(chain), intent)
+        others = selectors.others_on(plan.summary["others"]["devices"], chain)
+    if reason or others_digest(others) == plan.summary["others"]["digest"]:
+        return reason
+    return _proven_anew(plan, chain)
 
 
 def _chain_moved(plan: models.Plan, chain: models.Chain) -> str:
@@ -38,6 +49,14 @@ def _chain_moved(plan: models.Plan, chain: models.Chain) -> str:
     if selectors.chain_contributions(chain) != wanted:
         return "what the chain wants on its devices is no longer what the plan starts from"
     return ""
+
+
+def _proven_anew(plan: models.Plan, chain: models.Chain) -> str:
+    """The tenant's other chains moved where this one goes: the plan holds if it would be made, and proved, again."""
+    draft = compute(chain)
+    if draft.plan is not None and digest(effect_of(draft, draft.plan)) == plan.digest:
+        return ""
+    return "the tenant's other chains changed on its path"
 
 
 def _fabric_moved(plan: models.Plan, fabric: types.Fabric, intent: types.Chain) -> str:

@@ -78,6 +78,13 @@ class Leases:
         if time.monotonic() - self._renewed >= self._limits.lease_ttl_s / 3:
             self.check()
 
+    def must_hold(self) -> None:
+        """The same without a question, for a device's thread between a reading and its push: a process that was
+        stopped and woken must not write with a lease that ended meanwhile. Errors: LeaseLost.
+        """
+        if time.monotonic() - self._renewed >= self._limits.lease_ttl_s - self._limits.device_timeout_s:
+            raise LeaseLost
+
     def check(self) -> None:
         """Ours still, and for a whole life from now? Asked right before every push. Errors: LeaseLost."""
         asked = time.monotonic()

@@ -88,7 +88,7 @@ def _read_all(devices: Mapping[str, models.Device], fleet: Fleet, given: Limits)
             suspects.append(device)
         if device.kind == models.Device.Kind.SWITCH:
             _after([device.pk])
-    if suspects and given.drift == "enforce" and not is_blind():
+    if suspects and given.drift == "enforce" and not is_suspect():
         for device in suspects:
             _repair(device, fleet, given)
 
@@ -113,10 +113,17 @@ def _is_in_change(device: models.Device) -> bool:
     ).exists()
 
 
-def is_blind() -> bool:
-    """More than half of the programmed devices are silent: suspect ourselves, and touch nothing."""
+def is_suspect() -> bool:
+    """More than half of the programmed devices are silent, or hold items that nobody wants: suspect ourselves.
+
+    A cut management network, an empty or an old database would look like that. Nothing is touched then.
+    """
     statuses = models.DeviceStatus.objects.filter(device__is_enabled=True).exclude(device__driver="")
-    return statuses.filter(condition=Condition.UNREACHABLE).count() * 2 > statuses.count()
+    half = statuses.count() / 2
+    if statuses.filter(condition=Condition.UNREACHABLE).count() > half:
+        return True
+    findings = models.Finding.objects.filter(code=DRIFT, closed_at=None)
+    return findings.exclude(witness__orphaned=[]).count() > half
 
 
 def _repair(device: models.Device, fleet: Fleet, given: Limits) -> None:
@@ -134,7 +141,7 @@ def _repair_now(device: models.Device, fleet: Fleet, leases: Leases) -> None:
     for observation in fleet.each({device.name: read}).values.values():
         for job in _jobs(fleet.targets[device.name], observation.state, wanted):
             leases.check()
-            done = carry(fleet, {device.name: job})
+            done = carry(fleet, {device.name: job}, leases.must_hold)
             if done.errors:
                 detail = f"{device.name}: the repair failed: {say(done.errors[device.name])}"
                 witness = Drift(diff(observation.state, wanted)).witness

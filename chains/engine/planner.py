@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from django.db import connection, transaction
@@ -38,13 +38,15 @@ class Rendered:
 class Draft:
     """A computed plan that is not stored. `refused` holds the reasons when there is no `plan`.
 
-    intent, inventory: hashes of what was read, compared again before the first push.
+    intent, inventory: hashes of what was read, compared again before the first push. others: what the
+    tenant's other chains wanted where this one goes, by device.
     """
 
     chain: models.Chain
     goal: models.Plan.Goal
     intent: str
     inventory: str
+    others: Mapping[str, DeviceState] = field(default_factory=dict)
     plan: types.Plan | None = None
     steps: tuple[Rendered, ...] = ()
     refused: types.Refused | None = None
@@ -76,7 +78,8 @@ def compute(chain: models.Chain) -> Draft:
         return replace(draft, refused=refused)
     except Unsupported as error:
         return replace(draft, refused=types.Refused((types.Reason("unsupported", str(error)),)))
-    return replace(draft, inventory=inventory_digest(fabric, devices_of(plan)), plan=plan, steps=steps)
+    inventory = inventory_digest(fabric, devices_of(plan))
+    return replace(draft, inventory=inventory, others=others, plan=plan, steps=steps)
 
 
 def placed(
@@ -134,6 +137,10 @@ def inventory_digest(fabric: types.Fabric, devices: Iterable[str]) -> str:
     return digest({"devices": held, "links": links, "vrfs": plain(fabric.vrfs)})
 
 
+def others_digest(others: Mapping[str, DeviceState]) -> str:
+    return digest({name: plain(state) for name, state in others.items() if state})
+
+
 def store(draft: Draft, actor_name: str) -> models.Plan:
     """One insert of the plan with its steps."""
     row, plan = draft.chain, draft.plan
@@ -157,25 +164,34 @@ def store(draft: Draft, actor_name: str) -> models.Plan:
             proof=plain(refused.proof) or {},
             errors=plain(refused.reasons),
         )
-    steps = [plain_step(rendered) for rendered in draft.steps]
-    document = {
-        "placement": plain(plan.placement) or {},
-        "path": {"paths": plain(plan.paths)},
-        "proof": plain(plan.proof),
+    effect = effect_of(draft, plan)
+    return record.plan_store(
+        **fields,
+        placement=plain(plan.placement) or {},
+        path={"paths": plain(plan.paths)},
+        proof=plain(plan.proof),
+        base=effect["base"],
+        target=effect["target"],
+        allocations=effect["allocations"],
+        revision=plan.revision,
+        status=models.Plan.Status.READY,
+        summary=summary(draft, plan),
+        digest=digest(effect),
+        steps=effect["steps"],
+    )
+
+
+def effect_of(draft: Draft, plan: types.Plan) -> dict[str, Any]:
+    """All that applying the plan will do, as JSON. Its hash is the plan's digest."""
+    return {
+        "chain": draft.chain.pk,
+        "goal": str(draft.goal.value),
+        "revision": plan.revision,
+        "steps": [plain_step(rendered) for rendered in draft.steps],
         "base": plain(plan.base),
         "target": plain(plan.target),
         "allocations": plain(plan.allocations),
     }
-    sent = {"chain": row.pk, "goal": str(draft.goal.value), "revision": plan.revision, "steps": steps}
-    return record.plan_store(
-        **fields,
-        **document,
-        revision=plan.revision,
-        status=models.Plan.Status.READY,
-        summary=summary(draft, plan),
-        digest=digest(sent | {name: document[name] for name in ("base", "target", "allocations")}),
-        steps=steps,
-    )
 
 
 def plain_step(rendered: Rendered) -> dict[str, Any]:
@@ -204,6 +220,7 @@ def summary(draft: Draft, plan: types.Plan) -> dict[str, Any]:
         "path_devices": list(devices_of(plan)),
         "intent": draft.intent,
         "inventory": draft.inventory,
+        "others": {"devices": sorted(draft.others), "digest": others_digest(draft.others)},
     }
 
 

@@ -203,7 +203,7 @@ def _carry(run: Run, wave: list[Move], jobs: Mapping[str, Job]) -> Answers[Arriv
     """SENT is written before the push and DONE after the read-back: a crash in between leaves a trace."""
     record.steps_set([move.step for move in wave], models.Step.Status.SENT)
     run.leases.check()
-    answers = carry(run.fleet, jobs)
+    answers = carry(run.fleet, jobs, run.leases.must_hold)
     done = [move for move in wave if move.device in answers.values]
     record.steps_set([move.step for move in done], models.Step.Status.DONE)
     for move in done:
@@ -257,7 +257,7 @@ def _revert(run: Run, reason: str, *, is_stale: bool = False) -> bool:
             for move in wave
         }
         run.leases.check()
-        answers = carry(run.fleet, jobs)
+        answers = carry(run.fleet, jobs, run.leases.must_hold)
         done = [move for move in wave if move.device in answers.values]
         record.steps_set([move.step for move in done], models.Step.Status.REVERTED)
         for move in done:
@@ -295,7 +295,7 @@ def _roll_forward(run: Run) -> bool:
         if name not in errors
     }
     run.leases.check()
-    answers = carry(run.fleet, jobs)
+    answers = carry(run.fleet, jobs, run.leases.must_hold)
     devices = {move.device: move.step.plan_step.device for move in run.moves}
     for name, arrival in answers.values.items():
         if arrival.sent:

@@ -127,6 +127,30 @@ def test_a_worker_that_lost_its_lease_writes_nothing_more(tap: Tap) -> None:
     assert change.status == "succeeded", world.events(change)
 
 
+def test_a_worker_that_was_stopped_between_reading_and_push_does_not_push(tap: Tap, settings: Any) -> None:
+    """SIGSTOP, a long sleep, SIGCONT: the first thing it would do is to push with a lease that may have ended."""
+    settings.VIADUCT_LEASE_TTL_S, settings.VIADUCT_DEVICE_TIMEOUT_S = 2.0, 1.0
+    change = world.change(world.chain(world.NGFW))
+    moments: list[str] = []
+
+    def stall(moment: str, device: str, number: int) -> None:
+        if moment == "read" and "validated" in moments and "read after" not in moments:
+            moments.append("read after")
+            time.sleep(1.2)
+        moments.append(moment)
+
+    tap.at = stall
+    assert world.run_change(change.pk) is False
+    change.refresh_from_db()
+    assert "read after" in moments
+    assert (change.status, tap.pushes) == ("running", [])
+    tap.at = lambda moment, device, number: None
+    world.due_now()
+    world.run_change(change.pk)
+    change.refresh_from_db()
+    assert change.status == "succeeded", world.events(change)
+
+
 def test_due_rows_are_claimed_once() -> None:
     world.due_now()
     found = at_once(*[lambda: claims.devices_claim(100, 60.0)] * 3)

@@ -102,6 +102,33 @@ def test_a_plan_cannot_be_applied_after_another() -> None:
         world.intent.change_create(actor=world.SYSTEM, plan=second)
 
 
+def other_chain(**values: object) -> models.Chain:
+    """Of the same tenant, on the same path, for other packets."""
+    classifiers = [{"protocol": "tcp", "destination_ports": "443", "family": 4}]
+    return world.chain(world.NGFW, name="other", classifiers=classifiers, **values)
+
+
+def test_a_plan_outlives_another_chain_of_the_tenant_if_it_would_be_made_again(tap: Tap) -> None:
+    change = world.change(world.chain(world.NGFW))
+    assert world.apply(other_chain()).status == "succeeded"
+    world.run_change(change.pk)
+    change.refresh_from_db()
+    assert change.status == "succeeded", world.events(change)
+
+
+def test_a_plan_is_stale_if_it_would_be_made_otherwise_beside_the_tenants_other_chains(tap: Tap) -> None:
+    """A damaged digest stands for a plan that would come out otherwise now."""
+    chain = world.chain(world.NGFW)
+    change = world.change(chain)
+    assert world.apply(other_chain()).status == "succeeded"
+    models.Plan.objects.filter(pk=change.plan_id).update(digest="0" * 64)
+    sent = len(tap.pushes)
+    world.run_change(change.pk)
+    change.refresh_from_db()
+    assert (change.status, len(tap.pushes)) == ("reverted", sent)
+    assert "other chains" in change.error
+
+
 def test_a_strangers_item_of_another_chain_is_no_obstacle(tap: Tap) -> None:
     """Only this chain's items are compared: another chain's drift is not this change's business."""
     other = world.chain(world.NGFW, name="other", tenant="tenant-b")

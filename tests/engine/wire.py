@@ -26,7 +26,8 @@ class Died(BaseException):
 class Tap:
     """pushes: (device, bytes) in the order of arrival. refuses: bytes that a device turns down.
 
-    at: called before a push, ("push", device, n), after it, ("pushed", device, n), and ("validated", device, -1).
+    at: called before a push, ("push", device, n), and after it, ("pushed", device, n); after a reading or a
+    validation, ("read", device, -1) or ("validated", device, -1).
     """
 
     pushes: list[tuple[str, str]] = field(default_factory=list)
@@ -42,7 +43,10 @@ class TappedSession:
     tap: Tap
 
     def read(self) -> Observation:
-        return self.inner.read()
+        observation = self.inner.read()
+        with self.tap.lock:
+            self.tap.at("read", self.device, -1)
+        return observation
 
     def validate(self, native: str) -> None:
         self.inner.validate(native)
