@@ -14,6 +14,7 @@ from types import MappingProxyType
 
 from chains.planning.candidates import Context, entries_needed
 from chains.planning.classes import count_matches
+from chains.planning.collisions import function_collisions
 from chains.planning.compile import Compiled, allocate, compile_states
 from chains.planning.paths import LINK, backwards
 from chains.planning.placement import Solution, place
@@ -34,7 +35,7 @@ from chains.planning.types import (
     Refused,
     Step,
 )
-from chains.planning.verify import Case, demands, function_collisions, prove
+from chains.planning.verify import Case, demands, prove
 from drivers.diff import Change, diff
 from drivers.forward import Network
 from drivers.order import Batch, Phase, order
@@ -168,7 +169,11 @@ def _proven(
         first = first or proof
     assert first is not None
     reasons = tuple(
-        Reason("unproven", f"{violation.detail} (for example {violation.packet})")
+        Reason(
+            "unproven",
+            f"no order of the devices was found in which this never happens: {violation.detail} (for example "
+            f"{violation.packet}); pin a hop to another instance, or delete the chain and create it anew",
+        )
         for violation in first.violations
     )
     raise Refused(reasons, placement, first)

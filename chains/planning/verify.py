@@ -13,22 +13,22 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from chains.planning.classes import Pair
+from chains.planning.collisions import collisions
 from chains.planning.types import Chain, Endpoint, Proof, Violation
 from drivers.diff import patch
 from drivers.forward import Network, Outcome, Trace, on_host, walk
 from drivers.order import Batch, Phase
-from drivers.packets import Packets, overlaps, packets, without
+from drivers.packets import Packets, packets, without
 from drivers.state import (
     DeviceState,
     Direction,
     Filter,
     FunctionItem,
-    Guard,
-    Item,
     Key,
     Match,
     Pass,
     Redirect,
+    slot,
 )
 
 CLAIMS = (
@@ -107,7 +107,7 @@ def demands(chain: Chain, pairs: Sequence[Pair], others: Mapping[str, DeviceStat
 
 def prove(case: Case) -> Proof:
     """Walk every state. The proof holds if it has no violations."""
-    violations: list[Violation] = list(_collisions(case))
+    violations: list[Violation] = list(collisions(case.target, case.others))
     old_hops, new_hops = _hops(case.base), _hops(case.target)
     asked = (*case.demands, *_old_demands(case))
     before = _Judge(case, old_hops, new_hops, _network(case, case.base))
@@ -214,10 +214,13 @@ class _Judge:
             return True
         if must_be_new:
             return False
-        if self.old_hops and _passes(trace, self.old_hops, demand):
+        alike = _alike(self.case)
+        old_hops = tuple(_widened(hop, alike) for hop in self.old_hops)
+        new_hops = tuple(_widened(hop, alike) for hop in self.new_hops)
+        if _passes(trace, new_hops, demand) or (old_hops and _passes(trace, old_hops, demand)):
             return True
-        if len(self.old_hops) == len(self.new_hops):
-            mixed = tuple(old | new for old, new in zip(self.old_hops, self.new_hops, strict=True))
+        if len(old_hops) == len(new_hops):
+            mixed = tuple(old | new for old, new in zip(old_hops, new_hops, strict=True))
             return bool(mixed) and _passes(trace, mixed, demand)
         return False
 
@@ -235,6 +238,23 @@ def _passes(trace: Trace, hops: tuple[Hop, ...], demand: Demand) -> bool:
         if wanted and passed in wanted[0]:
             wanted.pop(0)
     return not wanted
+
+
+def _alike(case: Case) -> dict[tuple[str, Key], tuple[str, Key]]:
+    """Function items that take each other's place: on the way from one to the other either will do."""
+    found = {}
+    for device, state in case.target.items():
+        before = {slot(item): (key, item) for key, item in case.base.get(device, DeviceState()).items()}
+        for key, item in state.items():
+            old_key, old = before.get(slot(item), (key, item))
+            if isinstance(item, FunctionItem | Filter) and type(old) is type(item) and old_key != key:
+                found[device, key] = (device, old_key)
+                found[device, old_key] = (device, key)
+    return found
+
+
+def _widened(hop: Hop, alike: Mapping[tuple[str, Key], tuple[str, Key]]) -> Hop:
+    return hop | {alike[place] for place in hop if place in alike}
 
 
 def _hops(states: Mapping[str, DeviceState]) -> tuple[Hop, ...]:
@@ -261,52 +281,6 @@ def _old_demands(case: Case) -> Iterator[Demand]:
             for box in without(packets(item.match), holes):
                 if (start, key.direction, box) not in wanted:
                     yield Demand(key.direction, start, "", box)
-
-
-def function_collisions(
-    target: Mapping[str, DeviceState], others: Mapping[str, DeviceState]
-) -> Iterator[tuple[str, Key, Key]]:
-    """(device, own key, other key) of function items of one kind, between the same arms, that share packets."""
-    for device, state in target.items():
-        theirs = _functions_of(others.get(device, DeviceState()))
-        for key, item in _functions_of(state):
-            for other_key, other in theirs:
-                is_same_place = (item.inside, item.outside) == (other.inside, other.outside)
-                if is_same_place and type(item) is type(other) and overlaps(item.traffic, other.traffic):
-                    yield device, key, other_key
-
-
-def _functions_of(state: DeviceState) -> list[tuple[Key, FunctionItem]]:
-    return [(key, item) for key, item in state.items() if isinstance(item, FunctionItem)]
-
-
-def _steering_collisions(
-    target: Mapping[str, DeviceState], others: Mapping[str, DeviceState]
-) -> Iterator[tuple[str, Key, Key]]:
-    """The same for redirects (or guards) of one precedence that meet packets at the same place."""
-    for device, state in target.items():
-        theirs = others.get(device, DeviceState())
-        for key, item in state.items():
-            if isinstance(item, FunctionItem | Pass):
-                continue
-            for other_key, other in theirs.steering(item.ingress, item.tag):
-                is_same_role = isinstance(item, Guard) == isinstance(other, Guard) and not isinstance(other, Pass)
-                if is_same_role and item.precedence == other.precedence and overlaps(item.match, other.match):
-                    yield device, key, other_key
-
-
-def _collisions(case: Case) -> Iterator[Violation]:
-    """Two chains' items of one rank that match one packet: which wins would be chance."""
-    for found in (function_collisions, _steering_collisions):
-        for device, key, other_key in found(case.target, case.others):
-            own, theirs = _match(case.target[device][key]), _match(case.others[device][other_key])
-            witness = packets(own).intersect(packets(theirs))
-            text = f"on {device} {key} and {other_key} of another chain would both take {own}"
-            yield Violation("collision", text, witness.witness() if witness else "")
-
-
-def _match(item: Item) -> Match:
-    return item.traffic if isinstance(item, FunctionItem) else item.match
 
 
 def _asymmetries(case: Case, judge: _Judge) -> Iterator[Violation]:

@@ -38,7 +38,7 @@ def make_chains(tenant: Tenant, count: int) -> None:
             name=f"chain-{number:03}",
             source=clients,
             destination=servers,
-            priority=number % 32,
+            priority=number % 16,
         )
         for number in range(count)
     )
