@@ -44,6 +44,9 @@ FILE_WIDTH = 200
 PACE = {"VIADUCT_SWEEP_S": "1", "VIADUCT_OBSERVE_S": "2"}
 
 
+Stay = Callable[[Instance, Iterator[None]], None]
+
+
 @dataclass(frozen=True, slots=True)
 class Result:
     name: str
@@ -52,7 +55,9 @@ class Result:
     seconds: float
 
 
-def tell(steps: Sequence[tuple[str, Callable[[Any], str]]], scene: Any, show: Callable[[Result], None]) -> list[Result]:
+def tell(
+    steps: Sequence[tuple[str, Callable[[Any], str]]], scene: Any, show: Callable[[Result], None]
+) -> list[Result]:
     """All steps in order. After the first that does not hold the others are not tried: they build on it."""
     results: list[Result] = []
     for name, step in steps:
@@ -90,28 +95,34 @@ def stage(folder: Path) -> Iterator[tuple[Instance, Lab]]:
 def people(instance: Instance) -> tuple[Api, Api, Api]:
     """Tenant A's, tenant B's and the operator's access."""
     made = []
-    for words in (("a", "--tenant", "tenant-a"), ("b", "--tenant", "tenant-b"), ("operator", "--role", "operator")):
+    for words in (
+        ("a", "--tenant", "tenant-a"),
+        ("b", "--tenant", "tenant-b"),
+        ("operator", "--role", "operator"),
+    ):
         made.append(Api(instance.url, manage(instance.environ, "create_token", *words).strip()))
     return made[0], made[1], made[2]
 
 
-def real(folder: Path, show: Callable[[Result], None], stay: Callable[[Instance], None] | None) -> list[Result]:
+def real(folder: Path, show: Callable[[Result], None], stay: Stay | None) -> list[Result]:
     """The story on real packets."""
     with stage(folder) as (instance, lab):
         manage(instance.environ, "load_fabric", str(lab.fabric_file))
         tcp, udp = (80, 443, 8080), (5000, 5001)
         servers = {name: lab.serve(name, tcp, udp) for name in ("a2", "b2", "inet")}
         try:
-            results = tell(story.STEPS, story.Scene(lab, *people(instance), servers=servers), show)
+            scene = story.Scene(lab, *people(instance), servers=servers)
+            results = tell(story.STEPS, scene, show)
             if stay:
-                stay(instance)
+                is_told = all(result.ok for result in results)
+                stay(instance, story.encore(scene) if is_told else iter(()))
         finally:
             for server in servers.values():
                 server.stop()
     return results
 
 
-def pretended(folder: Path, show: Callable[[Result], None], stay: Callable[[Instance], None] | None) -> list[Result]:
+def pretended(folder: Path, show: Callable[[Result], None], stay: Stay | None) -> list[Result]:
     """The story on fake devices: the same plans and workers, packets walked through what the devices hold."""
     instance = bring_up(folder, is_fast=True)
     try:
@@ -120,16 +131,16 @@ def pretended(folder: Path, show: Callable[[Result], None], stay: Callable[[Inst
         scene.a, scene.b, scene.operator = people(instance)
         results = tell(fake_story.STEPS, scene, show)
         if stay:
-            stay(instance)
+            stay(instance, iter(()))
         return results
     finally:
         instance.stop()
 
 
-def stay_up(console: Console) -> Callable[[Instance], None]:
-    """Print where to look and with which password, then wait for Ctrl-C."""
+def stay_up(console: Console) -> Stay:
+    """Print where to look and with which password, then wait for Ctrl-C. encore: what goes on meanwhile."""
 
-    def wait(instance: Instance) -> None:
+    def wait(instance: Instance, encore: Iterator[None]) -> None:
         password = secrets.token_urlsafe(12)
         environ = {**instance.environ, "VIADUCT_PASSWORD": password}
         manage(environ, "create_operator", "operator")
@@ -138,14 +149,21 @@ def stay_up(console: Console) -> Callable[[Instance], None]:
         ended = threading.Event()
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: ended.set())
-        ended.wait()
+        while not ended.wait(1.0):
+            try:
+                next(encore, None)
+            except TROUBLE as trouble:
+                console.print(f"[yellow]The traffic has stopped:[/] {trouble}")
+                encore = iter(())
 
     return wait
 
 
 def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="./run demo", description=__doc__)
-    parser.add_argument("--once", action="store_true", help="tell the story and end; 0 only if every line holds")
+    parser.add_argument(
+        "--once", action="store_true", help="tell the story and end; 0 only if every line holds"
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object; implies --once")
     parser.add_argument("--no-lab", action="store_true", help="fake devices, no packets")
     given = parser.parse_args(arguments)

@@ -15,7 +15,7 @@ import difflib
 import ipaddress
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -159,7 +159,10 @@ def policies_bite(scene: Scene) -> str:
         attack = scene.ask("a1", OUTSIDE, 80, f"{word} {SIGNATURE}", timeout_s=1.5)
         packets = capture.finish()
     at = {packet.at for packet in packets if word in packet.payload}
-    check(attack.connected and not attack.ok and at == {"ips1:in"}, f"attack: {attack.result}, seen at {sorted(at)}")
+    check(
+        attack.connected and not attack.ok and at == {"ips1:in"},
+        f"attack: {attack.result}, seen at {sorted(at)}",
+    )
     check(not scene.arrived("inet", word), "the attack arrived")
     check(scene.ask("a1", OUTSIDE, 80, mark()).ok, "allowed traffic no longer passes")
     ngfw, ips = (
@@ -193,7 +196,9 @@ def tenant_b(scene: Scene) -> str:
     check(all(answer.ok for answer in answers), f"not all arrived: {[a.result for a in answers]}")
     check(not refused.connected, f"8080 passed the filter: {refused}")
     check(not any(p.destination_port == 8080 and p.at.startswith("fw2") for p in packets), "8080 got to fw2")
-    met = {name: {packet.at.split(":")[0] for packet in packets if own[name] in packet.payload} for name in own}
+    met = {
+        name: {packet.at.split(":")[0] for packet in packets if own[name] in packet.payload} for name in own
+    }
     for name, others in foreign.items():
         check(not met[name] & set(others), f"tenant {name}'s packets were seen at {met[name] & set(others)}")
     check({"fw2", "b2"} <= met["b"] and {"fw1", "ips1", "cgn1"} <= met["a"], f"seen at {met}")
@@ -218,10 +223,16 @@ def hop_moves(scene: Scene) -> str:
         count = stream.finish()
         packets = capture.finish()
     late = [packet for packet in packets if packet.time_ns > moved_ns and packet.protocol == "udp"]
-    wrong = sum(t.received for t in scene.servers["b2"].tallies() if (t.stream, t.port) == (stream.number, 5001))
+    wrong = sum(
+        t.received for t in scene.servers["b2"].tallies() if (t.stream, t.port) == (stream.number, 5001)
+    )
     check(count.sent > 2 * RATE and settled > 0, f"too short a stream: {count}")
-    check(count.lost == 0 and count.duplicates == 0, f"lost {count.lost} of {count.sent}: {count.missing[:10]}")
-    check(count.denied_answered == 0 and wrong == 0, f"{wrong} of {count.denied_sent} denied datagrams arrived")
+    check(
+        count.lost == 0 and count.duplicates == 0, f"lost {count.lost} of {count.sent}: {count.missing[:10]}"
+    )
+    check(
+        count.denied_answered == 0 and wrong == 0, f"{wrong} of {count.denied_sent} denied datagrams arrived"
+    )
     check(packets != () and not late, f"{len(late)} packets still crossed fw2 after the move")
     return (
         f"{count.sent} sent at {count.sent / count.seconds:.0f}/s, 0 lost; "
@@ -244,7 +255,9 @@ def ips_dies(scene: Scene) -> str:
     check(not any(blocked) and not passed, f"{len(passed)} packets passed unfiltered")
     scene.operator.patch(f"offers/{offers['ips@ips2']}/", {"is_enabled": True})
     freed = time.monotonic()
-    Api.wait_until(lambda: scene.ask("a1", OUTSIDE, 80, mark(), timeout_s=0.4).ok, "traffic to recover", RECOVERY_S)
+    Api.wait_until(
+        lambda: scene.ask("a1", OUTSIDE, 80, mark(), timeout_s=0.4).ok, "traffic to recover", RECOVERY_S
+    )
     recovered = time.monotonic() - freed
     Api.wait_until(lambda: status(scene, "web") == "ready", "the chain to be ready", RECOVERY_S)
     word, attack = mark(), mark()
@@ -264,15 +277,21 @@ def ips_dies(scene: Scene) -> str:
 def drift(scene: Scene) -> str:
     """A flow of ours is deleted by hand: found and repaired. A stranger's flow is untouched."""
     wanted = scene.lab.flows("leaf1")
-    ours = [line for line in wanted if "in_port=1," in line and "cookie=0xd5" in line and "nw_dst" not in line]
+    ours = [
+        line for line in wanted if "in_port=1," in line and "cookie=0xd5" in line and "nw_dst" not in line
+    ]
     check(len(ours) > 0, "no flow of ours to delete")
-    scene.lab.exec("leaf1", ["ovs-ofctl", "-O", "OpenFlow14", "--strict", "del-flows", "leaf1", strictly(ours[0])])
+    scene.lab.exec(
+        "leaf1", ["ovs-ofctl", "-O", "OpenFlow14", "--strict", "del-flows", "leaf1", strictly(ours[0])]
+    )
     check(ours[0] not in scene.lab.flows("leaf1"), "the flow is still there")
     began = time.monotonic()
     Api.wait_until(lambda: scene.lab.flows("leaf1") == wanted, "the flow to come back", RECOVERY_S)
     took = time.monotonic() - began
     found = Api.wait_until(
-        lambda: [f for f in scene.operator.results("findings/?limit=100") if f["code"] == "drift"], "a finding", 10.0
+        lambda: [f for f in scene.operator.results("findings/?limit=100") if f["code"] == "drift"],
+        "a finding",
+        10.0,
     )
     check(any("leaf1" in finding["detail"] for finding in found), f"findings: {found}")
     check(any("cookie=0x57," in line for line in scene.lab.flows("leaf1")), "the stranger's flow is gone")
@@ -287,13 +306,26 @@ def all_gone(scene: Scene) -> str:
         Api.wait_until(lambda n=name: scene.chains[n] not in ids(scene), f"chain {name} to be gone", 60.0)  # type: ignore[misc]
     scene.lab.restart_device("ips1")
     try:
-        Api.wait_until(lambda: scene.configuration() == scene.before, "all devices to be as before", RECOVERY_S)
+        Api.wait_until(
+            lambda: scene.configuration() == scene.before, "all devices to be as before", RECOVERY_S
+        )
     except ApiError as late:
         raise Untrue("; ".join(differences(scene.before, scene.configuration())) or str(late)) from late
     word = mark()
     answer = scene.ask("a1", SERVER, 80, word)
     check(answer.ok and answer.source == CLIENT, f"a1 -> a2: {answer}")
     return f"{len(scene.before)} devices hold what they held before, byte for byte"
+
+
+def encore(scene: Scene) -> Iterator[None]:
+    """For whoever looks around afterwards: both chains in force again, and a little traffic at every step."""
+    for tenant, data in ((scene.a, WEB), (scene.b, APP)):
+        chain = tenant.post("chains/", data)
+        tenant.apply(tenant.plan(chain["id"])["id"])
+    with scene.lab.stream("b1", SERVER, 5000, rate=10.0, denied_port=5001, denied_every=10):
+        while True:
+            scene.ask("a1", OUTSIDE, 80, "good morning", timeout_s=0.5)
+            yield
 
 
 STEPS: Sequence[tuple[str, Callable[[Scene], str]]] = (
@@ -335,7 +367,9 @@ def ids(scene: Scene) -> list[int]:
 def strictly(flow: str) -> str:
     """The match part of a dumped flow, for a strict delete."""
     match = flow.split(" actions=")[0].replace(" ", "")
-    kept = [part for part in match.split(",") if not part.startswith(("cookie=", "duration=", "send_flow_rem"))]
+    kept = [
+        part for part in match.split(",") if not part.startswith(("cookie=", "duration=", "send_flow_rem"))
+    ]
     return ",".join(kept)
 
 
