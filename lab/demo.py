@@ -186,6 +186,8 @@ def main(arguments: list[str]) -> int:
     except (ServiceError, LabError) as error:
         console.print(f"[red]The demo could not start:[/] {error}")
         return 1
+    except KeyboardInterrupt:
+        return 130
     is_ok = all(result.ok for result in results)
     if given.json:
         steps = [asdict(result) for result in results]
