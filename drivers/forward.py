@@ -7,7 +7,7 @@ own forwarding is not modelled: a walk that falls back to it ends there, as BASE
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
@@ -26,6 +26,7 @@ from drivers.state import (
     Signatures,
     Steering,
     Verdict,
+    decisive,
 )
 
 MAX_STEPS = 128
@@ -44,14 +45,28 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """kinds: device -> switch, appliance, host or external. peers: port -> port at the other end of the link."""
+    """kinds: device -> switch, appliance, host or external. peers: port -> port at the other end of the link.
+
+    A device holds what `states` and `others` say of it together: of many networks that differ in a few
+    items, the rest is indexed once.
+    """
 
     kinds: Mapping[str, str]
     peers: Mapping[Place, Place]
     states: Mapping[str, DeviceState] = field(default_factory=dict)
+    others: Mapping[str, DeviceState] = field(default_factory=dict)
 
-    def state(self, device: str) -> DeviceState:
-        return self.states.get(device, DeviceState())
+    def steering(self, device: str, ingress: str, tag: int) -> Sequence[tuple[Key, Steering]]:
+        """As DeviceState.steering."""
+        own = self.states[device].steering(ingress, tag) if device in self.states else ()
+        rest = self.others[device].steering(ingress, tag) if device in self.others else ()
+        return sorted((*own, *rest), key=decisive) if own and rest else own or rest
+
+    def functions(self, device: str) -> tuple[tuple[Key, FunctionItem], ...]:
+        """As DeviceState.functions."""
+        own = self.states[device].functions() if device in self.states else ()
+        rest = self.others[device].functions() if device in self.others else ()
+        return own + rest
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,14 +120,14 @@ def walk(network: Network, start: Place, box: Packets, *, is_reply: bool) -> tup
 
 def on_host(network: Network, device: str, trace: Trace, *, is_reply: bool) -> tuple[Trace, ...]:
     """What the host's own rule sets do with packets that start or end there: outcome kept, or DENIED."""
-    return tuple(_functions(network.state(device), device, ("", ""), trace, is_reply))
+    return tuple(_functions(network.functions(device), device, ("", ""), trace, is_reply))
 
 
 def _switch(network: Network, flight: _Flight) -> Iterator[Trace | _Flight]:
     """The first matching item in order of precedence and rank decides, for each part of the set."""
     trace = replace(flight.trace, trail=(*flight.trace.trail, f"{flight.device}:{flight.port}"))
     rest: tuple[Packets, ...] = (trace.packets,)
-    for key, item in network.state(flight.device).steering(flight.port, flight.tag):
+    for key, item in network.steering(flight.device, flight.port, flight.tag):
         match = packets(item.match)
         missed: list[Packets] = []
         for part in rest:
@@ -158,8 +173,8 @@ def _hand_over(network: Network, device: str, hand: NextHop, trace: Trace) -> Tr
 def _box(network: Network, flight: _Flight, is_reply: bool) -> Iterator[Trace | _Flight]:
     """An appliance: in by one arm, through the functions between both arms, out by the other."""
     device, port = flight.device, flight.port
-    state = network.state(device)
-    arms = {(item.inside, item.outside) for item in state.values() if isinstance(item, FunctionItem)}
+    items = network.functions(device)
+    arms = {(item.inside, item.outside) for _, item in items}
     pair = next((pair for pair in sorted(arms) if port == (pair[1] if is_reply else pair[0])), None)
     trail = (*flight.trace.trail, f"{device}:{port}")
     trace = replace(flight.trace, trail=trail, device=device)
@@ -169,7 +184,7 @@ def _box(network: Network, flight: _Flight, is_reply: bool) -> Iterator[Trace | 
     leaves = pair[0] if is_reply else pair[1]
     peer = network.peers.get((device, leaves))
     before = len(trace.functions)
-    for done in _functions(state, device, pair, trace, is_reply):
+    for done in _functions(items, device, pair, trace, is_reply):
         if done.outcome is Outcome.DENIED:
             yield done
         elif len(done.functions) == before:
@@ -181,12 +196,16 @@ def _box(network: Network, flight: _Flight, is_reply: bool) -> Iterator[Trace | 
 
 
 def _functions(
-    state: DeviceState, device: str, arms: tuple[str, str], trace: Trace, is_reply: bool
+    items: Iterable[tuple[Key, FunctionItem]],
+    device: str,
+    arms: tuple[str, str],
+    trace: Trace,
+    is_reply: bool,
 ) -> list[Trace]:
     """Every function item between the arms judges what is its traffic; what none claims is untouched."""
     alive = [trace]
-    for key, item in state.items():
-        if not isinstance(item, FunctionItem) or (item.inside, item.outside) != arms:
+    for key, item in items:
+        if (item.inside, item.outside) != arms:
             continue
         traffic = _claimed(item, is_reply)
         after: list[Trace] = []

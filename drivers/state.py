@@ -291,7 +291,7 @@ def slot(item: Item) -> Slot:
 class DeviceState(Mapping[Key, Item]):
     """A frozen mapping key -> item, iterated in key order; equal when the contents are equal."""
 
-    __slots__ = ("_items", "_places")
+    __slots__ = ("_functions", "_items", "_places")
 
     def __init__(self, items: Mapping[Key, Item] | None = None) -> None:
         given = items or {}
@@ -299,6 +299,7 @@ class DeviceState(Mapping[Key, Item]):
             if KIND_OF_ITEM[type(item)] is not key.kind:
                 raise ValueError(f"{key} holds a {type(item).__name__}")
         self._items: Mapping[Key, Item] = MappingProxyType({key: given[key] for key in sorted(given)})
+        self._functions: tuple[tuple[Key, FunctionItem], ...] | None = None
         self._places: dict[tuple[str, int], tuple[tuple[Key, Steering], ...]] | None = None
 
     def __getitem__(self, key: Key) -> Item:
@@ -320,11 +321,14 @@ class DeviceState(Mapping[Key, Item]):
             for key, item in self._items.items():
                 if isinstance(item, Redirect | Filter | Guard | Pass):
                     places.setdefault((item.ingress, item.tag), []).append((key, item))
-            self._places = {
-                place: tuple(sorted(found, key=lambda pair: (-pair[1].precedence, -_rank(pair[1]), pair[0])))
-                for place, found in places.items()
-            }
+            self._places = {place: tuple(sorted(found, key=decisive)) for place, found in places.items()}
         return self._places.get((ingress, tag), ())
+
+    def functions(self) -> tuple[tuple[Key, FunctionItem], ...]:
+        """The function items, in key order. Indexed once."""
+        if self._functions is None:
+            self._functions = tuple((k, i) for k, i in self._items.items() if isinstance(i, FunctionItem))
+        return self._functions
 
     def of_chain(self, chain: int) -> DeviceState:
         """The part that one chain contributes."""
@@ -340,11 +344,14 @@ class DeviceState(Mapping[Key, Item]):
         return DeviceState({**self._items, **other})
 
 
-def _rank(item: Steering) -> int:
-    """Of one precedence, exceptions come before redirects, and redirects before the closed door."""
-    if isinstance(item, Pass):
-        return 2
-    return 0 if isinstance(item, Guard) else 1
+def decisive(pair: tuple[Key, Steering]) -> tuple[int, int, Key]:
+    """Sorts the item that decides first to the front.
+
+    By precedence; of one precedence exceptions come before redirects, and redirects before the closed door.
+    """
+    key, item = pair
+    rank = 2 if isinstance(item, Pass) else 0 if isinstance(item, Guard) else 1
+    return -item.precedence, -rank, key
 
 
 EMPTY = DeviceState()

@@ -18,16 +18,12 @@ def function_collisions(
 ) -> Iterator[tuple[str, Key, Key]]:
     """(device, own key, other key) of function items of one kind, between the same arms, that share packets."""
     for device, state in target.items():
-        theirs = _functions_of(others.get(device, DeviceState()))
-        for key, item in _functions_of(state):
+        theirs = others.get(device, DeviceState()).functions()
+        for key, item in state.functions():
             for other_key, other in theirs:
                 is_same_place = (item.inside, item.outside) == (other.inside, other.outside)
                 if is_same_place and type(item) is type(other) and overlaps(item.traffic, other.traffic):
                     yield device, key, other_key
-
-
-def _functions_of(state: DeviceState) -> list[tuple[Key, FunctionItem]]:
-    return [(key, item) for key, item in state.items() if isinstance(item, FunctionItem)]
 
 
 def steering_collisions(

@@ -326,12 +326,7 @@ def _holds(states: Mapping[str, DeviceState], box: Packets) -> bool:
 
 def _network(case: Case, states: Mapping[str, DeviceState]) -> Network:
     """The chain's own items, with what others hold on the same devices."""
-    devices = set(states) | set(case.others)
-    merged = {
-        device: states.get(device, DeviceState()).merged(case.others.get(device, DeviceState()))
-        for device in devices
-    }
-    return replace(case.network, states=merged)
+    return replace(case.network, states=states, others=case.others)
 
 
 def _applied(states: Mapping[str, DeviceState], wave: Sequence[Batch]) -> dict[str, DeviceState]:
