@@ -11,6 +11,7 @@ import ipaddress
 from collections.abc import Iterable, Iterator
 from hashlib import blake2s
 
+from drivers.nftables_objects import CLAIM_BIT
 from lab.fabric import GATEWAY_MAC, MANAGEMENT_PORT, Device, End, Fabric, Link
 
 # Next hops of a function's two arms: never seen on a wire, only their permanent MAC counts.
@@ -161,6 +162,26 @@ def _addresses(
     return [address for address in found if address.version == family]
 
 
+def closed_script(device: Device) -> str:
+    """An appliance's own boot configuration: it forwards only what an item of Viaduct's has let pass (by a mark).
+
+    So a box that comes back without Viaduct's rules is shut, not a way past its function.
+    """
+    if not device.arms:
+        return ""
+    return f"""nft -f - <<'END'
+add table inet boot
+delete table inet boot
+table inet boot {{
+  chain closed {{
+    type filter hook forward priority 5; policy drop;
+    meta mark & {CLAIM_BIT:#x} != 0 accept
+    ct state related meta l4proto {{ icmp, ipv6-icmp }} accept
+  }}
+}}
+END"""
+
+
 def boot_script(device: Device) -> str:
     """The shell script that a box runs in its namespace when it is built."""
     return "\n".join(
@@ -169,13 +190,15 @@ def boot_script(device: Device) -> str:
             *(f"echo {value} >/proc/sys/net/{name}" for name, value in box_sysctls(device)),
             _batch(4, (*rule_lines(device, 4), *interface_lines(device, 4))),
             _batch(6, (*rule_lines(device, 6), *interface_lines(device, 6))),
+            closed_script(device),
         )
     )
 
 
 def restart_script(device: Device) -> str:
     """What a box must do again after its ports were down: the kernel forgot routes and neighbours."""
-    return "\n".join(("set -e", _batch(4, interface_lines(device, 4)), _batch(6, interface_lines(device, 6))))
+    again = (_batch(4, interface_lines(device, 4)), _batch(6, interface_lines(device, 6)))
+    return "\n".join(("set -e", closed_script(device), *again))
 
 
 def _batch(family: int, lines: Iterable[str]) -> str:

@@ -13,6 +13,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,7 @@ from lab.access import AGENT_PORT
 from lab.fabric import load
 from lab.network import DEMO, names
 from lab.watch import Server
+from lab.wiring import closed_script
 
 pytestmark = pytest.mark.lab
 
@@ -99,6 +101,34 @@ def test_nobody_has_anything_of_viaduct(lab: Lab) -> None:
 # --- management and data -----------------------------------------------------------------------------
 
 
+@contextmanager
+def opened(lab: Lab, *boxes: str) -> Iterator[None]:
+    """Appliances that forward although nobody has let anything pass: their boot rules are taken away."""
+    for name in boxes:
+        lab.exec(name, ["nft", "delete", "table", "inet", "boot"])
+    try:
+        yield
+    finally:
+        for name in boxes:
+            lab.exec(name, ["sh", "-c", closed_script(lab.device(name))])
+
+
+@pytest.mark.parametrize("forgets", [False, True])
+def test_an_appliance_without_rules_is_shut_also_after_a_restart(lab: Lab, forgets: bool) -> None:
+    flow = "cookie=0x77,table=0,priority=9,in_port=1,udp,actions=set_field:02:00:00:01:01:01->eth_dst,output:11"
+    ofctl = ["ovs-ofctl", "-O", "OpenFlow14"]
+    lab.kill_device("fw1")
+    lab.restart_device("fw1", forgets=forgets)
+    lab.exec("leaf1", [*ofctl, "add-flow", "leaf1", flow])
+    try:
+        with lab.capture("fw1", "out", ("fw1", "in")) as capture:
+            lab.probe("a1", "10.10.2.10", 5000, protocol="udp", payload="unfiltered", timeout_s=0.3)
+            at = {packet.at for packet in capture.finish() if "unfiltered" in packet.payload}
+    finally:
+        lab.exec("leaf1", [*ofctl, "del-flows", "leaf1", "cookie=0x77/-1"])
+    assert at == {"fw1:in"}
+
+
 def test_management_is_not_reachable_from_the_data_path(lab: Lab) -> None:
     """An appliance forwards what is sent to its management address; a host drops it."""
     address = lab.device("fw1").management
@@ -106,7 +136,8 @@ def test_management_is_not_reachable_from_the_data_path(lab: Lab) -> None:
     ofctl = ["ovs-ofctl", "-O", "OpenFlow14"]
     lab.exec("leaf1", [*ofctl, "add-flow", "leaf1", flow])
     try:
-        with lab.serve("fw1", udp=(7000,)) as server, lab.capture("fw1", "out", ("fw1", "in")) as capture:
+        capturing = lab.capture("fw1", "out", ("fw1", "in"))
+        with opened(lab, "fw1"), lab.serve("fw1", udp=(7000,)) as server, capturing as capture:
             sender = "import socket; s = socket.socket(2, 2); s.bind(('10.10.1.10', 0)); "
             sender += f"s.sendto(b'hidden', ('{address}', 7000))"
             lab.exec("a1", ["python3", "-c", sender])
@@ -134,9 +165,9 @@ def test_ssh_with_verified_host_key(lab: Lab) -> None:
         "-o", "BatchMode=yes", "-o", "GlobalKnownHostsFile=none",
     ]  # fmt: skip
     who = f"{credential['user']}@{lab.device('cgn1').management}"
-    done = subprocess.run([*ssh, who, "ls /sys/class/net; nft list ruleset"], capture_output=True, text=True)
+    done = subprocess.run([*ssh, who, "ls /sys/class/net; nft list tables"], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.split() == ["in", "lo", "mgmt", "out"]
+    assert done.stdout.split() == ["in", "lo", "mgmt", "out", "table", "inet", "boot"]
     other = [word.replace(credential["known_hosts_file"], "/dev/null") for word in ssh]
     assert subprocess.run([*other, who, "true"], capture_output=True).returncode != 0
 
@@ -180,7 +211,7 @@ def test_packets_cross_a_function_both_ways_and_on_to_the_other_leaf(
         lab.exec(switch, [*ofctl, "--bundle", "add-flows", switch, "-"], text=text)
     places = [("fw1", "in"), ("fw1", "out"), ("ips1", "in"), ("ips1", "out"), ("a2", "eth0")]
     try:
-        with lab.capture("a1", "eth0", *places) as capture:
+        with opened(lab, "fw1", "ips1"), lab.capture("a1", "eth0", *places) as capture:
             to, marker = (SIX, "six-there") if family == 6 else ("10.10.2.10", "four-there")
             assert lab.probe("a1", to, 80, payload=marker).ok
             packets = [packet for packet in capture.finish() if marker in packet.payload]
