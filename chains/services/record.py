@@ -30,6 +30,7 @@ from chains.services.progress import (
     now,
     steps_set,
 )
+from chains.services.replies import replies_prune
 from chains.services.trail import CHANNEL, bell
 
 __all__ = [
@@ -62,5 +63,6 @@ __all__ = [
     "outbox_mark",
     "outbox_prune",
     "plan_store",
+    "replies_prune",
     "steps_set",
 ]
