@@ -5,7 +5,18 @@ from __future__ import annotations
 
 from django.urls import path
 
-from frontend.views import chain_edit, chains, changes, devices, ledger, overview, plans, sign_in, stream
+from frontend.views import (
+    chain_edit,
+    chains,
+    changes,
+    devices,
+    freeze,
+    ledger,
+    overview,
+    plans,
+    sign_in,
+    stream,
+)
 
 app_name = "ui"
 urlpatterns = [
@@ -24,6 +35,8 @@ urlpatterns = [
     path("changes/<int:id>/", changes.change, name="change"),
     path("changes/<int:id>/progress/", changes.progress, name="change-progress"),
     path("changes/<int:id>/stream/", stream.change_stream, name="change-stream"),
+    path("freeze/", freeze.freeze, name="freeze"),
+    path("freeze/lift/", freeze.unfreeze, name="unfreeze"),
     path("devices/", devices.device_list, name="device-list"),
     path("devices/<str:name>/", devices.device, name="device"),
     path("findings/", ledger.finding_list, name="finding-list"),
