@@ -18,6 +18,7 @@ from chains.api import (
     stream,
     tenants,
     tokens,
+    undo,
 )
 from chains.api.manners.parsers import MAX_INTEGER
 
@@ -49,7 +50,9 @@ urlpatterns = [
     path("changes/", changes.ChangeListApi.as_view(), name="change-list"),
     path("changes/<identity:id>/", changes.ChangeApi.as_view(), name="change"),
     path("changes/<identity:id>/events/", changes.ChangeEventsApi.as_view(), name="change-events"),
+    path("changes/<identity:id>/retry/", changes.ChangeRetryApi.as_view(), name="change-retry"),
     path("changes/<identity:id>/stream/", stream.ChangeStreamApi.as_view(), name="change-stream"),
+    path("changes/<identity:id>/undo/", undo.ChangeUndoApi.as_view(), name="change-undo"),
     path("devices/", devices.DeviceListApi.as_view(), name="device-list"),
     path("devices/<identity:id>/", devices.DeviceApi.as_view(), name="device"),
     path("fabric/", fabric.FabricApi.as_view(), name="fabric"),

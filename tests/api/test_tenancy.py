@@ -52,7 +52,9 @@ POLICIES: Mapping[tuple[str, str], tuple[str, str]] = {
     ("changes/", "GET"): (VIEW, LIST),
     ("changes/{id}/", "GET"): (VIEW, OWN),
     ("changes/{id}/events/", "GET"): (VIEW, OWN),
+    ("changes/{id}/retry/", "POST"): (EDIT, OWN),
     ("changes/{id}/stream/", "GET"): (VIEW, OWN),
+    ("changes/{id}/undo/", "POST"): (EDIT, OWN),
     ("devices/", "GET"): (OPERATE, LIST),
     ("devices/{id}/", "GET"): (OPERATE, SHARED),
     ("devices/{id}/", "PATCH"): (OPERATE, SHARED),
@@ -131,7 +133,7 @@ def make_objects(tenant: Any, word: str) -> dict[str, int]:
 
 
 def body_for(route: str, method: str) -> Any:
-    if method in ("GET", "DELETE") or route.endswith(("plan/", "apply/")):
+    if method in ("GET", "DELETE") or route.endswith(("plan/", "apply/", "retry/", "undo/")):
         return None
     return {
         "chains/": chain_body("another"),

@@ -7,6 +7,10 @@ import pytest
 
 from chains import models
 from chains.engine.reconcile import run_change
+from chains.services import intent
+from chains.services.actor import SYSTEM
+from drivers import fake
+from tests.builders import NGFW
 from tests.frontend import world
 from tests.frontend.test_pages import text_of
 
@@ -41,3 +45,40 @@ def test_a_frozen_change_says_that_it_waits() -> None:
     change = models.Change.objects.get()
     assert run_change(change.pk) is False
     assert "goes on when an operator lifts it" in text_of(olga.get(f"/changes/{change.pk}/"))
+
+
+def test_a_waiting_change_shows_why_and_is_tried_again_by_hand() -> None:
+    olga, viewer = world.operator(), world.member("vi", role="viewer")
+    with fake.box("fw1") as box:
+        box.faults.is_unreachable = True
+    change = intent.change_create(actor=SYSTEM, plan=world.plan(world.chain()))
+    assert run_change(change.pk) is False
+    models.Change.objects.update(due_at="2100-01-01T00:00:00Z")
+    shown = text_of(olga.get(f"/changes/{change.pk}/"))
+    change.refresh_from_db()
+    assert change.error and change.error in shown
+    assert "<dt>Attempts</dt><dd>1</dd>" in shown and "Next look" in shown and "Try again now" in shown
+    assert "Try again now" not in text_of(viewer.get(f"/changes/{change.pk}/"))
+    assert viewer.post(f"/changes/{change.pk}/retry/").status_code == 403
+    with fake.box("fw1") as box:
+        box.faults.is_unreachable = False
+    assert run_change(change.pk) is False
+    assert olga.post(f"/changes/{change.pk}/retry/").status_code == 302
+    assert run_change(change.pk) is True
+    assert "Try again now" not in text_of(olga.get(f"/changes/{change.pk}/"))
+    assert olga.post(f"/changes/{change.pk}/retry/").status_code == 409
+
+
+def test_undo_leads_to_a_plan() -> None:
+    olga = world.operator()
+    chain = world.chain()
+    first = world.apply(chain)
+    assert "Plan the undo" not in text_of(olga.get(f"/changes/{first.pk}/"))
+    intent.chain_update(actor=SYSTEM, chain=chain, data={"hops": [{**NGFW, "realm": "host"}]})
+    second = world.apply(chain)
+    assert "Plan the undo" in text_of(olga.get(f"/changes/{second.pk}/"))
+    reply = olga.post(f"/changes/{second.pk}/undo/")
+    plan = models.Plan.objects.latest("id")
+    assert (reply.status_code, reply["Location"]) == (302, f"/plans/{plan.pk}/")
+    assert plan.status == "ready"
+    assert olga.post(f"/changes/{second.pk}/undo/").status_code == 409
