@@ -114,6 +114,7 @@ def show(
     frame = {
         "actor": actor,
         "may_edit": may_edit(actor),
+        "freeze": selectors.freeze_now(),
         "tenants": tenant_names(request, actor),
         "tenant_chosen": chosen,
         "tenant_base": _switch_base(request),

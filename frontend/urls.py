@@ -5,7 +5,18 @@ from __future__ import annotations
 
 from django.urls import path
 
-from frontend.views import chain_edit, chains, changes, devices, ledger, overview, plans, sign_in, stream
+from frontend.views import (
+    chain_edit,
+    chains,
+    changes,
+    devices,
+    freeze,
+    ledger,
+    overview,
+    plans,
+    sign_in,
+    stream,
+)
 
 app_name = "ui"
 urlpatterns = [
@@ -23,7 +34,11 @@ urlpatterns = [
     path("plans/<int:id>/apply/", plans.plan_apply, name="plan-apply"),
     path("changes/<int:id>/", changes.change, name="change"),
     path("changes/<int:id>/progress/", changes.progress, name="change-progress"),
+    path("changes/<int:id>/retry/", changes.change_retry, name="change-retry"),
+    path("changes/<int:id>/undo/", changes.change_undo, name="change-undo"),
     path("changes/<int:id>/stream/", stream.change_stream, name="change-stream"),
+    path("freeze/", freeze.freeze, name="freeze"),
+    path("freeze/lift/", freeze.unfreeze, name="unfreeze"),
     path("devices/", devices.device_list, name="device-list"),
     path("devices/<str:name>/", devices.device, name="device"),
     path("findings/", ledger.finding_list, name="finding-list"),

@@ -170,6 +170,7 @@ class ChainApi(ApiView):
 
 class ChainPlanApi(ApiView):
     access = {"POST": Access.EDIT}
+    reads_one_moment = True
 
     @extend_schema(
         operation_id="chain_plan",

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Changes: how far the transaction that applies a plan got, step by step, and its log. Read only."""
+"""Changes: how far the transaction that applies a plan got, step by step, and its log. Retry one now, undo one."""
 
 from __future__ import annotations
+
+from datetime import datetime
 
 from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
@@ -10,12 +12,13 @@ from rest_framework.response import Response
 
 from chains import selectors
 from chains.api.manners.access import Access
-from chains.api.manners.fields import Address, Choice
+from chains.api.manners.fields import Address, Choice, Empty
 from chains.api.manners.lists import MAX_LIMIT, Filter, Listing, single
 from chains.api.manners.parsers import MAX_INTEGER
 from chains.api.manners.schema import listed
 from chains.api.manners.views import ApiView
 from chains.models import Change, ChangeEvent, Plan, Step
+from chains.services import again
 
 
 class StepSerializer(serializers.ModelSerializer):  # type: ignore[type-arg]
@@ -35,7 +38,8 @@ class StepSerializer(serializers.ModelSerializer):  # type: ignore[type-arg]
 
 
 class ChangeBriefSerializer(serializers.ModelSerializer):  # type: ignore[type-arg]
-    """decided_at: from here on it only goes forward; before it, trouble means revert."""
+    """decided_at: from here on it only goes forward; before it, trouble means revert.
+    next_try_at: when it is looked at again, while it has not ended; error: why the last attempt ended."""
 
     url = Address("change")
     display = serializers.SerializerMethodField()
@@ -45,6 +49,7 @@ class ChangeBriefSerializer(serializers.ModelSerializer):  # type: ignore[type-a
     tenant = serializers.CharField(source="plan.tenant.name")
     goal = Choice(Plan.Goal, source="plan.goal")
     status = Choice(Change.Status)
+    next_try_at = serializers.SerializerMethodField()
 
     class Meta:
         model = Change
@@ -60,6 +65,7 @@ class ChangeBriefSerializer(serializers.ModelSerializer):  # type: ignore[type-a
             "status",
             "decided_at",
             "attempts",
+            "next_try_at",
             "created_at",
             "started_at",
             "finished_at",
@@ -67,6 +73,9 @@ class ChangeBriefSerializer(serializers.ModelSerializer):  # type: ignore[type-a
             "request_id",
             "created_by",
         )
+
+    def get_next_try_at(self, row: Change) -> datetime | None:
+        return None if row.finished_at else row.due_at
 
     def get_display(self, row: Change) -> str:
         return f"{row.plan.goal} {row.plan.chain_name}"
@@ -119,6 +128,21 @@ class ChangeApi(ApiView):
     @extend_schema(operation_id="change_get", responses=ChangeSerializer)
     def get(self, request: Request, id: int) -> Response:
         return Response(self.shown(ChangeSerializer)(selectors.change_get(self.actor, id)))
+
+
+class ChangeRetryApi(ApiView):
+    access = {"POST": Access.EDIT}
+
+    @extend_schema(
+        operation_id="change_retry",
+        request=Empty,
+        responses={202: ChangeSerializer},
+        description="Tried at once instead of at `next_try_at`. 409 if it has ended.",
+    )
+    def post(self, request: Request, id: int) -> Response:
+        self.no_body()
+        again.change_retry(actor=self.actor, change=selectors.change_get(self.actor, id))
+        return self.accepted(self.shown(ChangeSerializer)(selectors.change_get(self.actor, id)))
 
 
 AFTER = Filter("after", kind="integer", description="Only events with a larger id.")

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from chains import models, selectors
 from chains.engine import claims, converge
 from chains.engine.carry import Job, carry, say
+from chains.engine.freeze import Frozen, Gate
 from chains.engine.health import refresh_health
 from chains.engine.lease import LeaseBusy, LeaseLost, Leases, free_epochs
 from chains.engine.limits import Limits, limits
@@ -65,12 +66,13 @@ def observe_devices(device_ids: Collection[int]) -> None:
     rows = models.Device.objects.filter(pk__in=device_ids, is_enabled=True).exclude(driver="").order_by("pk")
     devices = {row.name: row for row in rows}
     if devices:
-        with fleet_of(devices.values(), given) as fleet:
-            _read_all(devices, fleet, given)
+        gate = Gate()
+        with fleet_of(devices.values(), given, gate.look) as fleet:
+            _read_all(devices, fleet, given, gate)
     _after(device_ids)
 
 
-def _read_all(devices: Mapping[str, models.Device], fleet: Fleet, given: Limits) -> None:
+def _read_all(devices: Mapping[str, models.Device], fleet: Fleet, given: Limits, gate: Gate) -> None:
     """What a switch says of its ports is acted on as it comes in; repairs wait until all have spoken."""
     epochs = free_epochs(row.pk for row in devices.values())
     suspects = []
@@ -90,7 +92,7 @@ def _read_all(devices: Mapping[str, models.Device], fleet: Fleet, given: Limits)
             _after([device.pk])
     if suspects and given.drift == "enforce" and not is_suspect():
         for device in suspects:
-            _repair(device, fleet, given)
+            _repair(device, fleet, given, gate)
 
 
 def _seen(device: models.Device, observation: Observation) -> bool:
@@ -126,22 +128,30 @@ def is_suspect() -> bool:
     return findings.exclude(witness__orphaned=[]).count() > half
 
 
-def _repair(device: models.Device, fleet: Fleet, given: Limits) -> None:
+def _repair(device: models.Device, fleet: Fleet, given: Limits, gate: Gate) -> None:
     """Push exactly the difference, under the lease, from a new reading. What goes wrong is kept in the finding."""
     try:
+        gate.check()
         with Leases([device.pk], given, wait_s=0) as leases:
             if not _is_in_change(device):
-                _repair_now(device, fleet, leases)
+                _repair_now(device, fleet, leases, gate)
+    except Frozen as frozen:
+        log.info("%s: not repaired: %s", device.name, frozen)
     except (LeaseBusy, LeaseLost):
         log.info("%s: a change is writing; its drift is looked at again later", device.name)
 
 
-def _repair_now(device: models.Device, fleet: Fleet, leases: Leases) -> None:
+def _repair_now(device: models.Device, fleet: Fleet, leases: Leases, gate: Gate) -> None:
+    def must_hold() -> None:
+        gate.must_be_open()
+        leases.must_hold()
+
     wanted = selectors.desired_state(device)
     for observation in fleet.each({device.name: read}).values.values():
         for job in _jobs(fleet.targets[device.name], observation.state, wanted):
+            gate.check()
             leases.check()
-            done = carry(fleet, {device.name: job}, leases.must_hold)
+            done = carry(fleet, {device.name: job}, must_hold)
             if done.errors:
                 detail = f"{device.name}: the repair failed: {say(done.errors[device.name])}"
                 witness = Drift(diff(observation.state, wanted)).witness

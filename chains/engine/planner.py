@@ -38,6 +38,7 @@ class Rendered:
 class Draft:
     """A computed plan that is not stored. `refused` holds the reasons when there is no `plan`.
 
+    wanted: the chain's intent as people gave it, for a later undo.
     intent, inventory: hashes of what was read, compared again before the first push. others: what the
     tenant's other chains wanted where this one goes, by device.
     """
@@ -46,6 +47,7 @@ class Draft:
     goal: models.Plan.Goal
     intent: str
     inventory: str
+    wanted: Mapping[str, Any]
     others: Mapping[str, DeviceState] = field(default_factory=dict)
     plan: types.Plan | None = None
     steps: tuple[Rendered, ...] = ()
@@ -65,7 +67,7 @@ def compute(chain: models.Chain) -> Draft:
         fabric = selectors.fabric_snapshot(row)
         base = selectors.chain_contributions(row)
         goal = models.Plan.Goal.APPLY if row.is_wanted else models.Plan.Goal.REMOVE
-        draft = Draft(row, goal, digest(plain(intent)), "")
+        draft = Draft(row, goal, digest(plain(intent)), "", selectors.chain_intent(row))
         try:
             compiled, others = placed(row, fabric, intent, base)
         except types.Refused as refused:
@@ -152,6 +154,7 @@ def store(draft: Draft, actor_name: str) -> models.Plan:
         "generation": row.generation,
         "base_revision": row.revision,
         "created_by": actor_name,
+        "intent": dict(draft.wanted),
     }
     if plan is None:
         refused = draft.refused

@@ -19,6 +19,7 @@ from chains.engine import fresh
 from chains.engine.carry import Arrival, Job, carry, difference, say
 from chains.engine.claims import steps_open
 from chains.engine.drain import drain
+from chains.engine.freeze import Frozen, Gate
 from chains.engine.lease import LeaseBusy, LeaseLost, Leases
 from chains.engine.limits import Limits, limits
 from chains.engine.moves import Move, by_device, expected_states, final_states, moves_of, removed_by, waves
@@ -55,11 +56,22 @@ class Run:
     leases: Leases
     fleet: Fleet
     limits: Limits
+    gate: Gate
 
     @property
     def chain_number(self) -> int:
         assert self.plan.chain_id is not None
         return self.plan.chain_id
+
+    def check(self) -> None:
+        """Right before a push, in the caller's thread. Errors: LeaseLost, Frozen."""
+        self.gate.check()
+        self.leases.check()
+
+    def must_hold(self) -> None:
+        """The same between a device's reading and its push, in the device's thread."""
+        self.gate.must_be_open()
+        self.leases.must_hold()
 
     def say(self, text: str, *, device: str = "", level: str = Level.INFO) -> None:
         record.event_log(self.change, text, device=device, level=level)
@@ -71,6 +83,9 @@ def run_change(change_id: int) -> bool:
         return _attempt(change_id)
     except LeaseBusy:
         record.change_postpone(change_id, 1.0)
+        return False
+    except Frozen as frozen:
+        record.attempt_waits(change_id, limits().sweep_s, str(frozen), was_counted=frozen.was_counted)
         return False
     except LeaseLost:
         log.warning("change %s: another worker took over", change_id)
@@ -87,15 +102,24 @@ def _attempt(change_id: int) -> bool:
         return True
     if change.due_at > record.now():
         return False  # another attempt is running, or the last one asked for patience
+    gate = Gate()
+    gate.check()
     devices = {step.device.name: step.device for step in change.plan.steps.all() if step.device}
     with Leases((device.pk for device in devices.values()), given, wait_s=given.lease_wait_s) as leases:
         if record.change_claim(change_id, given.lease_ttl_s) is None:
             return True
+        gate.is_counted = True
         steps_open(change)
         change = _load(change_id)
         assert change is not None
-        with fleet_of(devices.values(), given, leases.keep) as fleet:
-            return _go(Run(change, change.plan, moves_of(change.plan, change.steps.all()), leases, fleet, given))
+        moves = moves_of(change.plan, change.steps.all())
+        with fleet_of(devices.values(), given, lambda: _while_waiting(leases, gate)) as fleet:
+            return _go(Run(change, change.plan, moves, leases, fleet, given, gate))
+
+
+def _while_waiting(leases: Leases, gate: Gate) -> None:
+    leases.keep()
+    gate.look()
 
 
 def _load(change_id: int) -> models.Change | None:
@@ -135,11 +159,11 @@ def _apply(run: Run) -> None:
     early = [move for move in run.moves if move.is_before_decision]
     _locate(run, early)
     _validate(run, early)
-    run.leases.check()
+    run.check()
     record.allocations_record(run.plan)
     for wave in waves(early):
         _push(run, [move for move in wave if move.step.status != models.Step.Status.DONE])
-    run.leases.check()
+    run.check()
     record.decision_record(run.change)
     run.change.decided_at = record.now()
     run.say("decided: every device was read back as planned; from here on the change is carried to its end")
@@ -201,9 +225,10 @@ def _job(run: Run, move: Move, *, is_strict: bool) -> Job:
 
 def _carry(run: Run, wave: list[Move], jobs: Mapping[str, Job]) -> Answers[Arrival]:
     """SENT is written before the push and DONE after the read-back: a crash in between leaves a trace."""
+    run.gate.check()
     record.steps_set([move.step for move in wave], models.Step.Status.SENT)
-    run.leases.check()
-    answers = carry(run.fleet, jobs, run.leases.must_hold)
+    run.check()
+    answers = carry(run.fleet, jobs, run.must_hold)
     done = [move for move in wave if move.device in answers.values]
     record.steps_set([move.step for move in done], models.Step.Status.DONE)
     for move in done:
@@ -256,8 +281,8 @@ def _revert(run: Run, reason: str, *, is_stale: bool = False) -> bool:
             )
             for move in wave
         }
-        run.leases.check()
-        answers = carry(run.fleet, jobs, run.leases.must_hold)
+        run.check()
+        answers = carry(run.fleet, jobs, run.must_hold)
         done = [move for move in wave if move.device in answers.values]
         record.steps_set([move.step for move in done], models.Step.Status.REVERTED)
         for move in done:
@@ -294,8 +319,8 @@ def _roll_forward(run: Run) -> bool:
         for name, state in final_states(run.moves).items()
         if name not in errors
     }
-    run.leases.check()
-    answers = carry(run.fleet, jobs, run.leases.must_hold)
+    run.check()
+    answers = carry(run.fleet, jobs, run.must_hold)
     devices = {move.device: move.step.plan_step.device for move in run.moves}
     for name, arrival in answers.values.items():
         if arrival.sent:

@@ -49,6 +49,7 @@ def sweep() -> int:
         _safely(observe_devices, silent)
     KEPT.close_idle()
     record.outbox_prune()
+    record.replies_prune()
     return len(rung) + len(chains) + len(changes) + len(devices) + len(silent)
 
 

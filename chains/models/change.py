@@ -12,6 +12,7 @@ from chains.models.inventory import Device
 class Plan(models.Model):
     """placement: why each function runs where it does. path: both directions. proof: what was shown.
 
+    intent: what the chain wanted when this was planned, as `services.intent` takes it back ({}: not known).
     base: {device: the chain's own items there when planned} in drivers.codec form. digest: SHA-256
     over everything that will be sent.
     """
@@ -39,6 +40,7 @@ class Plan(models.Model):
     placement = models.JSONField(default=dict)
     path = models.JSONField(default=dict)
     proof = models.JSONField(default=dict)
+    intent = models.JSONField(default=dict)
     base = models.JSONField(default=dict)
     target = models.JSONField(default=dict)
     allocations = models.JSONField(default=list)

@@ -149,6 +149,46 @@ class Finding(models.Model):
         ]
 
 
+class Freeze(models.Model):
+    """An operator's stop: while a row has no `lifted_at`, nothing is written to any device."""
+
+    reason = models.CharField(max_length=255)
+    created_by = models.CharField(max_length=150)
+    created_at = models.DateTimeField(auto_now_add=True)
+    lifted_by = models.CharField(max_length=150, blank=True)
+    lifted_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        ordering = ["-id"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["lifted_at"],
+                condition=models.Q(lifted_at__isnull=True),
+                name="freeze_once",
+                nulls_distinct=False,
+            )
+        ]
+
+
+class KeptReply(models.Model):
+    """What a write with an Idempotency-Key was answered. Committed with the write, so both are there or neither.
+
+    owner: the token or person, and the tenant. fingerprint: SHA-256 over method, path and body.
+    sealed: the body, encrypted, as a reply may hold a secret.
+    """
+
+    owner = models.CharField(max_length=63)
+    key = models.CharField(max_length=128)
+    fingerprint = models.CharField(max_length=64)
+    status = models.PositiveSmallIntegerField(default=0)
+    headers = models.JSONField(default=dict)
+    sealed = models.BinaryField(default=bytes)
+    created_at = models.DateTimeField(auto_now_add=True, db_index=True)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["owner", "key"], name="kept_reply_once")]
+
+
 class AuditRow(models.Model):
     """Who did what. Append-only."""
 

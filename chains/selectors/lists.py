@@ -18,6 +18,7 @@ from chains.models import (
     ChangeEvent,
     Device,
     Finding,
+    Freeze,
     Function,
     Hop,
     Instance,
@@ -157,3 +158,8 @@ def instance_list(actor: Asker) -> QuerySet[Instance]:
 def instance_get(actor: Asker, key: Any) -> Instance:
     """Errors: Forbidden, NotFound."""
     return one(instance_list(actor), key)
+
+
+def freeze_now() -> Freeze | None:
+    """The freeze in force. Everybody may know: nothing moves while there is one."""
+    return Freeze.objects.filter(lifted_at=None).first()

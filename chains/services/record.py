@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Every write of the machine, in one place to import from. The engine's alone: people's writes are in `intent`."""
 
+from chains.services.freeze import attempt_waits
 from chains.services.lease import lease_check, lease_release, lease_renew, lease_take
 from chains.services.observed import (
     device_due_set,
@@ -30,11 +31,13 @@ from chains.services.progress import (
     now,
     steps_set,
 )
+from chains.services.replies import replies_prune
 from chains.services.trail import CHANNEL, bell
 
 __all__ = [
     "CHANNEL",
     "allocations_record",
+    "attempt_waits",
     "bell",
     "chain_status_set",
     "change_claim",
@@ -62,5 +65,6 @@ __all__ = [
     "outbox_mark",
     "outbox_prune",
     "plan_store",
+    "replies_prune",
     "steps_set",
 ]

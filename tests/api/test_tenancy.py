@@ -52,13 +52,18 @@ POLICIES: Mapping[tuple[str, str], tuple[str, str]] = {
     ("changes/", "GET"): (VIEW, LIST),
     ("changes/{id}/", "GET"): (VIEW, OWN),
     ("changes/{id}/events/", "GET"): (VIEW, OWN),
+    ("changes/{id}/retry/", "POST"): (EDIT, OWN),
     ("changes/{id}/stream/", "GET"): (VIEW, OWN),
+    ("changes/{id}/undo/", "POST"): (EDIT, OWN),
     ("devices/", "GET"): (OPERATE, LIST),
     ("devices/{id}/", "GET"): (OPERATE, SHARED),
     ("devices/{id}/", "PATCH"): (OPERATE, SHARED),
     ("fabric/", "GET"): (OPERATE, LIST),
     ("fabric/", "PUT"): (OPERATE, LIST),
     ("findings/", "GET"): (VIEW, LIST),
+    ("freeze/", "GET"): (VIEW, LIST),
+    ("freeze/", "POST"): (OPERATE, LIST),
+    ("freeze/", "DELETE"): (OPERATE, LIST),
     ("functions/", "GET"): (VIEW, LIST),
     ("instances/", "GET"): (OPERATE, LIST),
     ("instances/{id}/", "GET"): (OPERATE, SHARED),
@@ -128,12 +133,13 @@ def make_objects(tenant: Any, word: str) -> dict[str, int]:
 
 
 def body_for(route: str, method: str) -> Any:
-    if method in ("GET", "DELETE") or route.endswith(("plan/", "apply/")):
+    if method in ("GET", "DELETE") or route.endswith(("plan/", "apply/", "retry/", "undo/")):
         return None
     return {
         "chains/": chain_body("another"),
         "chains/{id}/": chain_body("renamed"),
         "devices/{id}/": {"is_enabled": True},
+        "freeze/": {"reason": "maintenance"},
         "instances/{id}/": {"is_draining": False},
         "offers/{id}/": {"is_enabled": True},
         "tenants/": {"name": "another"},

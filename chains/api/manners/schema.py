@@ -18,6 +18,13 @@ from rest_framework import serializers
 from chains.api.manners.lists import DEFAULT_LIMIT, MAX_LIMIT, MAX_OFFSET, MAX_TEXT, Filter, Listing
 
 ACCESS = {"view": "For every role.", "edit": "For editors and operators.", "operate": "For operators."}
+WRITES = ("POST", "PUT", "PATCH", "DELETE")
+KEY = OpenApiParameter(
+    "Idempotency-Key",
+    {"type": "string", "pattern": "^[!-~]{1,128}$"},
+    OpenApiParameter.HEADER,
+    description="Names this write: sent again within 24 hours it is answered again and done once.",
+)
 PROBLEM = "application/problem+json"
 TYPES = {"text": OpenApiTypes.STR, "integer": OpenApiTypes.INT, "flag": OpenApiTypes.BOOL}
 
@@ -72,6 +79,8 @@ class ApiSchema(AutoSchema):
         parameters = [_parameter(each) for each in self.view.parameters.get(self.method, ())]
         if self.view.listing is not None and self.method == "GET":
             parameters += list_parameters(self.view.listing)
+        if self.method in WRITES:
+            parameters.append(KEY)
         return parameters
 
     def _is_list_view(self, serializer: Any = None) -> bool:
@@ -87,8 +96,9 @@ class ApiSchema(AutoSchema):
         failures = [("400", "Not valid"), ("401", "Not authenticated"), ("403", "Not allowed")]
         if "{" in self.path:
             failures.append(("404", "No such object, or another tenant's"))
-        if self.method in ("POST", "PUT", "PATCH", "DELETE"):
+        if self.method in WRITES:
             failures.append(("409", "Not in the state that this needs"))
+            failures.append(("422", "The Idempotency-Key was used for another request"))
         if self.method in ("POST", "PUT", "PATCH"):
             failures += [("413", "Body too large"), ("415", "Unknown type of body")]
         return failures

@@ -26,6 +26,7 @@ from chains.api.authentication import BrowserSession, TokenAuthentication, actor
 from chains.api.manners.access import Access, Declared
 from chains.api.manners.fields import Empty
 from chains.api.manners.lists import Filter, Listing, check_names, names_of, page, select
+from chains.api.manners.once import key_of, once
 from chains.api.manners.parsers import StrictJsonParser
 from chains.api.manners.schema import ApiSchema
 from chains.models import Tenant
@@ -46,11 +47,15 @@ class JsonAlways(BaseContentNegotiation):
 
 
 class ApiView(APIView):
-    """access: by method. listing: set on lists. parameters: further query parameters, by method."""
+    """access: by method. listing: set on lists. parameters: further query parameters, by method.
+
+    reads_one_moment: a keyed write reads as if at one moment (it locks no row that others write).
+    """
 
     access: ClassVar[Mapping[str, Access]] = {}
     listing: ClassVar[Listing | None] = None
     parameters: ClassVar[Mapping[str, tuple[Filter, ...]]] = {}
+    reads_one_moment: ClassVar[bool] = False
 
     authentication_classes = (TokenAuthentication, BrowserSession)
     permission_classes = (Declared,)
@@ -76,6 +81,12 @@ class ApiView(APIView):
         method = "GET" if request.method == "HEAD" else str(request.method)
         listing = self.listing if method == "GET" else None
         check_names(request, names_of(listing, self.parameters.get(method, ())))
+        handler = getattr(self, method.lower(), None)
+        key = key_of(request) if handler is not None else None
+        if key is not None:
+            # The framework asks this object for its handler right after this.
+            run = once(key, handler, self.handle_exception, is_one_moment=self.reads_one_moment)
+            setattr(self, method.lower(), run)
 
     @property
     def actor(self) -> Actor:
