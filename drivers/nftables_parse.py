@@ -39,6 +39,9 @@ DAMAGED_ITEMS: Mapping[Kind, Item] = {
     Kind.SIGNATURES: Signatures(_NOTHING, (), DAMAGED, DAMAGED),
 }
 
+# The verdict of a line that says nothing we know.
+UNKNOWN = "unknown"
+
 
 def parse(text: str, realm: Realm, interfaces: Mapping[str, str]) -> Observation:
     """The items and counters of a listing; "" (there is no such table) is an empty device.
@@ -88,7 +91,7 @@ def objects_from_json(text: str) -> dict[str, Object]:
         elif kind == "map":
             objects[value["name"]] = _blocks(value)
         elif kind == "rule":
-            lines.setdefault(value["chain"], []).append(line_from_json(value))
+            lines.setdefault(value["chain"], []).append(_line(value))
         else:
             raise Rejected(f"table inet viaduct holds a {kind}, which Viaduct never writes; remove it")
     for name, found in lines.items():
@@ -96,6 +99,14 @@ def objects_from_json(text: str) -> dict[str, Object]:
         if isinstance(chain, Chain):
             objects[name] = replace(chain, lines=tuple(found))
     return objects
+
+
+def _line(value: Mapping[str, Any]) -> Line:
+    """A rule that Viaduct never writes was put in by hand: what it is in is damaged, and gets written anew."""
+    try:
+        return line_from_json(value)
+    except Rejected:
+        return Line(UNKNOWN)
 
 
 def normal(value: Object) -> Object:

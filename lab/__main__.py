@@ -63,7 +63,10 @@ def stop(given: argparse.Namespace) -> int:
     for state in (own, *own.glob("demo-*")):
         os.environ["VIADUCT_STATE"] = str(state)
         for name in names():
-            Lab.attach(name).down()
+            try:
+                Lab.attach(name).down()
+            except LabError:
+                discard(name)
             print(f"lab {name} of {state} is gone")
     return 0
 

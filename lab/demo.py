@@ -149,7 +149,9 @@ def stay_up(console: Console) -> Stay:
         ended = threading.Event()
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: ended.set())
-        while not ended.wait(1.0):
+        last_start: dict[str, float] = {}
+        while not ended.wait(1.0) and not instance.is_stopped():
+            instance.restart_ended(last_start, time.monotonic())
             try:
                 next(encore, None)
             except TROUBLE as trouble:
@@ -186,18 +188,23 @@ def main(arguments: list[str]) -> int:
     except (ServiceError, LabError) as error:
         console.print(f"[red]The demo could not start:[/] {error}")
         return 1
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, SystemExit):
+        _forget(folder)
         return 130
     is_ok = all(result.ok for result in results)
     if given.json:
         steps = [asdict(result) for result in results]
         print(json.dumps({"ok": is_ok, "real_packets": is_real, "steps": steps}))
     if is_ok:
-        postgres.remove(folder)
-        shutil.rmtree(folder, ignore_errors=True)
+        _forget(folder)
     else:
         console.print(f"The logs are in {folder / 'log'}")
     return 0 if is_ok else 1
+
+
+def _forget(folder: Path) -> None:
+    postgres.remove(folder)
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _show(console: Console) -> Callable[[Result], None]:

@@ -190,5 +190,7 @@ LOGGING = {
         # Both log secrets or whole payloads below warning level.
         "paramiko": {"level": "WARNING"},
         "httpx": {"level": "WARNING"},
+        # Every scanner's wrong Host header would else leave a stack trace; the request gets its 400.
+        "django.security.DisallowedHost": {"level": "CRITICAL"},
     },
 }

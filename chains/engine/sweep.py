@@ -21,6 +21,7 @@ from chains.engine.limits import limits
 from chains.engine.observe import observe_devices
 from chains.engine.reconcile import run_change
 from chains.services import record
+from chains.services.tokens import tokens_expired
 
 log = logging.getLogger(__name__)
 BELL_GRACE_S = 2.0
@@ -47,8 +48,9 @@ def sweep() -> int:
     silent = claims.devices_claim(AT_ONCE, max(given.observe_s, SILENT_AGAIN_S), is_silent=True)
     if silent:
         _safely(observe_devices, silent)
-    KEPT.close_idle()
+    _safely(KEPT.close_idle)
     record.outbox_prune()
+    tokens_expired()
     record.replies_prune()
     return len(rung) + len(chains) + len(changes) + len(devices) + len(silent)
 

@@ -79,7 +79,7 @@ def tenant_get(actor: Asker, key: Any) -> Tenant:
 
 def tenant_find(name: str) -> Tenant | None:
     """By name; for what operators name. Never answer a tenant with it."""
-    return Tenant.objects.filter(name=name).first() if "\0" not in name else None
+    return Tenant.objects.filter(name=name).first() if name.isprintable() else None
 
 
 def token_list(actor: Asker) -> QuerySet[ApiToken]:

@@ -42,6 +42,30 @@ def operator_create(*, actor: Actor, username: str, password: str) -> User:
     The password is not looked at: who calls has checked it. Errors: Forbidden, Invalid.
     """
     require_operator(actor)
+    user, is_new = _person(username, password)
+    user.is_superuser = user.is_staff = True
+    user.save()
+    audit(actor, "operator.create" if is_new else "operator.password", f"user {username}", tenant=None)
+    return user
+
+
+@transaction.atomic
+def member_create(*, actor: Actor, username: str, password: str, tenant: Tenant, role: Role) -> User:
+    """A person of one tenant who signs in to the pages; an existing one gets password and role.
+
+    Errors: Forbidden, Invalid, Conflict if the name is an operator's.
+    """
+    require_operator(actor)
+    if User.objects.filter(username=username, is_superuser=True).exists():
+        raise Conflict(f"{username} is an operator", code="name-taken")
+    user, _ = _person(username, password)
+    user.save()
+    member_set(actor=actor, user=user, tenant=tenant, role=role)
+    return user
+
+
+def _person(username: str, password: str) -> tuple[User, bool]:
+    """An active person with this password, not saved, and whether it is new. Errors: Invalid."""
     errors = []
     try:
         User.username_validator(username)
@@ -52,11 +76,9 @@ def operator_create(*, actor: Actor, username: str, password: str) -> User:
     if errors:
         raise invalid(errors)
     user, is_new = User.objects.get_or_create(username=username)
-    user.is_superuser = user.is_staff = user.is_active = True
+    user.is_active = True
     user.set_password(password)
-    user.save()
-    audit(actor, "operator.create" if is_new else "operator.password", f"user {username}", tenant=None)
-    return user
+    return user, is_new
 
 
 @transaction.atomic

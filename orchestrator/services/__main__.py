@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from orchestrator.services.doctor import doctor
@@ -31,12 +32,23 @@ def stop(folder: Path) -> None:
             print(f"stopped {name} of {state}")
 
 
+def between(low: int, high: int) -> Callable[[str], int]:
+    """A whole number in this range, for argparse."""
+
+    def number(text: str) -> int:
+        if not text.isdecimal() or not low <= int(text) <= high:
+            raise argparse.ArgumentTypeError(f"{text!r} is no number from {low} to {high}")
+        return int(text)
+
+    return number
+
+
 def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="./run", description=__doc__)
     verbs = parser.add_subparsers(dest="verb", required=True)
     serving = verbs.add_parser("serve", help="run an instance until Ctrl-C")
-    serving.add_argument("--port", type=int, help="default: 8080 if free, else any free port")
-    serving.add_argument("--workers", type=int, default=2, help="worker processes (default 2)")
+    serving.add_argument("--port", type=between(1, 65535), help="default: 8080 if free, else any free port")
+    serving.add_argument("--workers", type=between(1, 64), default=2, help="worker processes (default 2)")
     verbs.add_parser("stop", help="stop what runs for this state folder and those below it")
     verbs.add_parser("doctor", help="say what is missing here")
     chosen = parser.parse_args(arguments)

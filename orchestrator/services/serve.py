@@ -14,7 +14,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,6 +26,7 @@ from orchestrator.services.valkey import start_valkey
 PREFERRED_PORT = 8080
 WATCH_S = 0.5
 RESTART_PAUSE_S = 2.0
+EMBEDDED = {"postgres": start_postgres, "valkey": start_valkey}
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,13 +37,15 @@ class Instance:
     environ: Mapping[str, str]
     group: ProcessGroup
     commands: Mapping[str, tuple[str, ...]]
+    # Embedded services that it started itself.
+    services: tuple[str, ...] = ()
 
     def start(self, name: str) -> Record:
         return self.group.start(name, self.commands[name], env=self.environ, cwd=CHECKOUT)
 
     def restart_ended(self, last_start: dict[str, float], now: float) -> tuple[str, ...]:
         """Start again what ended, at most once in RESTART_PAUSE_S each. Gives the names."""
-        ended = []
+        ended = list(self._restart_services())
         for name in self.commands:
             if now - last_start.get(name, 0.0) < RESTART_PAUSE_S or self.group.find(name) is not None:
                 continue
@@ -51,6 +54,13 @@ class Instance:
                 self.start(name)
                 ended.append(name)
         return tuple(ended)
+
+    def _restart_services(self) -> Iterator[str]:
+        """Database and broker, where this instance brings its own; others wait for them."""
+        for name in self.services:
+            if not self.group.was_stopped(name) and self.group.find(name) is None:
+                EMBEDDED[name](self.group.state)
+                yield name
 
     def is_stopped(self) -> bool:
         """Did someone else (`./run stop`) stop everything?"""
@@ -102,7 +112,8 @@ def bring_up(state: Path, *, port: int | None = None, workers: int = 2, is_fast:
         environ = service_environment(state, is_fast=is_fast)
         manage(environ, "migrate", "--noinput", "-v", "0")
         port = port or free_port()
-        instance = Instance(f"http://127.0.0.1:{port}", environ, group, commands(port, workers))
+        own = tuple(name for name in EMBEDDED if group.find(name) is not None)
+        instance = Instance(f"http://127.0.0.1:{port}", environ, group, commands(port, workers), own)
         records = {name: instance.start(name) for name in instance.commands}
         group.await_ready(records["web"], lambda: is_ready(port), timeout_s=30.0)
     except BaseException:

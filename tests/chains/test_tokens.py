@@ -12,7 +12,7 @@ from django.db import connection
 from django.utils import timezone
 
 from chains.errors import Forbidden, Invalid, NotFound, Problem
-from chains.models import ApiToken, AuditRow, Role
+from chains.models import ApiToken, AuditRow, Membership, Role, Tenant
 from chains.services.actor import actor_of_token
 from chains.services.tokens import token_create, token_find, token_revoke, tokens_expired
 from tests.builders import OPERATOR, editor, tenant, viewer
@@ -173,3 +173,19 @@ def test_the_operator_command_makes_a_superuser(capsys: pytest.CaptureFixture[st
     assert User.objects.get(username="ops").check_password("a-much-longer-phrase-7")
     with pytest.raises(CommandError):
         call_command("create_operator", "a b\n")
+
+
+@pytest.mark.django_db
+def test_a_member_is_made_once_and_an_operator_is_never_made_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    tenant = Tenant.objects.create(name="of-members")
+    monkeypatch.setenv("VIADUCT_PASSWORD", "correct horse battery")
+    for role in ("viewer", "editor"):
+        call_command("create_member", "ann", tenant="of-members", role=role)
+        member = Membership.objects.get(user__username="ann")
+        assert (member.tenant, member.role, member.user.is_superuser) == (tenant, role, False)
+        assert member.user.check_password("correct horse battery")
+    call_command("create_operator", "root")
+    with pytest.raises(CommandError, match="is an operator"):
+        call_command("create_member", "root", tenant="of-members")
+    with pytest.raises(CommandError, match="there is no tenant"):
+        call_command("create_member", "bob", tenant="\udcff")

@@ -252,6 +252,8 @@ class TestDamage:
     @pytest.mark.parametrize(
         "command",
         [
+            "nft add rule inet viaduct c7_r1_f_1_ruleset_0_rules tcp flags syn accept",
+            "nft insert rule inet viaduct opening ct mark set 5 accept",
             "nft flush chain inet viaduct c7_r1_f_1_ruleset_0_rules",
             "nft flush chain inet viaduct c7_r1_f_1_ruleset_0",
             "nft insert rule inet viaduct c7_r1_f_1_ruleset_0_rules accept",
@@ -279,7 +281,6 @@ class TestDamage:
         "command",
         [
             "nft add chain inet viaduct stranger",
-            "nft add rule inet viaduct c7_r1_f_1_ruleset_0_rules tcp flags syn accept",
             "nft add set inet viaduct s { type ipv4_addr ; }",
             "iptables -A VIADUCT7r1f1i1 -p tcp -j ACCEPT",
             "iptables -N VIADUCTx",

@@ -246,11 +246,11 @@ class TestParse:
             {"jump": {"target": "closing"}},
         ],
     )
-    def test_a_rule_that_we_never_write_is_rejected(self, expression: dict[str, object]) -> None:
+    def test_a_rule_that_we_never_write_damages_its_item(self, expression: dict[str, object]) -> None:
         chain = {"chain": {"family": "inet", "table": "viaduct", "name": "c1_r1_f_1_ruleset_0", "handle": 1}}
         rule = {"rule": {"chain": "c1_r1_f_1_ruleset_0", "handle": 2, "expr": [expression, {"drop": None}]}}
-        with pytest.raises(Rejected, match="c1_r1_f_1_ruleset_0, handle 2"):
-            parse(json.dumps({"nftables": [chain, rule]}), Realm.HOST, {})
+        found = parse(json.dumps({"nftables": [chain, rule]}), Realm.HOST, {}).state
+        assert dict(found) == {Key.parse("c1.r1.f.1.ruleset.0"): DAMAGED_ITEMS[Kind.RULESET]}
 
     def test_an_item_in_pieces_is_damaged_and_can_be_taken_away(self) -> None:
         chain = {"chain": {"family": "inet", "table": "viaduct", "name": "c1_r1_f_1_ruleset_0_rules", "handle": 1}}

@@ -227,14 +227,15 @@ def test_a_dump_is_items_counters_and_strangers() -> None:
     assert seen.foreign == 1
 
 
+@pytest.mark.parametrize("actions", ["output:2,output:3", "NORMAL", "group:1", "note:00.01", ""])
+def test_unknown_actions_in_a_flow_of_ours_are_a_torn_item(actions: str) -> None:
+    seen = openvswitch.parse_flows(DUMP.replace("actions=output:2\n", f"actions={actions}\n"), TARGET, {})
+    assert list(seen.state.values()) == [torn(Kind.REDIRECT)]
+
+
 @pytest.mark.parametrize(
     ("before", "after"),
     [
-        ("actions=output:2\n", "actions=output:2,output:3\n"),
-        ("actions=output:2\n", "actions=NORMAL\n"),
-        ("actions=output:2\n", "actions=group:1\n"),
-        ("actions=output:2\n", "actions=\n"),
-        ("actions=output:2\n", "actions=note:00.01\n"),
         (",tp_dst=80", ",tp_dst=80,tcp_flags=+syn"),
         (",tp_dst=80", ",tp_dst=0x50/0xf0ff"),
         ("idle_age=1, ", "idle_timeout=1, "),
