@@ -63,7 +63,7 @@ class Trouble:
 
 @dataclass
 class Outside:
-    """One schedule's outside world. frames: the attempts under way, the innermost last (it runs, the others are paused).
+    """One schedule's outside world. frames: the attempts under way; the last one runs, the others are paused.
 
     dies_in, pauses_in: after so many touches of the outside the worker dies, after so many device calls it is paused.
     """
@@ -200,7 +200,8 @@ class BadSession:
                 box.faults = fake.Faults()
                 after = box.state
                 if after != before:
-                    outside.on_state(self.device, before, after)
+                    with outside.own():
+                        outside.on_state(self.device, before, after)
                 elif outside.is_calm:
                     outside.vain.append(self.device)
         outside.call()

@@ -23,6 +23,8 @@ from drivers.state import EMPTY, DeviceState, Filter, FunctionItem, Key, Redirec
 Hop = frozenset[tuple[str, Key]]
 States = Mapping[str, DeviceState]
 ARRIVED = (Outcome.ROUTED, Outcome.BASE)
+# Of packets that the chain carries: a policy's no is no outage, these are.
+CUT = (Outcome.GUARDED, Outcome.CLOSED, Outcome.LOOP, Outcome.LOST)
 
 
 def held() -> dict[str, DeviceState]:
@@ -60,6 +62,7 @@ class Watcher:
     states: dict[str, DeviceState] = field(default_factory=dict)
     altered: dict[tuple[str, Key], object] = field(default_factory=dict)
     bypasses: list[str] = field(default_factory=list)
+    cut: list[str] = field(default_factory=list)
     walked: int = 0
     _network: Network | None = None
     _promises: dict[int, Promise] = field(default_factory=dict)
@@ -93,7 +96,7 @@ class Watcher:
             if chain in spoilt or not plans:
                 continue
             promises = [self._promise(plan) for plan in plans]
-            self.bypasses.extend(f"chain {chain}: {text}" for text in self._bypassed(promises))
+            self._walk(chain, promises)
 
     def _promise(self, plan_id: int) -> Promise:
         if plan_id not in self._promises:
@@ -110,16 +113,19 @@ class Watcher:
                 self._network = Network(kinds, ends)
         return self._promises[plan_id]
 
-    def _bypassed(self, promises: list[Promise]) -> Iterator[str]:
+    def _walk(self, chain: int, promises: list[Promise]) -> None:
         assert self._network is not None
         network = replace(self._network, states=self.states)
         ways = tuple(_ways(promises))
         for demand in promises[-1].demands:
             for trace in fates(network, demand):
                 self.walked += 1
-                if trace.outcome in ARRIVED and not any(_passes(trace, hops, demand) for hops in ways):
-                    passed = " ".join(f"{device}/{key}" for device, key in trace.functions) or "nothing"
-                    yield f"{trace.origin.witness()} {demand.direction.value} passed {passed} on {trace.trail}"
+                passed = " ".join(f"{device}/{key}" for device, key in trace.functions) or "nothing"
+                text = f"chain {chain}: {trace.origin.witness()} {demand.direction.value} passed {passed}"
+                if trace.outcome in CUT:
+                    self.cut.append(f"{text} and is {trace.outcome.value} on {trace.device}")
+                elif trace.outcome in ARRIVED and not any(_passes(trace, hops, demand) for hops in ways):
+                    self.bypasses.append(f"{text} on {trace.trail}")
 
 
 def fates(network: Network, demand: Demand) -> Iterator[Trace]:
@@ -239,7 +245,8 @@ def lost(changes: list[int], chains: dict[str, bool]) -> list[str]:
             problems.append(f"change {number} is {row.status} and does not say why")
     there = {f"{tenant}/{name}" for tenant, name in models.Chain.objects.values_list("tenant__name", "name")}
     problems += [f"chain {name} is gone" for name, is_wanted in chains.items() if is_wanted and name not in there]
-    problems += [f"chain {name} was not removed" for name, is_wanted in chains.items() if not is_wanted and name in there]
+    unwanted = [name for name, is_wanted in chains.items() if not is_wanted]
+    problems += [f"chain {name} was not removed" for name in unwanted if name in there]
     return problems
 
 

@@ -37,6 +37,7 @@ SPARE = {"a1": 0.8, "a2": 0.8, "b1": 0.8, "b2": 0.8, "fw2": 0.4, "ips1": 0.2, "i
 ARMS = (("leaf1", "fw1-in"), ("leaf2", "fw2-in"), ("leaf2", "ips1-out"), ("leaf1", "ips2-out"), ("leaf2", "cgn1-in"))
 HOPS = ("ngfw", "ips", "filter", "ngfw ips", "ips ngfw", "filter ngfw", "filter ips ngfw", "cgn", "ngfw cgn")
 PINS = {"ngfw": ("fw1", "fw2"), "ips": ("ips1", "ips2"), "filter": ("leaf1", "leaf2", "spine1"), "cgn": ("cgn1",)}
+TROUBLES = ("unreachable", "unreachable", "refuses", "loses_reply", "silent")
 UNDER_WAY = ("pending", "running", "reverting")
 FORGET = """
 DELETE FROM chains_changeevent; DELETE FROM chains_step; DELETE FROM chains_change; DELETE FROM chains_planstep;
@@ -221,8 +222,8 @@ class Schedule:
 
     def _act_intent(self) -> None:
         rows = list(models.Chain.objects.filter(is_wanted=True).order_by("pk"))
-        acts = [self._create] if not rows else [self._create, self._edit, self._edit, self._move, self._move, self._delete]
-        act = self.random.choice(acts)
+        acts = (self._create, self._edit, self._edit, self._move, self._move, self._delete)
+        act = self.random.choice(acts) if rows else self._create
         self._say(f"  {act.__name__.removeprefix('_')}")
         try:
             act(rows)
@@ -318,7 +319,7 @@ class Schedule:
         self._work(lambda: observe_devices(numbers))
 
     def _act_trouble(self) -> None:
-        kind = self.random.choice(("unreachable", "unreachable", "refuses", "loses_reply", "silent"))
+        kind = self.random.choice(TROUBLES)
         device = self.random.choice(self.devices)
         self.outside.troubles[device] = Trouble(kind, self.random.choice((1, 1, 2, 5)))
         self._say(f"  {kind} {device}")
@@ -391,20 +392,23 @@ class Schedule:
         self.verdict.lost_intents.append(f"no rest after {ROUNDS} sweeps")
 
     def _rows(self) -> Collection[object]:
-        chains = models.Chain.objects.order_by("pk").values_list("pk", "status", "status_reason", "generation", "revision")
+        chains = models.Chain.objects.order_by("pk").values_list(
+            "pk", "status", "status_reason", "generation", "revision"
+        )
         changes = models.Change.objects.order_by("pk").values_list("pk", "status")
         return [*chains, *changes]
 
     def _judge(self) -> None:
         verdict, outside = self.verdict, self.outside
         self.watcher.altered.clear()
-        self.watcher.judge()
+        self.watcher.judge()  # once more, with what was altered and is to be right by now
         verdict.lost_intents += oracle.lost(self.accepted, self.chains)
         verdict.lost_intents += oracle.stuck()
         verdict.mixed_end_states += oracle.mixed()
         verdict.overlapping_writers += outside.overlaps
         verdict.other += [f"{device} was written though nothing differed" for device in outside.vain]
         verdict.bypassed_packets += self.watcher.bypasses
+        verdict.other += [f"cut off: {text}" for text in self.watcher.cut]
         verdict.walked, verdict.pushes = self.watcher.walked, len(outside.pushes)
         verdict.changes = Counter(models.Change.objects.values_list("status", flat=True))
 
