@@ -142,7 +142,11 @@ def _is_resting(chain: models.Chain) -> bool:
 
 def settle(chain: models.Chain) -> None:
     """Say how a chain in force is, from what is known of its devices."""
-    if chain.status not in UNSETTLED or chain.generation != chain.observed_generation:
+    if chain.status not in UNSETTLED:
+        return
+    if chain.generation != chain.observed_generation:
+        if chain.status == Status.DEGRADED:  # by a loss that is over: its reason is no longer true
+            record.chain_status_set(chain, Status.PENDING, "edited: ask for a plan and apply it")
         return
     status, reason = _condition(chain)
     if (chain.status, chain.status_reason) != (status, reason):

@@ -47,6 +47,7 @@ class Fleet:
 
     `targets` have no secret: it is resolved when a session is opened and goes nowhere else.
     `while_waiting` is called in the caller's thread every two seconds: that is where leases are renewed.
+    With `threads` 1 all work is done in the caller's thread, one device after the other: the same in every run.
     """
 
     def __init__(
@@ -64,7 +65,8 @@ class Fleet:
         self._while_waiting = while_waiting
         self._open: dict[str, Held] = {}
         self._unreachable: dict[str, Transient] = {}
-        self._pool = ThreadPoolExecutor(max_workers=max(1, min(threads, len(targets))), thread_name_prefix="device")
+        workers = max(1, min(threads, len(targets)))
+        self._pool = ThreadPoolExecutor(max_workers=workers, thread_name_prefix="device") if threads > 1 else None
 
     def __enter__(self) -> Fleet:
         return self
@@ -72,7 +74,8 @@ class Fleet:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._pool.shutdown()
+        if self._pool is not None:
+            self._pool.shutdown()
         for held in self._open.values():
             if kind is None:
                 KEPT.give(held)
@@ -86,6 +89,12 @@ class Fleet:
 
     def arrivals(self, work: Mapping[str, Callable[[Session], T]]) -> Iterator[tuple[str, T | DriverError]]:
         """The same, each answer as it comes in. A function may be run twice: it must begin with a reading."""
+        if self._pool is None:
+            for name, function in work.items():
+                answer = self._one(name, function)
+                self._while_waiting()
+                yield name, answer
+            return
         futures: dict[Future[T | DriverError], str] = {
             self._pool.submit(self._one, name, function): name for name, function in work.items()
         }

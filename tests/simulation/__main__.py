@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`python -m tests.simulation --seeds N [--first K] [--json]`, called by ./run soak. One seed replays exactly.
+
+Exit status: 1 if any schedule showed a problem, 2 for bad use.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import signal
+import sys
+import time
+
+from orchestrator.services.places import ServiceError
+from tests.bench import database
+
+
+def main(arguments: list[str]) -> int:
+    parser = argparse.ArgumentParser(prog="./run soak", description=__doc__)
+    parser.add_argument("--seeds", type=int, default=1000, help="how many schedules (default 1000)")
+    parser.add_argument("--first", type=int, default=0, help="the first seed (default 0)")
+    parser.add_argument("--json", action="store_true", help="one JSON object")
+    parser.add_argument("--trace", action="store_true", help="what was done, of every schedule")
+    given = parser.parse_args(arguments)
+    if given.seeds < 1:
+        print("run: --seeds must be 1 or more", file=sys.stderr)
+        return 2
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the private database is stopped
+    try:
+        with database.private():
+            return soak(given)
+    except ServiceError as error:
+        print(f"run: {error}", file=sys.stderr)
+        return 1
+
+
+def soak(given: argparse.Namespace) -> int:
+    """Django is set up: only now can the rest be imported."""
+    from django.test import override_settings
+
+    from tests.engine import world
+    from tests.simulation import devices, schedule, totals
+
+    total = totals.Totals()
+    world.load()
+    began = time.monotonic()
+    with override_settings(**devices.LIMITS):
+        for seed in range(given.first, given.first + given.seeds):
+            verdict = schedule.run(seed)
+            total.add(verdict)
+            if given.trace:
+                print("\n".join(verdict.trace), file=sys.stderr)
+            for name, problems in verdict.problems.items():
+                for problem in problems[:5]:
+                    print(f"seed {seed}: {name}: {problem}", file=sys.stderr)
+    print(json.dumps(total.json()) if given.json else total.text(time.monotonic() - began))
+    return 1 if total.failing else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
