@@ -30,16 +30,19 @@ def test_an_instance_comes_up_heals_and_leaves_nothing(new_state: Callable[[str]
         bring_up(state, port=free_port(0), workers=1, is_fast=True)
 
     assert instance.restart_ended({}, time.monotonic()) == ()
-    web = instance.group.find("web")
-    assert web is not None
-    os.kill(web.pid, signal.SIGKILL)
-    last_start: dict[str, float] = {}
-    deadline = time.monotonic() + 10
-    while not (ended := instance.restart_ended(last_start, time.monotonic())) and time.monotonic() < deadline:
-        time.sleep(0.02)
-    assert ended == ("web",)
-    again = instance.group.find("web")
-    assert again is not None and again.pid != web.pid
+    for name in ("web", "valkey", "postgres"):
+        ended = instance.group.find(name)
+        assert ended is not None
+        os.kill(ended.pid, signal.SIGKILL)
+        restarted: list[str] = []
+        deadline = time.monotonic() + 15
+        while name not in restarted and time.monotonic() < deadline:
+            restarted += instance.restart_ended({}, time.monotonic())
+            time.sleep(0.02)
+        again = instance.group.find(name)
+        assert name in restarted and again is not None and again.pid != ended.pid
+    with urllib.request.urlopen(f"{instance.url}/health/ready", timeout=10) as reply:
+        assert reply.status == 200
 
     records = instance.group.running()
     instance.stop()
