@@ -58,7 +58,7 @@ def test_stop_without_anything_running_says_nothing(tmp_path: Path) -> None:
 def test_bad_arguments_get_one_line_and_no_traceback() -> None:
     done = run("serve", "--port", "http")
     assert done.returncode == 2
-    assert "invalid int value" in done.stderr and "Traceback" not in done.stderr
+    assert "is no number from 1 to 65535" in done.stderr and "Traceback" not in done.stderr
 
 
 def test_without_a_fitting_python_the_fix_is_named(tmp_path: Path) -> None:
