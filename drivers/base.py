@@ -39,7 +39,7 @@ class Capabilities:
     kinds: frozenset[Kind]
     # Is one push atomic on the device (all of its changes or none)?
     is_atomic: bool
-    # Does it revert by itself when a commit is not confirmed?
+    # Does it take a commit back by itself when nobody confirms it (`ConfirmingSession`)?
     has_confirmed_commit: bool
     # Which tags can it put on a link and match ("vlan", "mpls", "nsh")?
     tags: frozenset[str] = frozenset()
@@ -86,13 +86,17 @@ class Counter:
 class Observation:
     """One reading of a device: our own items only, their counters, and which ports have a link.
 
-    foreign: how many objects of others were seen beside ours (never touched).
+    foreign: how many objects of others were seen beside ours (never touched). attached: those of them that sit
+    inside our objects or in their way, one line each, in the device's words. pending: the name of a commit that
+    the device will take back by itself unless it is confirmed, "" for none; it may be a stranger's.
     """
 
     state: DeviceState
     counters: Mapping[Key, Counter] = field(default_factory=dict)
     links_up: Mapping[str, bool] = field(default_factory=dict)
     foreign: int = 0
+    attached: tuple[str, ...] = ()
+    pending: str = ""
 
 
 class Session(Protocol):
@@ -111,12 +115,36 @@ class Session(Protocol):
         ...
 
 
+class ConfirmingSession(Session, Protocol):
+    """A session of a family that has confirmed commit (RFC 6241 section 8.4): what nobody confirms is taken back.
+
+    A commit outlives its session: any later session, of any process, may confirm or cancel it by its label.
+    `push` stays a commit that needs no confirmation.
+    """
+
+    def commit(self, native: str, label: str, revert_in_s: int) -> None:
+        """Push, to be taken back by the device itself after `revert_in_s` (a multiple of 60, below 24 h).
+
+        label: at most 63 of [a-z0-9-]. Rejected while another commit is pending, whosever it is.
+        """
+        ...
+
+    def confirm(self, label: str) -> None:
+        """Make it stay. Rejected if no commit of this label is pending: it was taken back, or confirmed before."""
+        ...
+
+    def cancel(self, label: str) -> None:
+        """Take it back now. Rejected if no commit of this label is pending."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Driver:
     """A device family.
 
     render(changes, target): the native text that makes the changes; pure and deterministic, ""
-    for no change; Unsupported if it cannot express one. open(target, timeout_s): a session.
+    for no change; Unsupported if it cannot express one. open(target, timeout_s): a session, a ConfirmingSession
+    where caps say so.
     """
 
     name: str

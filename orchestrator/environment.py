@@ -32,6 +32,7 @@ class Environment:
     log_level: str
     sweep_s: float
     observe_s: float
+    soak_s: float
     drift: str
 
 
@@ -58,6 +59,7 @@ def read(environ: Mapping[str, str] = os.environ) -> Environment:
         log_level=environ.get("VIADUCT_LOG_LEVEL", "INFO"),
         sweep_s=_seconds(environ, "VIADUCT_SWEEP_S", 30.0),
         observe_s=_seconds(environ, "VIADUCT_OBSERVE_S", 30.0),
+        soak_s=_seconds(environ, "VIADUCT_SOAK_S", 60.0, may_be_0=True),
         drift=environ.get("VIADUCT_DRIFT", "enforce"),
     )
 
@@ -78,13 +80,13 @@ def stored_secret(path: Path) -> str:
     return path.read_text()
 
 
-def _seconds(environ: Mapping[str, str], name: str, default: float) -> float:
+def _seconds(environ: Mapping[str, str], name: str, default: float, *, may_be_0: bool = False) -> float:
     text = environ.get(name, "")
     try:
         value = float(text) if text else default
     except ValueError:
-        value = 0.0
-    if not 0 < value < 86_400:
+        value = -1.0
+    if not 0 <= value < 86_400 or (value == 0 and not may_be_0):
         raise ImproperlyConfigured(f"{name}={text} is no number of seconds between 0 and a day")
     return value
 

@@ -176,6 +176,7 @@ CELERY_ENABLE_UTC = True
 # --- the engine: chains/engine/limits.py says what each number means ---
 VIADUCT_SWEEP_S = ENVIRONMENT.sweep_s
 VIADUCT_OBSERVE_S = ENVIRONMENT.observe_s
+VIADUCT_SOAK_S = ENVIRONMENT.soak_s
 VIADUCT_DRIFT = ENVIRONMENT.drift
 
 # --- logs: one JSON object a line on standard error ---

@@ -10,6 +10,9 @@ from dataclasses import dataclass, fields
 
 from django.conf import settings
 
+# What a worker that takes over needs, beside the lease's end and the next sweep, before timers may fire.
+VERIFY_S, RECONNECT_S = 60.0, 30.0
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:
@@ -17,6 +20,10 @@ class Limits:
 
     lease_ttl_s: longer than any one push. drift: "enforce" repairs, "report" only says so.
     drain_*: wait until counters of the old items stand still. observe_s: between two readings of a device.
+    soak_s: how long the first device of a change, and each that traffic is switched on, is watched before the
+    next one, by a look every `probe_s`. confirm_s: after it a device takes an unconfirmed commit back. attempts:
+    before a change is given up. broken: attempts that nobody saw the end of, before it is parked. breaker_*: so
+    many failures in a row, and a device is left alone for so long.
     """
 
     lease_ttl_s: float = 60.0
@@ -32,6 +39,12 @@ class Limits:
     sweep_s: float = 30.0
     observe_s: float = 30.0
     drift: str = "enforce"
+    soak_s: float = 60.0
+    probe_s: float = 5.0
+    confirm_s: int = 300
+    broken: int = 5
+    breaker_failures: int = 3
+    breaker_s: float = 60.0
 
     def retry_after_s(self, attempt: int) -> float:
         """Doubles with every attempt up to the cap; the caller adds the jitter."""
@@ -46,8 +59,11 @@ def limits() -> Limits:
         if hasattr(settings, f"VIADUCT_{field.name.upper()}")
     }
     found = Limits(**given)
-    if found.drift not in ("enforce", "report"):
-        raise ValueError(f"VIADUCT_DRIFT is {found.drift!r}; it is enforce or report")
+    if found.drift not in ("enforce", "report", "adopt"):
+        raise ValueError(f"VIADUCT_DRIFT is {found.drift!r}; it is enforce, report or adopt")
     if found.device_timeout_s >= found.lease_ttl_s:
         raise ValueError("VIADUCT_DEVICE_TIMEOUT_S must be shorter than VIADUCT_LEASE_TTL_S")
+    needed_s = found.lease_ttl_s + found.sweep_s + VERIFY_S + RECONNECT_S
+    if found.confirm_s < needed_s or found.confirm_s % 60:
+        raise ValueError(f"VIADUCT_CONFIRM_S must be a multiple of 60 and at least {needed_s:.0f}")
     return found

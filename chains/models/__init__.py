@@ -1,13 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """The domain's rows."""
 
-from chains.models.change import Change, ChangeEvent, Plan, PlanStep, Step
+from chains.models.change import Change, ChangeEvent, ChangeWindow, Plan, PlanStep, Step
 from chains.models.intent import Attachment, Chain, Classifier, Hop, Segment
 from chains.models.inventory import Device, Fabric, Function, Instance, Link, Offer, Port, Realm, Site, Vrf
 from chains.models.ledger import (
     AuditRow,
+    Condition,
     Contribution,
     DeviceStatus,
+    DeviceWrite,
     Finding,
     Freeze,
     KeptReply,
@@ -26,10 +28,13 @@ __all__ = [
     "Chain",
     "Change",
     "ChangeEvent",
+    "ChangeWindow",
     "Classifier",
+    "Condition",
     "Contribution",
     "Device",
     "DeviceStatus",
+    "DeviceWrite",
     "Fabric",
     "Finding",
     "Freeze",

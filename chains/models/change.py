@@ -7,6 +7,7 @@ from django.db import models
 
 from chains.models.intent import Chain
 from chains.models.inventory import Device
+from chains.models.tenancy import NAME
 
 
 class Plan(models.Model):
@@ -81,21 +82,36 @@ class PlanStep(models.Model):
 
 
 class Change(models.Model):
-    """A network-wide transaction that applies one plan."""
+    """A network-wide transaction that applies one plan.
+
+    needs_approval: why a second person has to agree first, "" if nobody has to. waits: why nothing happens now.
+    is_urgent: it brings traffic back that is cut, so it waits for no window and no soak. attempts: of this
+    phase (counted before they are made). broken: those of them that ended by what nobody foresaw, or never.
+    reverts_at: when the first device takes its unconfirmed commit back by itself.
+    """
 
     class Status(models.TextChoices):
+        WAITING = "waiting"  # for a second person
         PENDING = "pending"
         RUNNING = "running"
         SUCCEEDED = "succeeded"
         REVERTING = "reverting"
         REVERTED = "reverted"
-        FAILED = "failed"  # neither applied nor fully reverted: needs a person, see error
+        FAILED = "failed"  # parked: neither applied nor fully reverted; needs a person, see error
+        CANCELLED = "cancelled"  # before anything was sent
 
     plan = models.OneToOneField(Plan, on_delete=models.PROTECT, related_name="change")
     status = models.CharField(max_length=16, choices=Status, default=Status.PENDING)
     # The decision: set once everything was read back and probed. Before it: revert. After it: roll forward.
     decided_at = models.DateTimeField(null=True, blank=True)
     attempts = models.PositiveSmallIntegerField(default=0)
+    broken = models.PositiveSmallIntegerField(default=0)
+    needs_approval = models.CharField(max_length=255, blank=True)
+    approved_by = models.CharField(max_length=150, blank=True)
+    approved_at = models.DateTimeField(null=True, blank=True)
+    is_urgent = models.BooleanField(default=False)
+    waits = models.CharField(max_length=255, blank=True)
+    reverts_at = models.DateTimeField(null=True, blank=True)
     due_at = models.DateTimeField(db_index=True)
     created_at = models.DateTimeField(auto_now_add=True)
     started_at = models.DateTimeField(null=True, blank=True)
@@ -109,7 +125,11 @@ class Change(models.Model):
 
 
 class Step(models.Model):
-    """How far a change got with one plan step."""
+    """How far a change got with one plan step.
+
+    label: the name under which the device holds its unconfirmed commit, written before the commit, so that any
+    other process can confirm it or take it back; "" where the device has no such thing.
+    """
 
     class Status(models.TextChoices):
         PENDING = "pending"
@@ -121,6 +141,7 @@ class Step(models.Model):
     change = models.ForeignKey(Change, on_delete=models.CASCADE, related_name="steps")
     plan_step = models.ForeignKey(PlanStep, on_delete=models.PROTECT, related_name="+")
     status = models.CharField(max_length=16, choices=Status, default=Status.PENDING)
+    label = models.CharField(max_length=63, blank=True)
     error = models.TextField(blank=True)
     updated_at = models.DateTimeField(auto_now=True)
 
@@ -145,3 +166,32 @@ class ChangeEvent(models.Model):
 
     class Meta:
         ordering = ["id"]
+
+
+class ChangeWindow(models.Model):
+    """When changes may begin, every week. tenant or site null: for all of them.
+
+    Where no window fits a change it may begin at any time. weekdays: 0 (Monday) to 6. minutes: how long it is
+    open; it may reach into the next day.
+    """
+
+    name = models.CharField(max_length=63, unique=True, validators=[NAME])
+    tenant = models.ForeignKey(
+        "chains.Tenant", null=True, blank=True, on_delete=models.CASCADE, related_name="windows"
+    )
+    site = models.ForeignKey(
+        "chains.Site", null=True, blank=True, on_delete=models.CASCADE, related_name="windows"
+    )
+    weekdays = models.JSONField(default=list)
+    opens_at = models.TimeField()
+    minutes = models.PositiveSmallIntegerField()
+    timezone = models.CharField(max_length=63, default="UTC")
+
+    class Meta:
+        ordering = ["name"]
+        constraints = [
+            models.CheckConstraint(condition=models.Q(minutes__range=(1, 10080)), name="window_minutes_range")
+        ]
+
+    def __str__(self) -> str:
+        return self.name

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from django.core.validators import MinValueValidator
 from django.db import models
 
 from chains.models.tenancy import NAME
@@ -22,7 +23,11 @@ class Fabric(models.Model):
 
 
 class Site(models.Model):
+    """Devices that fail, and are maintained, together. needs_approval, changes_at_once: as of a tenant."""
+
     name = models.CharField(max_length=63, unique=True, validators=[NAME])
+    needs_approval = models.BooleanField(default=False)
+    changes_at_once = models.PositiveSmallIntegerField(default=16, validators=[MinValueValidator(1)])
 
     class Meta:
         ordering = ["name"]
@@ -49,8 +54,14 @@ class Device(models.Model):
     """A switch, an appliance, a host, or something external that is drawn but never programmed.
 
     credential: a reference such as `file:/path` or `env:NAME`, never the secret.
-    settings: the driver's own options, documented in each driver.
+    settings: the driver's own options, documented in each driver. drift: what becomes of items of ours that
+    somebody else changed; "" for the machine's own setting.
     """
+
+    class Drift(models.TextChoices):
+        ENFORCE = "enforce"  # made as wanted again
+        REPORT = "report"  # left as they are, and said
+        ADOPT = "adopt"  # the device is right, if every chain still passes all of its functions
 
     class Kind(models.TextChoices):
         SWITCH = "switch"
@@ -66,6 +77,7 @@ class Device(models.Model):
     credential = models.CharField(max_length=255, blank=True)
     settings = models.JSONField(default=dict, blank=True)
     is_enabled = models.BooleanField(default=True)
+    drift = models.CharField(max_length=8, choices=Drift, blank=True)
 
     class Meta:
         ordering = ["name"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from django.db import models
 
-from chains.models.change import Plan
+from chains.models.change import Change, Plan
 from chains.models.intent import Chain
 from chains.models.inventory import Device, Offer
 from chains.models.tenancy import Tenant
@@ -96,7 +96,12 @@ class PoolAllocation(models.Model):
 
 
 class DeviceStatus(models.Model):
-    """Desired and observed state of one device. observed null: never read."""
+    """Desired and observed state of one device. observed null: never read.
+
+    attached: objects of others inside ours or in their way, one line each. pending: the name of a commit that
+    the device will take back by itself, "" for none. failures: in a row; closed_until: left alone until then,
+    because of them.
+    """
 
     class Condition(models.TextChoices):
         UNKNOWN = "unknown"
@@ -111,6 +116,10 @@ class DeviceStatus(models.Model):
     counters = models.JSONField(default=dict)
     links_up = models.JSONField(default=dict)
     foreign = models.PositiveIntegerField(default=0)
+    attached = models.JSONField(default=list)
+    pending = models.CharField(max_length=63, blank=True)
+    failures = models.PositiveSmallIntegerField(default=0)
+    closed_until = models.DateTimeField(null=True, blank=True)
     condition = models.CharField(max_length=16, choices=Condition, default=Condition.UNKNOWN)
     reason = models.CharField(max_length=512, blank=True)
     observed_at = models.DateTimeField(null=True, blank=True)
@@ -199,6 +208,57 @@ class AuditRow(models.Model):
     subject = models.CharField(max_length=150)
     detail = models.JSONField(default=dict)
     request_id = models.CharField(max_length=64, blank=True)
+
+    class Meta:
+        ordering = ["-id"]
+
+
+class Condition(models.Model):
+    """One question about a chain, its answer, why, and since when. Written when an answer changes, never guessed.
+
+    generation: of the intent that the answer is about. since: when `status` last changed.
+    """
+
+    class Kind(models.TextChoices):
+        READY = "ready"  # in force, read back, healthy: all below at once
+        APPLIED = "applied"  # the devices were given this generation
+        IN_SYNC = "in_sync"  # they hold what was given
+        HEALTHY = "healthy"  # every hop has a function that lives
+        PROGRESSING = "progressing"  # a change is under way
+
+    class Answer(models.TextChoices):
+        TRUE = "true"
+        FALSE = "false"
+        UNKNOWN = "unknown"
+
+    chain = models.ForeignKey(Chain, on_delete=models.CASCADE, related_name="conditions")
+    kind = models.CharField(max_length=16, choices=Kind)
+    status = models.CharField(max_length=8, choices=Answer, default=Answer.UNKNOWN)
+    reason = models.CharField(max_length=63)
+    detail = models.CharField(max_length=512, blank=True)
+    generation = models.PositiveIntegerField(default=0)
+    since = models.DateTimeField()
+
+    class Meta:
+        ordering = ["kind"]
+        constraints = [models.UniqueConstraint(fields=["chain", "kind"], name="condition_once")]
+
+
+class DeviceWrite(models.Model):
+    """One push to one device, written down before it is made. Append-only, but for how it ended.
+
+    change null: a repair of drift. epoch: of the lease it was made under. digest: SHA-256 of the bytes.
+    ended_at null: not known how it ended.
+    """
+
+    device = models.ForeignKey(Device, on_delete=models.CASCADE, related_name="writes")
+    change = models.ForeignKey(Change, null=True, blank=True, on_delete=models.SET_NULL, related_name="writes")
+    purpose = models.CharField(max_length=16)
+    epoch = models.PositiveBigIntegerField()
+    digest = models.CharField(max_length=64)
+    began_at = models.DateTimeField(db_index=True)
+    ended_at = models.DateTimeField(null=True, blank=True)
+    error = models.TextField(blank=True)
 
     class Meta:
         ordering = ["-id"]

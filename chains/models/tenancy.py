@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from django.conf import settings
-from django.core.validators import RegexValidator
+from django.core.validators import MinValueValidator, RegexValidator
 from django.db import models
 
 # \Z, not $: `$` also matches before a final line feed.
@@ -22,9 +22,15 @@ class Role(models.TextChoices):
 
 
 class Tenant(models.Model):
-    """Who owns segments and chains; the isolation boundary."""
+    """Who owns segments and chains; the isolation boundary.
+
+    needs_approval: a second person has to agree to each of its changes. changes_at_once: how many of its changes
+    may be worked on side by side.
+    """
 
     name = models.CharField(max_length=63, unique=True, validators=[NAME])
+    needs_approval = models.BooleanField(default=False)
+    changes_at_once = models.PositiveSmallIntegerField(default=4, validators=[MinValueValidator(1)])
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:
