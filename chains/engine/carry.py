@@ -1,16 +1,29 @@
 # SPDX-License-Identifier: Apache-2.0
 """Bring devices from one state of one chain's items to another, side by side, and believe only what is read back.
 
-Used by reconcile and by drift repair. Runs in the fleet's threads: no database here.
+Used by reconcile and by drift repair. Runs in the fleet's threads: no database here. Where the family has confirmed
+commit (RFC 6241 section 8.4), a job either leaves its commit pending for the caller to confirm, or has it confirmed
+through a second connection at once: whatever cuts the management is taken back by the device.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+from typing import cast
 
 from chains.engine.sessions import Answers, Fleet
-from drivers.base import Driver, DriverError, Observation, Rejected, Session, Target, Transient
+from drivers.base import (
+    ConfirmingSession,
+    Driver,
+    DriverError,
+    Observation,
+    Rejected,
+    Session,
+    Target,
+    Transient,
+)
 from drivers.diff import diff
 from drivers.registry import driver
 from drivers.state import DeviceState
@@ -20,8 +33,10 @@ from drivers.state import DeviceState
 class Job:
     """Make the items of `chain` (None: all of ours) on the device equal to `goal`.
 
-    native is what turns `start` into `goal`. Where the device holds something else: an error if
-    is_strict, else the difference is rendered anew.
+    native is what turns `start` into `goal`. Where the device holds something else: an error if is_strict, else
+    the difference is rendered anew. label, revert_in_s: of the commit, where the family can confirm. is_kept: it is
+    confirmed at once; else it stays pending. settles: labels of ours that may be pending: confirmed before the
+    push if is_strict (the push is the next step of the same way), else taken back.
     """
 
     target: Target
@@ -30,10 +45,18 @@ class Job:
     goal: DeviceState
     native: str
     is_strict: bool
+    label: str = ""
+    revert_in_s: int = 0
+    is_kept: bool = True
+    settles: tuple[str, ...] = ()
 
     def held(self, observation: Observation) -> DeviceState:
         """The part of a reading that this job is about."""
         return observation.state if self.chain is None else observation.state.of_chain(self.chain)
+
+    @property
+    def can_confirm(self) -> bool:
+        return bool(self.label) and driver(self.target.driver).caps.has_confirmed_commit
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +79,55 @@ def carry(fleet: Fleet, jobs: Mapping[str, Job], must_hold: Callable[[], None]) 
         for name, arrival in again.values.items():
             answers.values[name] = arrival
             del answers.errors[name]
+    kept = {
+        name: job
+        for name, job in jobs.items()
+        if job.can_confirm and job.is_kept and name in answers.values and answers.values[name].sent
+    }
+    if kept:
+        _merge(answers, confirm(fleet, {name: (job,) for name, job in kept.items()}), kept)
     return answers
+
+
+def confirm(fleet: Fleet, jobs: Mapping[str, tuple[Job, ...]]) -> Answers[Observation]:
+    """Make pending commits stay, through a second connection that proves that the device is still managed.
+
+    jobs: by device, those whose label may be pending, in order. What counts is not the device's word but the
+    reading after it. Errors: Rejected where the device holds something else by then.
+    """
+    return fleet.each({name: _confirmer(held) for name, held in jobs.items()}, is_anew=True)
+
+
+def _merge(answers: Answers[Arrival], confirmed: Answers[Observation], jobs: Mapping[str, Job]) -> None:
+    for name, observation in confirmed.values.items():
+        answers.values[name] = Arrival(observation, answers.values[name].sent)
+    for name, error in confirmed.errors.items():
+        del answers.values[name]
+        answers.errors[name] = error
+
+
+def _confirmer(jobs: tuple[Job, ...]) -> Callable[[Session], Observation]:
+    def run(session: Session) -> Observation:
+        last = jobs[-1]
+        _require(session.read(), last)
+        settle(session, (job.label for job in jobs), is_confirmed=True)
+        after = _require(session.read(), last)
+        if after.pending in {job.label for job in jobs}:
+            raise Rejected(f"{last.target.name}: said that it confirmed {after.pending}, and did not")
+        return after
+
+    return run
+
+
+def settle(session: Session, labels: Iterable[str], *, is_confirmed: bool) -> None:
+    """Confirm, or take back, what may be pending. That nothing is pending is no error: the reading after it counts."""
+    confirming = cast(ConfirmingSession, session)
+    for label in labels:
+        with suppress(Rejected):
+            if is_confirmed:
+                confirming.confirm(label)
+            else:
+                confirming.cancel(label)
 
 
 def _runner(job: Job, must_hold: Callable[[], None]) -> Callable[[Session], Arrival]:
@@ -65,6 +136,11 @@ def _runner(job: Job, must_hold: Callable[[], None]) -> Callable[[Session], Arri
 
 def _run(session: Session, job: Job, must_hold: Callable[[], None]) -> Arrival:
     observation = session.read()
+    check_pending(job.target.name, observation, (*job.settles, job.label))
+    if job.settles and (observation.pending or not job.is_strict):
+        must_hold()
+        settle(session, job.settles, is_confirmed=job.is_strict)
+        observation = session.read()
     held = job.held(observation)
     if held == job.goal:
         return Arrival(observation, "")
@@ -75,9 +151,21 @@ def _run(session: Session, job: Job, must_hold: Callable[[], None]) -> Arrival:
         family: Driver = driver(job.target.driver)
         native = family.render(diff(held, job.goal), job.target)
     must_hold()
-    session.push(native)
+    if job.can_confirm:
+        cast(ConfirmingSession, session).commit(native, job.label, job.revert_in_s)
+    else:
+        session.push(native)
     after = session.read()
     return Arrival(_require(after, job), native)
+
+
+def check_pending(device: str, observation: Observation, ours: Iterable[str]) -> None:
+    """A commit by somebody else that is not confirmed: ours would confirm it, or would go with it.
+
+    Errors: Transient; it ends by itself.
+    """
+    if observation.pending and observation.pending not in set(ours):
+        raise Transient(f"{device}: the commit {observation.pending} is not confirmed yet; waiting for its end")
 
 
 def _reader(job: Job) -> Callable[[Session], Arrival]:

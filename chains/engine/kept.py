@@ -62,6 +62,13 @@ class Kept:
         if before is not None:
             before.close()
 
+    def forget(self, name: str) -> None:
+        """Close the device's idle session: the next one is a new connection."""
+        with self._lock:
+            held = self._idle.pop(name, None)
+        if held is not None:
+            held.close()
+
     def close_idle(self, idle_s: float = IDLE_S) -> None:
         """Close what was not used for so long; 0 for all."""
         with self._lock:

@@ -73,6 +73,10 @@ class Leases:
         self._renewed = time.monotonic()
         return True
 
+    def epoch(self, device_id: int) -> int:
+        """Of the lease that is held."""
+        return self._epochs[device_id]
+
     def keep(self) -> None:
         """Renew after a third of the life. Errors: LeaseLost."""
         if time.monotonic() - self._renewed >= self._limits.lease_ttl_s / 3:

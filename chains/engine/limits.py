@@ -20,9 +20,9 @@ class Limits:
 
     lease_ttl_s: longer than any one push. drift: "enforce" repairs, "report" only says so.
     drain_*: wait until counters of the old items stand still. observe_s: between two readings of a device.
-    soak_s: how long the first device of a change, and each that traffic is switched on, is watched before the
-    next one, by a look every `probe_s`. confirm_s: after it a device takes an unconfirmed commit back. attempts:
-    before a change is given up. broken: attempts that nobody saw the end of, before it is parked. breaker_*: so
+    soak_s: how long the first device of a change, and in the end all of them before the decision, are watched by a
+    look every `probe_s`. confirm_s: after it a device takes an unconfirmed commit back. attempts: before a change
+    is given up. broken: attempts that nobody saw the end of, before it is parked. breaker_*: so
     many failures in a row, and a device is left alone for so long.
     """
 

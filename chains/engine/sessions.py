@@ -64,6 +64,7 @@ class Fleet:
         self._timeout_s = timeout_s
         self._while_waiting = while_waiting
         self._open: dict[str, Held] = {}
+        self._aside: list[Held] = []
         self._unreachable: dict[str, Transient] = {}
         workers = max(1, min(threads, len(targets)))
         self._pool = ThreadPoolExecutor(max_workers=workers, thread_name_prefix="device") if threads > 1 else None
@@ -81,10 +82,21 @@ class Fleet:
                 KEPT.give(held)
             else:
                 held.close()
+        for held in self._aside:
+            held.close()
         self._open.clear()
+        self._aside.clear()
 
-    def each(self, work: Mapping[str, Callable[[Session], T]]) -> Answers[T]:
-        """Run one function per device side by side. Errors of drivers are answers; any other error is raised."""
+    def each(self, work: Mapping[str, Callable[[Session], T]], *, is_anew: bool = False) -> Answers[T]:
+        """Run one function per device side by side. Errors of drivers are answers; any other error is raised.
+
+        is_anew: through new connections. The old ones stay open until the end: some devices take a commit back
+        when the session that made it closes.
+        """
+        if is_anew:
+            self._aside.extend(held for name in work if (held := self._open.pop(name, None)) is not None)
+            for name in work:
+                KEPT.forget(name)
         return Answers(dict(sorted(self.arrivals(work))))
 
     def arrivals(self, work: Mapping[str, Callable[[Session], T]]) -> Iterator[tuple[str, T | DriverError]]:

@@ -87,7 +87,8 @@ class Change(models.Model):
     needs_approval: why a second person has to agree first, "" if nobody has to. waits: why nothing happens now.
     is_urgent: it brings traffic back that is cut, so it waits for no window and no soak. attempts: of this
     phase (counted before they are made). broken: those of them that ended by what nobody foresaw, or never.
-    reverts_at: when the first device takes its unconfirmed commit back by itself.
+    canary_at: when the first device had been watched long enough. reverts_at: when the first device takes its
+    unconfirmed commit back by itself.
     """
 
     class Status(models.TextChoices):
@@ -111,6 +112,7 @@ class Change(models.Model):
     approved_at = models.DateTimeField(null=True, blank=True)
     is_urgent = models.BooleanField(default=False)
     waits = models.CharField(max_length=255, blank=True)
+    canary_at = models.DateTimeField(null=True, blank=True)
     reverts_at = models.DateTimeField(null=True, blank=True)
     due_at = models.DateTimeField(db_index=True)
     created_at = models.DateTimeField(auto_now_add=True)

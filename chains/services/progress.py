@@ -8,7 +8,7 @@ is carried to its end.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 
 from django.db import connection, transaction
@@ -79,6 +79,32 @@ def steps_set(steps: Iterable[Step], status: str, *, error: str = "") -> None:
     Step.objects.filter(pk__in=[row.pk for row in rows]).update(status=status, error=error, updated_at=Now())
     for row in rows:
         row.status, row.error = status, error
+
+
+@transaction.atomic
+def steps_sent(labels: Mapping[Step, str]) -> None:
+    """Written before the push: by step, the name of the commit that the device is to hold, "" for none."""
+    for label in set(labels.values()):
+        rows = [row.pk for row, held in labels.items() if held == label]
+        Step.objects.filter(pk__in=rows).update(
+            status=Step.Status.SENT, label=label, error="", updated_at=Now()
+        )
+    for row, label in labels.items():
+        row.status, row.label, row.error = Step.Status.SENT, label, ""
+
+
+def steps_confirmed(steps: Iterable[Step]) -> None:
+    """Nothing of theirs is taken back by a device any more."""
+    rows = list(steps)
+    Step.objects.filter(pk__in=[row.pk for row in rows]).exclude(label="").update(label="")
+    for row in rows:
+        row.label = ""
+
+
+def reverts_at_set(change: Change, after_s: float) -> None:
+    """A device is about to be told to take back after so long what is not confirmed. The first one counts."""
+    Change.objects.filter(pk=change.pk, reverts_at=None).update(reverts_at=Now() + timedelta(seconds=after_s))
+    change.refresh_from_db(fields=["reverts_at"])
 
 
 @transaction.atomic

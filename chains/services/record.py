@@ -29,16 +29,22 @@ from chains.services.progress import (
     decision_record,
     event_log,
     now,
+    reverts_at_set,
+    steps_confirmed,
+    steps_sent,
     steps_set,
 )
 from chains.services.replies import replies_prune
 from chains.services.trail import CHANNEL, bell
+from chains.services.writes import Push, canary_passed, writes_begin, writes_end, writes_prune
 
 __all__ = [
     "CHANNEL",
+    "Push",
     "allocations_record",
     "attempt_waits",
     "bell",
+    "canary_passed",
     "chain_status_set",
     "change_claim",
     "change_crashed",
@@ -66,5 +72,11 @@ __all__ = [
     "outbox_prune",
     "plan_store",
     "replies_prune",
+    "reverts_at_set",
+    "steps_confirmed",
+    "steps_sent",
     "steps_set",
+    "writes_begin",
+    "writes_end",
+    "writes_prune",
 ]

@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A change up to its decision: everything is checked, pushed in bounded reach, read back and watched.
+
+Called by reconcile. What fails here is taken back by reconcile, or by the devices themselves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+
+from chains import models
+from chains.engine import fresh
+from chains.engine.carry import check_pending, difference
+from chains.engine.limits import VERIFY_S
+from chains.engine.moves import Move, batches, by_device, canary_of, expected_states, waves
+from chains.engine.run import Failed, Run, Stale, is_passing, told, write
+from chains.engine.sessions import read
+from chains.engine.watch import watch
+from chains.services import record
+from drivers.base import DriverError, Session, Transient
+from drivers.state import DeviceState
+
+Status = models.Step.Status
+
+
+def apply(run: Run) -> None:
+    """Stage, validate, push batch by batch, read back, watch, decide. Errors: Failed, Stale."""
+    if not any(move.is_started for move in run.moves):
+        reason = fresh.why_stale(run.plan)
+        if reason:
+            raise Stale(f"the plan is stale: {reason}; ask for a new one")
+    early = tuple(move for move in run.moves if move.is_before_decision)
+    _locate(run, early)
+    _validate(run, early)
+    run.check()
+    record.allocations_record(run.plan)
+    if early:
+        _push(run, early)
+        watch(run, early, run.soak_s if len(by_device(early)) > 1 else 0.0)
+    _decide(run)
+
+
+def _locate(run: Run, early: tuple[Move, ...]) -> None:
+    """Open and read all devices; find how far each got, whatever died in between. Errors: Failed, Stale."""
+    wanted = by_device(early)
+    answers = run.fleet.each({name: read for name in wanted})
+    if answers.errors:
+        raise Failed(told(answers.errors), is_passing=is_passing(answers.errors))
+    arrived, waiting = [], []
+    for name, observation in answers.values.items():
+        moves, held = wanted[name], observation.state.of_chain(run.chain_number)
+        try:
+            check_pending(name, observation, (move.step.label for move in moves if move.step.label))
+        except Transient as error:
+            waiting.append(str(error))
+            continue
+        if held not in expected_states(moves):
+            raise Stale(_why_stale(name, held, moves))
+        for move in moves:
+            if move.is_started and not move.is_done and _is_past(held, move, moves):
+                arrived.append(move.step)
+    if waiting:
+        raise Failed("; ".join(waiting), is_passing=True)
+    record.steps_set(arrived, Status.DONE)
+
+
+def _why_stale(name: str, held: DeviceState, moves: tuple[Move, ...]) -> str:
+    if any(move.step.label for move in moves) and held == moves[0].before:
+        return f"{name} took the change back: nobody confirmed it in time"
+    reason = difference(held, expected_states(moves)[0])
+    return f"the plan is stale: {name} is not as planned from: {reason}; wait for the repair, plan again"
+
+
+def _is_past(held: DeviceState, move: Move, moves: tuple[Move, ...]) -> bool:
+    """Does the device hold this move's result or a later one's?"""
+    return any(held == later.after for later in moves[moves.index(move) :])
+
+
+def _validate(run: Run, early: tuple[Move, ...]) -> None:
+    """Ask every device whether it would take its next bytes. Errors: Failed."""
+    first: dict[str, Move] = {}
+    for move in early:
+        if not move.is_done:
+            first.setdefault(move.device, move)
+    answers = run.fleet.each({name: _validator(move.native) for name, move in first.items()})
+    if answers.errors:
+        raise Failed(told(answers.errors), is_passing=is_passing(answers.errors))
+    if first:
+        run.say(f"validated on {len(first)} devices: {', '.join(first)}")
+
+
+def _validator(native: str) -> Callable[[Session], None]:
+    return lambda session: session.validate(native)
+
+
+def _push(run: Run, early: tuple[Move, ...]) -> None:
+    """Wave after wave; the first device alone, and watched. Errors: Failed."""
+    canary = canary_of(early) if run.change.canary_at is None else ""
+    for wave in waves(early):
+        for batch in batches(wave, canary=canary):
+            todo = [move for move in batch if not move.is_done]
+            if todo:
+                _required(write(run, todo, is_strict=True, is_kept=False).errors)
+            if canary and batch[0].device == canary:
+                watch(run, batch, run.soak_s)
+                record.canary_passed(run.change)
+                canary = ""
+                run.say(f"the first device was watched for {run.soak_s:g} s: all is well", device=batch[0].device)
+
+
+def _required(errors: dict[str, DriverError]) -> None:
+    if errors:
+        raise Failed(told(errors))
+
+
+def _decide(run: Run) -> None:
+    """The point of no return, while no device can have begun to take anything back. Errors: Failed."""
+    run.check()
+    reverts_at = run.change.reverts_at
+    if reverts_at is not None and record.now() + timedelta(seconds=VERIFY_S) > reverts_at:
+        raise Failed("it took too long: devices are about to take back what is not confirmed")
+    record.decision_record(run.change)
+    run.change.decided_at = record.now()
+    run.say("decided: every device was read back as planned; from here on the change is carried to its end")
