@@ -40,9 +40,12 @@ def clean_fakes() -> Iterator[None]:
     fake.reset()
 
 
+SWITCH_PORTS, SWITCH_VRFS = ("a", "b", "c"), ("blue",)
+
+
 @pytest.fixture
 def open_fake_switch(clean_fakes: None) -> Rig:
-    return _rig(fake.SWITCH, Site(fake.SWITCH.caps.kinds, ("a", "b", "c"), ("blue",)))
+    return _rig(fake.SWITCH, Site(fake.SWITCH.caps.kinds, SWITCH_PORTS, SWITCH_VRFS))
 
 
 @pytest.fixture
@@ -53,3 +56,14 @@ def open_fake_appliance(clean_fakes: None) -> Rig:
 @pytest.fixture
 def open_fake_host(clean_fakes: None) -> Rig:
     return _rig(fake.HOST, Site(fake.HOST.caps.kinds, ("eth0", "eth1")))
+
+
+@pytest.fixture
+def open_confirming_switch(clean_fakes: None) -> Rig:
+    return _rig(fake.CONFIRMING_SWITCH, Site(fake.CONFIRMING_SWITCH.caps.kinds, SWITCH_PORTS, SWITCH_VRFS))
+
+
+@pytest.fixture
+def open_confirming_appliance(clean_fakes: None) -> Rig:
+    kinds = fake.CONFIRMING_APPLIANCE.caps.kinds
+    return _rig(fake.CONFIRMING_APPLIANCE, Site(kinds, ("in", "out"), (), "in", "out"))

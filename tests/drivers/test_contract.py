@@ -15,6 +15,8 @@ RIGS = {
     "fake-switch": "open_fake_switch",
     "fake-appliance": "open_fake_appliance",
     "fake-host": "open_fake_host",
+    "fake-switch-confirming": "open_confirming_switch",
+    "fake-appliance-confirming": "open_confirming_appliance",
 }
 
 
