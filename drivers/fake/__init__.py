@@ -6,6 +6,7 @@ JSON change a line. The families whose names end in -confirming take a commit ba
 
 Settings of a target:
 
+* `address`: `127.0.0.1:PORT` of a `drivers.fake.server`, behind which the device lives; `store` is the server's then.
 * `store`: a folder in which devices live as files, so that several processes see the same device; without it they
   live in this process.
 * `quirks`: what is always wrong with the device, as words: names of `Faults`, those that are no flags with their
@@ -16,11 +17,13 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 
-from drivers.base import Capabilities, Driver, Target
+from drivers.base import Capabilities, Driver, Rejected, Session, Target
 from drivers.fake.device import Box, Event, Faults, Pending, standing
+from drivers.fake.remote import connected
 from drivers.fake.session import ConfirmingFakeSession, FakeSession
 from drivers.fake.store import stored
 from drivers.fake.text import parse, render
@@ -35,10 +38,12 @@ __all__ = [
     "SWITCH",
     "Box",
     "Event",
+    "FAMILIES",
     "Faults",
     "Pending",
     "box",
     "clock",
+    "local_session",
     "parse",
     "render",
     "reset",
@@ -82,31 +87,62 @@ def _alone(name: str, store: str) -> Iterator[Box]:
         yield held
 
 
-def _driver(
-    name: str, kinds: frozenset[Kind], tags: frozenset[str] = frozenset(), *, is_confirming: bool = False
-) -> Driver:
-    family = ConfirmingFakeSession if is_confirming else FakeSession
+@dataclass(frozen=True, slots=True)
+class Family:
+    """What a fake's name stands for."""
 
-    @contextmanager
-    def open_session(target: Target, timeout_s: float) -> Iterator[FakeSession]:
-        quirks = standing(target.settings.get("quirks", ""))
-        session = family(target, kinds, timeout_s, _alone, lambda seconds: sleep(seconds), quirks)
-        session.reach()
-        try:
-            yield session
-        finally:
-            session.close()
+    kinds: frozenset[Kind]
+    tags: frozenset[str] = frozenset()
+    is_confirming: bool = False
 
+
+FAMILIES: Mapping[str, Family] = {
+    "fake-switch": Family(STEERING, frozenset({"vlan"})),
+    "fake-appliance": Family(FUNCTIONS),
+    "fake-host": Family(frozenset({Kind.RULESET})),
+    "fake-switch-confirming": Family(STEERING, frozenset({"vlan"}), is_confirming=True),
+    "fake-appliance-confirming": Family(FUNCTIONS, is_confirming=True),
+}
+
+
+def local_session(family: str, target: Target, timeout_s: float) -> FakeSession:
+    """With a device of this process or store. Nothing is asked of it yet. Errors: Rejected."""
+    if family not in FAMILIES:
+        raise Rejected(f"{family[:80]!r} is no fake; fakes: {', '.join(FAMILIES)}")
+    kinds, quirks = FAMILIES[family].kinds, standing(target.settings.get("quirks", ""))
+    kind = ConfirmingFakeSession if FAMILIES[family].is_confirming else FakeSession
+    return kind(target, kinds, timeout_s, _alone, lambda seconds: sleep(seconds), quirks)
+
+
+@contextmanager
+def _open(family: str, target: Target, timeout_s: float) -> Iterator[Session]:
+    if target.settings.get("address"):
+        is_confirming = FAMILIES[family].is_confirming
+        with connected(target, family, timeout_s, is_confirming=is_confirming) as far:
+            yield far
+        return
+    near = local_session(family, target, timeout_s)
+    near.reach()
+    try:
+        yield near
+    finally:
+        near.close()
+
+
+def _driver(name: str) -> Driver:
+    family = FAMILIES[name]
     return Driver(
         name=name,
-        caps=Capabilities(kinds=kinds, is_atomic=True, has_confirmed_commit=is_confirming, tags=tags),
-        render=lambda changes, target: render(changes, target, kinds=kinds),
-        open=open_session,
+        caps=Capabilities(
+            kinds=family.kinds, is_atomic=True, has_confirmed_commit=family.is_confirming, tags=family.tags
+        ),
+        render=lambda changes, target: render(changes, target, kinds=family.kinds),
+        open=lambda target, timeout_s: _open(name, target, timeout_s),
     )
 
 
-SWITCH = _driver("fake-switch", STEERING, frozenset({"vlan"}))
-APPLIANCE = _driver("fake-appliance", FUNCTIONS)
-HOST = _driver("fake-host", frozenset({Kind.RULESET}))
-CONFIRMING_SWITCH = _driver("fake-switch-confirming", STEERING, frozenset({"vlan"}), is_confirming=True)
-CONFIRMING_APPLIANCE = _driver("fake-appliance-confirming", FUNCTIONS, is_confirming=True)
+SWITCH = _driver("fake-switch")
+APPLIANCE = _driver("fake-appliance")
+HOST = _driver("fake-host")
+CONFIRMING_SWITCH = _driver("fake-switch-confirming")
+CONFIRMING_APPLIANCE = _driver("fake-appliance-confirming")

@@ -6,7 +6,8 @@ name them in `test_contract.RIGS`.
 """
 
 from tests.drivers.fake_rigs import (
-    clean_fakes,
+    fake_clock,
+    far_fakes,
     open_confirming_appliance,
     open_confirming_switch,
     open_fake_appliance,
@@ -21,7 +22,8 @@ __all__ = [
     "agent_target",
     "box",
     "bridge",
-    "clean_fakes",
+    "fake_clock",
+    "far_fakes",
     "linux_target",
     "open_confirming_appliance",
     "open_confirming_switch",
