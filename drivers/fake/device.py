@@ -208,12 +208,13 @@ class Box:
     def load(cls, text: str) -> Box:
         """Inverse of `dump`."""
         data = json.loads(text)
+        pending = data.get("pending")
         return cls(
             state=state_from_json(data["state"]),
             foreign=data["foreign"],
             links_down=data["links_down"],
             counters=data["counters"],
             faults=Faults(**data["faults"]),
-            pending=data["pending"] and Pending.from_json(data["pending"]),
-            history=[Event(**event) for event in data["history"]],
+            pending=pending and Pending.from_json(pending),
+            history=[Event(**event) for event in data.get("history", ())],
         )

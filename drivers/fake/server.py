@@ -103,10 +103,12 @@ class Connection(socketserver.StreamRequestHandler):
 
 def _opened(call: object, fields: Fields, store: str) -> FakeSession:
     """Errors: Rejected, Transient."""
+    if call != "open":
+        raise Rejected(f"a session begins with an open, not with {str(call)[:80]!r}")
     device, family, quirks = (_text(fields, name) for name in ("device", "family", "quirks"))
     ports = fields.get("ports")
-    if call != "open" or not isinstance(ports, list) or NAME.fullmatch(device) is None:
-        raise Rejected(f"a session begins with an open of a device, not with {str(call)[:80]!r}")
+    if not isinstance(ports, list) or NAME.fullmatch(device) is None:
+        raise Rejected(f"{device[:80]!r} is no name of a device, or its ports are no list")
     settings = {"store": store, "quirks": quirks}
     target = Target(device, family, "", settings, {str(port): PortInfo(str(port)) for port in ports})
     # Whoever waits knows for how long; the device does not.

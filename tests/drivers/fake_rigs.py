@@ -70,10 +70,10 @@ def fake_clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[Clock]:
     fake.reset()
 
 
-@pytest.fixture(params=["store", "socket", "socket with store"])
+@pytest.fixture(params=["store", "socket"])
 def far_fakes(request: pytest.FixtureRequest, fake_clock: Clock, tmp_path: Path) -> Iterator[dict[str, str]]:
     """The other places where fakes live: what `fake_rig` needs to know of them."""
-    store = "" if request.param == "socket" else str(tmp_path)
+    store = str(tmp_path)
     if request.param == "store":
         yield {"store": store}
         return

@@ -263,6 +263,16 @@ def test_aborts_on_close_only_what_is_pending(bench: Bench) -> None:
     assert held(bench.rig) == (bench.second, "")
 
 
+def test_aborts_on_close_nothing_of_others(bench: Bench) -> None:
+    bench.spoil(aborts_on_close=True)
+    with opened(bench.rig) as session:
+        session.commit(bench.rig.render(bench.first, bench.first), LABEL, TIMER_S)
+        session.confirm(LABEL)
+        with bench.box() as device:
+            device.commit(bench.second, "theirs", TIMER_S)
+    assert held(bench.rig) == (bench.second, "theirs")
+
+
 def test_hidden_pending(bench: Bench) -> None:
     bench.spoil(hidden_pending=True)
     bench.commit()
