@@ -31,6 +31,8 @@ DRIVERS: Mapping[str, Driver] = index(
         fake.SWITCH,
         fake.APPLIANCE,
         fake.HOST,
+        fake.CONFIRMING_SWITCH,
+        fake.CONFIRMING_APPLIANCE,
     )
 )
 

@@ -4,4 +4,4 @@
 import pytest
 
 # Before anything imports it: its assertions shall say what differs.
-pytest.register_assert_rewrite("tests.drivers.contract")
+pytest.register_assert_rewrite("tests.drivers.contract", "tests.drivers.confirming")

@@ -5,7 +5,15 @@ A family's fixtures live in a module beside this one; to add a family, import it
 name them in `test_contract.RIGS`.
 """
 
-from tests.drivers.fake_rigs import clean_fakes, open_fake_appliance, open_fake_host, open_fake_switch
+from tests.drivers.fake_rigs import (
+    fake_clock,
+    far_fakes,
+    open_confirming_appliance,
+    open_confirming_switch,
+    open_fake_appliance,
+    open_fake_host,
+    open_fake_switch,
+)
 from tests.drivers.linux_rig import agent_target, box, linux_target, open_host, open_linux, ssh_keys
 from tests.drivers.openvswitch_rig import bridge, open_openvswitch, virtual_switch
 from tests.drivers.wire import wire
@@ -14,8 +22,11 @@ __all__ = [
     "agent_target",
     "box",
     "bridge",
-    "clean_fakes",
+    "fake_clock",
+    "far_fakes",
     "linux_target",
+    "open_confirming_appliance",
+    "open_confirming_switch",
     "open_fake_appliance",
     "open_fake_host",
     "open_fake_switch",

@@ -32,6 +32,10 @@ SLOW_EXAMPLES = settings(
 )
 
 
+def _never(seconds: float) -> None:
+    raise AssertionError(f"this rig cannot let {seconds:g} s pass")
+
+
 @dataclass(frozen=True)
 class Rig:
     """A clean device for one test.
@@ -39,7 +43,8 @@ class Rig:
     site: which names items may use. add_foreign puts objects of others beside ours, at least one of
     which the driver counts; others prints all that is on the device and not ours, in any stable text.
     stop makes the device unreachable for good. hostile: native lines that must never be taken, each
-    of which a test sends after lines that are good.
+    of which a test sends after lines that are good. elapse lets so many seconds pass on the device
+    (`confirming.ConfirmingContract` only).
     """
 
     driver: Driver
@@ -49,6 +54,7 @@ class Rig:
     others: Callable[[], str]
     stop: Callable[[], None]
     hostile: tuple[str, ...]
+    elapse: Callable[[float], None] = _never
 
     def read(self) -> Observation:
         with self.driver.open(self.target, TIMEOUT_S) as session:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import pytest
 
+from tests.drivers.confirming import ConfirmingContract
 from tests.drivers.contract import Contract, Rig
 
 # Driver -> the fixture (tests/drivers/conftest.py) that gives a `Rig` with a clean device.
@@ -15,7 +16,11 @@ RIGS = {
     "fake-switch": "open_fake_switch",
     "fake-appliance": "open_fake_appliance",
     "fake-host": "open_fake_host",
+    "fake-switch-confirming": "open_confirming_switch",
+    "fake-appliance-confirming": "open_confirming_appliance",
 }
+# Those that have confirmed commit.
+CONFIRMING = {"fake-switch-confirming", "fake-appliance-confirming"}
 
 
 @pytest.fixture(params=sorted(RIGS))
@@ -25,7 +30,17 @@ def rig(request: pytest.FixtureRequest) -> Rig:
     return made
 
 
+@pytest.fixture(params=sorted(CONFIRMING))
+def confirming_rig(request: pytest.FixtureRequest) -> Rig:
+    made: Rig = request.getfixturevalue(RIGS[request.param])
+    return made
+
+
 class TestContract(Contract):
+    pass
+
+
+class TestConfirmingContract(ConfirmingContract):
     pass
 
 
@@ -34,3 +49,4 @@ def test_every_driver_has_a_rig() -> None:
     from drivers.registry import DRIVERS
 
     assert RIGS.keys() == DRIVERS.keys()
+    assert {name for name in DRIVERS if DRIVERS[name].caps.has_confirmed_commit} == CONFIRMING
