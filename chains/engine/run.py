@@ -168,10 +168,14 @@ def send(
     failed = [move for move in moves if move.device in answers.errors]
     for move in failed:
         record.steps_set([move.step], models.Step.Status.SENT, error=say(answers.errors[move.device]))
-    settled = {label for move in arrived for label in jobs[move.device].settles}
-    settled |= {jobs[move.device].label for move in arrived if jobs[move.device].is_kept}
-    record.steps_confirmed(move.step for move in run.moves if move.step.label in settled - {""})
+    settled = {(move.device, label) for move in arrived for label in _settled(jobs[move.device])}
+    record.steps_confirmed(move.step for move in run.moves if (move.device, move.step.label) in settled)
     return answers
+
+
+def _settled(job: Job) -> tuple[str, ...]:
+    """What is no longer pending once the job is done."""
+    return (*job.settles, job.label) if job.is_kept else job.settles
 
 
 def begin(run: Run, moves: Iterable[Move], jobs: Mapping[str, Job], purpose: str) -> list[models.DeviceWrite]:

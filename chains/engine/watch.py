@@ -72,11 +72,10 @@ def _expected(run: Run, moves: tuple[Move, ...]) -> Expected:
 def ports_of(plan: models.Plan) -> Mapping[str, frozenset[str]]:
     """By device, the ports through which the plan leads packets."""
     found: dict[str, set[str]] = {}
-    for use in plan.summary.get("link_uses", ()):
-        for end in (use["a"], use["b"]):
-            device, _, port = end.partition(":")
-            found.setdefault(device, set()).add(port)
-    return {device: frozenset(ports) for device, ports in found.items()}
+    for path in plan.path.get("paths", ()):
+        for visit in (*path["forward"], *path["reverse"]):
+            found.setdefault(visit["device"], set()).update((visit["ingress"], visit["egress"]))
+    return {device: frozenset(ports - {""}) for device, ports in found.items()}
 
 
 def _look(run: Run, expected: Mapping[str, Expected], *, is_anew: bool) -> None:

@@ -11,11 +11,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
+from typing import cast
 
 import pytest
 
 from drivers import registry
-from drivers.base import Driver, Observation, Rejected, Session, Target
+from drivers.base import ConfirmingSession, Driver, Observation, Rejected, Session, Target
 
 
 class Died(BaseException):
@@ -62,6 +63,27 @@ class TappedSession:
                 raise Rejected(f"{self.device}: % Table full")
             self.inner.push(native)
             self.tap.at("pushed", self.device, number)
+
+    def commit(self, native: str, label: str, revert_in_s: int) -> None:
+        """For the tap a push like any other."""
+        with self.tap.lock:
+            number = len(self.tap.pushes)
+            self.tap.at("push", self.device, number)
+            self.tap.pushes.append((self.device, native))
+            if native in self.tap.refuses:
+                raise Rejected(f"{self.device}: % Table full")
+            cast(ConfirmingSession, self.inner).commit(native, label, revert_in_s)
+            self.tap.at("pushed", self.device, number)
+
+    def confirm(self, label: str) -> None:
+        cast(ConfirmingSession, self.inner).confirm(label)
+        with self.tap.lock:
+            self.tap.at("confirmed", self.device, -1)
+
+    def cancel(self, label: str) -> None:
+        cast(ConfirmingSession, self.inner).cancel(label)
+        with self.tap.lock:
+            self.tap.at("cancelled", self.device, -1)
 
 
 def tapped(driver: Driver, tap: Tap) -> Driver:
