@@ -1,0 +1,29 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The state machine, a few dozen times. More of it: ./run soak --machine N."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis.stateful import run_state_machine_as_test
+
+from tests.engine.machine import Machine
+from tests.engine.wire import Tap
+
+EXAMPLES = 25
+STEPS = 25
+
+
+@pytest.mark.usefixtures("fabric")
+def test_people_devices_and_workers_do_what_they_like(tap: Tap) -> None:
+    Machine.tap = tap
+    checks = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much]
+    given = settings(
+        max_examples=EXAMPLES,
+        stateful_step_count=STEPS,
+        deadline=None,
+        derandomize=True,
+        database=None,
+        suppress_health_check=checks,
+    )
+    run_state_machine_as_test(Machine, settings=given)
