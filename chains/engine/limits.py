@@ -6,24 +6,25 @@ Read anew for every attempt, so that a test or an operator can change them. Hold
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+import math
+from dataclasses import dataclass, fields, replace
 
 from django.conf import settings
 
 # What a worker that takes over needs, beside the lease's end and the next sweep, before timers may fire.
-VERIFY_S, RECONNECT_S = 60.0, 30.0
+VERIFY_S, RECONNECT_S, MARGIN_S = 60.0, 30.0, 60.0
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
     """Defaults are production's.
 
-    lease_ttl_s: longer than any one push. drift: "enforce" repairs, "report" only says so.
+    lease_ttl_s: longer than any one push. drift: "enforce" repairs, "report" only says so, "adopt" takes over.
     drain_*: wait until counters of the old items stand still. observe_s: between two readings of a device.
     soak_s: how long the first device of a change, and in the end all of them before the decision, are watched by a
-    look every `probe_s`. confirm_s: after it a device takes an unconfirmed commit back. attempts: before a change
-    is given up. broken: attempts that nobody saw the end of, before it is parked. breaker_*: so
-    many failures in a row, and a device is left alone for so long.
+    look every `probe_s`. confirm_s: after it, or more (see `limits`), a device takes an unconfirmed commit back.
+    attempts: before a change is given up. broken: attempts that nobody saw the end of, before it is parked.
+    breaker_*: so many failures in a row, and a device is left alone for so long.
     """
 
     lease_ttl_s: float = 60.0
@@ -52,7 +53,10 @@ class Limits:
 
 
 def limits() -> Limits:
-    """Errors: ValueError for a setting of the wrong type or range: doubt means no."""
+    """Errors: ValueError for a setting of the wrong type or range: doubt means no.
+
+    confirm_s is made long enough for another worker to take over before a device takes anything back.
+    """
     given = {
         field.name: getattr(settings, f"VIADUCT_{field.name.upper()}")
         for field in fields(Limits)
@@ -63,7 +67,5 @@ def limits() -> Limits:
         raise ValueError(f"VIADUCT_DRIFT is {found.drift!r}; it is enforce, report or adopt")
     if found.device_timeout_s >= found.lease_ttl_s:
         raise ValueError("VIADUCT_DEVICE_TIMEOUT_S must be shorter than VIADUCT_LEASE_TTL_S")
-    needed_s = found.lease_ttl_s + found.sweep_s + VERIFY_S + RECONNECT_S
-    if found.confirm_s < needed_s or found.confirm_s % 60:
-        raise ValueError(f"VIADUCT_CONFIRM_S must be a multiple of 60 and at least {needed_s:.0f}")
-    return found
+    needed_s = found.lease_ttl_s + found.sweep_s + VERIFY_S + RECONNECT_S + MARGIN_S
+    return replace(found, confirm_s=60 * math.ceil(max(found.confirm_s, needed_s) / 60))

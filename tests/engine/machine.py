@@ -256,7 +256,8 @@ class Machine(RuleBasedStateMachine):
         """From the last plan of each chain that came to its end: what was promised."""
         items: dict[Any, Any] = {}
         for row in models.Chain.objects.all():
-            plan = models.Plan.objects.filter(chain=row, change__status="succeeded").order_by("change__finished_at").last()
+            plans = models.Plan.objects.filter(chain=row, change__status="succeeded")
+            plan = plans.order_by("change__finished_at").last()
             if plan is not None:
                 items |= dict(state_from_json(plan.target.get(device, [])))
         return DeviceState(items)
@@ -268,7 +269,10 @@ class Machine(RuleBasedStateMachine):
         for name in DEVICES:
             self.mends(name)
         for _ in range(PEACE_ROUNDS):
+            before = len(self.tap.pushes)
             world.sweep_on()
+            if len(self.tap.pushes) == before and not self.is_restless():
+                break
         assert not models.Change.objects.filter(status__in=UNDER_WAY).exists()
         self.model.touched.clear()
         self.all_or_nothing()
@@ -276,6 +280,10 @@ class Machine(RuleBasedStateMachine):
         before = len(self.tap.pushes)
         world.sweep_on()
         assert len(self.tap.pushes) == before, "a second pass writes nothing"
+
+    def is_restless(self) -> bool:
+        is_going = models.Chain.objects.filter(is_wanted=False).exists()
+        return is_going or models.Change.objects.filter(status__in=UNDER_WAY).exists()
 
     def row(self, name: str) -> models.Chain | None:
         return models.Chain.objects.filter(name=name).first()

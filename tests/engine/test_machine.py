@@ -10,8 +10,8 @@ from hypothesis.stateful import run_state_machine_as_test
 from tests.engine.machine import Machine
 from tests.engine.wire import Tap
 
-EXAMPLES = 25
-STEPS = 25
+EXAMPLES = 15
+STEPS = 20
 
 
 @pytest.mark.usefixtures("fabric")
