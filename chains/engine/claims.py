@@ -14,8 +14,7 @@ from django.db.models import Q
 from django.db.models.functions import Now, Random
 
 from chains import models
-
-UNDER_WAY = (models.Change.Status.PENDING, models.Change.Status.RUNNING, models.Change.Status.REVERTING)
+from chains.selectors.usage import UNDER_WAY
 
 
 def steps_open(change: models.Change) -> None:

@@ -22,11 +22,11 @@ from chains.engine.limits import limits
 from chains.engine.moves import moves_of, waves
 from chains.engine.run import Failed, Level, Run, Stale, job_back, send
 from chains.engine.sessions import fleet_of
+from chains.selectors.usage import OPEN, UNDER_WAY
 from chains.services import record
 
 log = logging.getLogger(__name__)
 Status = models.Change.Status
-ENDED = (Status.SUCCEEDED, Status.REVERTED, Status.FAILED)
 
 
 def run_change(change_id: int) -> bool:
@@ -50,8 +50,8 @@ def run_change(change_id: int) -> bool:
 def _attempt(change_id: int) -> bool:
     given = limits()
     change = _load(change_id)
-    if change is None or change.status in ENDED:
-        return True
+    if change is None or change.status not in UNDER_WAY:
+        return change is None or change.status not in OPEN
     if change.due_at > record.now():
         return False  # another attempt is running, or the last one asked for patience
     gate = Gate()

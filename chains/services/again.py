@@ -14,7 +14,7 @@ from django.db.models.functions import Now
 from chains.errors import Conflict
 from chains.models import Chain, Change, Outbox, Plan
 from chains.selectors.intent import chain_intent
-from chains.selectors.usage import UNDER_WAY
+from chains.selectors.usage import OPEN, UNDER_WAY
 from chains.services.actor import Actor, require_editor
 from chains.services.intent import chain_update
 from chains.services.trail import audit, bell
@@ -26,6 +26,9 @@ def change_retry(*, actor: Actor, change: Change) -> Change:
     plan = change.plan
     require_editor(actor, plan.tenant_id)
     row = Change.objects.select_for_update().get(pk=change.pk)
+    if row.status == Change.Status.WAITING:
+        detail = f"Change {row.pk} waits for approval, not for time. Fix: have it approved by somebody else."
+        raise Conflict(detail, code="change-waiting")
     if row.status not in UNDER_WAY:
         raise Conflict(f"Change {row.pk} has ended: it is {row.status}. Fix: ask for a new plan.", code="change-ended")
     Change.objects.filter(pk=row.pk).update(due_at=Now())
@@ -49,8 +52,8 @@ def change_undo(*, actor: Actor, change: Change, force: bool = False) -> Chain:
     chain = Chain.objects.select_for_update().filter(pk=plan.chain_id).first()
     if change.status != Change.Status.SUCCEEDED or chain is None or not chain.is_wanted:
         raise Conflict("Only a change that succeeded, of a chain that is wanted, can be undone.", code="not-undoable")
-    if Change.objects.filter(plan__chain=chain, status__in=UNDER_WAY).exists():
-        raise Conflict("Another change of this chain is under way: wait for its end.", code="change-under-way")
+    if Change.objects.filter(plan__chain=chain, status__in=OPEN).exists():
+        raise Conflict("Another change of this chain is under way or waits.", code="change-under-way")
     wanted = _before(change)
     if not force and chain.generation != plan.generation:
         what = f"the chain was edited since: generation {chain.generation}, the change's was {plan.generation}"

@@ -13,11 +13,11 @@ from django.views.decorators.http import require_POST
 
 from chains import selectors
 from chains.engine.planner import plan_chain
+from chains.selectors.usage import ENDED, UNDER_WAY
 from chains.services import again
 from chains.services.actor import Actor
 from frontend.access import page, show
 
-ENDED = frozenset({"succeeded", "reverted", "failed"})
 LOG_LINES = 1000
 
 
@@ -56,6 +56,6 @@ def state_of(row: Any) -> dict[str, Any]:
         "done": sum(step.status == "done" for step in steps),
         "events": list(selectors.events_after(row, 0)[:LOG_LINES]),
         "is_live": row.status not in ENDED,
-        "is_waiting": row.status not in ENDED and row.attempts > 0 and row.due_at > timezone.now(),
+        "is_waiting": row.status in UNDER_WAY and row.attempts > 0 and row.due_at > timezone.now(),
         "can_undo": again.can_undo(row),
     }

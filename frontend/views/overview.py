@@ -9,11 +9,11 @@ from django.db.models import Count, QuerySet
 from django.http import HttpRequest, HttpResponse
 
 from chains import selectors
+from chains.selectors.usage import ENDED, UNDER_WAY
 from chains.services.actor import Actor
 from frontend.access import narrowed, page, show
 
 SHOWN = 8
-UNDER_WAY = ("pending", "running", "reverting")
 TROUBLED_CHAINS = ("degraded", "error", "unknown")
 TROUBLED_DEVICES = ("drifted", "unreachable")
 
@@ -32,7 +32,7 @@ def overview(request: HttpRequest, actor: Actor) -> HttpResponse:
         "finding_total": findings.count(),
         "findings": findings[:SHOWN],
         "running": changes.filter(status__in=UNDER_WAY)[:SHOWN],
-        "recent": changes.exclude(status__in=UNDER_WAY)[:SHOWN],
+        "recent": changes.filter(status__in=ENDED)[:SHOWN],
         "troubled_chains": chains.filter(status__in=TROUBLED_CHAINS).prefetch_related(None)[:SHOWN],
     }
     if actor.is_operator:
