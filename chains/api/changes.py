@@ -39,7 +39,8 @@ class StepSerializer(serializers.ModelSerializer):  # type: ignore[type-arg]
 
 class ChangeBriefSerializer(serializers.ModelSerializer):  # type: ignore[type-arg]
     """decided_at: from here on it only goes forward; before it, trouble means revert.
-    next_try_at: when it is looked at again, while it has not ended; error: why the last attempt ended."""
+    next_try_at: when it is looked at again, while it has not ended; error: why the last attempt ended.
+    needs_approval: why a second person has to agree, "" if nobody has to; waits: why nothing happens now."""
 
     url = Address("change")
     display = serializers.SerializerMethodField()
@@ -64,6 +65,11 @@ class ChangeBriefSerializer(serializers.ModelSerializer):  # type: ignore[type-a
             "goal",
             "status",
             "decided_at",
+            "needs_approval",
+            "approved_by",
+            "approved_at",
+            "is_urgent",
+            "waits",
             "attempts",
             "next_try_at",
             "created_at",
@@ -75,7 +81,7 @@ class ChangeBriefSerializer(serializers.ModelSerializer):  # type: ignore[type-a
         )
 
     def get_next_try_at(self, row: Change) -> datetime | None:
-        return None if row.finished_at else row.due_at
+        return None if row.finished_at or row.status == Change.Status.WAITING else row.due_at
 
     def get_display(self, row: Change) -> str:
         return f"{row.plan.goal} {row.plan.chain_name}"

@@ -12,7 +12,7 @@ import logging
 from django.db.models import Prefetch
 
 from chains import models
-from chains.engine import stage
+from chains.engine import stage, windows
 from chains.engine.carry import say
 from chains.engine.claims import steps_open
 from chains.engine.finish import roll_forward
@@ -56,6 +56,10 @@ def _attempt(change_id: int) -> bool:
         return False  # another attempt is running, or the last one asked for patience
     gate = Gate()
     gate.check()
+    wait = windows.must_wait(change)
+    if wait is not None:
+        record.attempt_waits(change_id, wait.after_s, wait.text, was_counted=False)
+        return False
     devices = {step.device.name: step.device for step in change.plan.steps.all() if step.device}
     with Leases((device.pk for device in devices.values()), given, wait_s=given.lease_wait_s) as leases:
         if record.change_claim(change_id, given.lease_ttl_s) is None:

@@ -55,7 +55,7 @@ def freeze_lift(*, actor: Actor) -> bool:
 
 
 def attempt_waits(change_id: int, after_s: float, text: str, *, was_counted: bool) -> None:
-    """The engine met a freeze. Waiting is no failure: the attempt is not counted; the log says it once."""
+    """The engine met a freeze or a closed window. Waiting is no failure, so it is not counted; the log says it once."""
     with transaction.atomic():
         change = Change.objects.select_for_update().filter(pk=change_id, status__in=UNDER_WAY).first()
         if change is None:
@@ -63,6 +63,7 @@ def attempt_waits(change_id: int, after_s: float, text: str, *, was_counted: boo
         if was_counted and change.attempts:
             change.attempts = F("attempts") - 1
         change.due_at = Now() + timedelta(seconds=after_s)
-        change.save(update_fields=["attempts", "due_at"])
+        change.waits = text[:255]
+        change.save(update_fields=["attempts", "due_at", "waits"])
         if not change.events.filter(text=text).exists():
             change.events.create(text=text, level="warning")

@@ -51,8 +51,8 @@ def change_claim(change_id: int, due_in_s: float) -> Change | None:
             status=Chain.Status.APPLYING, status_reason="", status_at=Now()
         )
     change.attempts = min(change.attempts + 1, 32767)
-    change.due_at = Now() + timedelta(seconds=due_in_s)
-    change.save(update_fields=["status", "started_at", "attempts", "due_at"])
+    change.due_at, change.waits = Now() + timedelta(seconds=due_in_s), ""
+    change.save(update_fields=["status", "started_at", "attempts", "due_at", "waits"])
     change.refresh_from_db()
     return change
 
