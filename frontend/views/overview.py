@@ -23,6 +23,7 @@ def overview(request: HttpRequest, actor: Actor) -> HttpResponse:
     chains = narrowed(request, actor, selectors.chain_list(actor), "tenant__name")
     changes = narrowed(request, actor, selectors.change_list(actor), "plan__tenant__name")
     findings = narrowed(request, actor, selectors.finding_list(actor), "chain__tenant__name").filter(closed_at=None)
+    unapproved = changes.filter(status="waiting")
     by_status = _counts(chains, "status")
     context: dict[str, Any] = {
         "chain_total": sum(by_status.values()),
@@ -32,6 +33,8 @@ def overview(request: HttpRequest, actor: Actor) -> HttpResponse:
         "finding_total": findings.count(),
         "findings": findings[:SHOWN],
         "running": changes.filter(status__in=UNDER_WAY)[:SHOWN],
+        "unapproved_total": unapproved.count(),
+        "unapproved": unapproved[:SHOWN],
         "recent": changes.filter(status__in=ENDED)[:SHOWN],
         "troubled_chains": chains.filter(status__in=TROUBLED_CHAINS).prefetch_related(None)[:SHOWN],
     }
