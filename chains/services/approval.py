@@ -41,7 +41,8 @@ def why_needed(asked: Actor, plan: Plan) -> str:
     reasons = [f"tenant {plan.tenant.name} demands it"] if plan.tenant.needs_approval else []
     sites = demanding_sites(plan)
     if sites:
-        reasons.append(f"{'sites' if len(sites) > 1 else 'site'} {', '.join(sites)} demand an operator's")
+        named = f"site {sites[0]} demands" if len(sites) == 1 else f"sites {', '.join(sites)} demand"
+        reasons.append(f"{named} that an operator approves")
     removed = plan.summary.get("delete", 0) - plan.summary.get("create", 0)
     limit = getattr(settings, "VIADUCT_APPROVAL_REMOVALS", REMOVALS)
     if limit and removed > limit:

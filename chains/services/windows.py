@@ -6,6 +6,7 @@ Every write makes what waits due now: the engine judges it anew by the windows a
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Mapping
 from datetime import time
@@ -21,7 +22,7 @@ from chains.models import Change, ChangeWindow, Outbox, Site, Tenant
 from chains.models.tenancy import NAME
 from chains.selectors.usage import UNDER_WAY
 from chains.services.actor import Actor, require_operator
-from chains.services.reading import Fields, invalid, nearest, shown
+from chains.services.reading import Fields, invalid, shown
 from chains.services.trail import audit, bell
 
 FIELDS = ("name", "tenant", "site", "weekdays", "opens_at", "minutes", "timezone")
@@ -108,8 +109,9 @@ def _written(row: ChangeWindow, data: Mapping[str, Any]) -> ChangeWindow:
     row.minutes = fields.integer("minutes", 1, MAX_MINUTES, default=0)
     row.timezone = fields.text("timezone", longest=63)
     if row.timezone and row.timezone not in timezones():
-        hint = nearest(row.timezone, timezones()) if "/" in row.timezone else "such as Europe/Berlin or UTC"
-        fields.fail("timezone", "unknown", f"there is no time zone {shown(row.timezone)}; {hint[:120]}")
+        close = difflib.get_close_matches(row.timezone, timezones(), 1)
+        hint = f"did you mean {close[0]}?" if close else "there are UTC, Europe/Berlin and others"
+        fields.fail("timezone", "unknown", f"there is no time zone {shown(row.timezone)}; {hint}")
     if errors:
         raise invalid(errors)
     row.opens_at = time.fromisoformat(clock)

@@ -40,7 +40,7 @@ def every_page() -> list[str]:
     refused = world.plan(world.chain(name="huge", of="tenant-b", bandwidth_mbps=9_000_000))
     window = models.ChangeWindow.objects.create(name="nights", weekdays=[5, 6], opens_at="02:00", minutes=120)
     models.Tenant.objects.filter(name="tenant-b").update(needs_approval=True)
-    waits = intent.change_create(actor=SYSTEM, plan=world.plan(world.chain(name="waits", of="tenant-b")))
+    waits = intent.change_create(actor=SYSTEM, plan=world.plan(world.chain(name="waits", of="tenant-b", priority=7)))
     leaf = models.Device.objects.get(name="leaf1")
     models.Finding.objects.create(
         code="drift", device=leaf, chain=applied, severity="critical", detail="x", witness={"a": 1}

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from chains.planning.windows import NEVER, Window, is_open, opening, opens
@@ -163,6 +163,11 @@ some_windows = st.builds(
 SPAN = 4 * 1440
 
 
+SPRING = window("02:30", 60, SUNDAY, zone="Europe/Berlin")
+
+
+@example(windows=[SPRING], week="2026-03-27", asked=[0])
+@example(windows=[SPRING], week="2026-10-23", asked=[0])  # the hour that comes twice
 @settings(max_examples=60, deadline=None)
 @given(
     windows=st.lists(some_windows, min_size=1, max_size=3),
