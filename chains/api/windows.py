@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from datetime import datetime
-from zoneinfo import ZoneInfoNotFoundError
 
 from django.utils import timezone
 from drf_spectacular.utils import extend_schema
@@ -19,13 +18,12 @@ from chains.api.manners.lists import Filter, Listing
 from chains.api.manners.schema import listed
 from chains.api.manners.views import ApiView
 from chains.models import ChangeWindow
-from chains.planning.windows import NEVER, opens
-from chains.selectors.windows import window_value
+from chains.selectors.windows import opening_of
 from chains.services import windows
 
 
 class WindowSerializer(serializers.ModelSerializer):  # type: ignore[type-arg]
-    """tenant, site null: all of them. weekdays: 0 is Monday. next_opening null: it is open now."""
+    """tenant, site null: all of them. weekdays: 0 is Monday. next_opening null: it is open now, or never."""
 
     url = Address("window")
     display = serializers.CharField(source="name")
@@ -58,11 +56,7 @@ class WindowSerializer(serializers.ModelSerializer):  # type: ignore[type-arg]
         return row.site.name if row.site else None
 
     def get_next_opening(self, row: ChangeWindow) -> datetime | None:
-        try:
-            at = opens([window_value(row)], timezone.now())
-        except ZoneInfoNotFoundError:
-            return None  # the engine says so where it matters
-        return None if at == NEVER else at
+        return opening_of([row], timezone.now()).at
 
 
 class WindowInputSerializer(Body):

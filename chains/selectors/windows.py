@@ -3,12 +3,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
+from zoneinfo import ZoneInfoNotFoundError
 
 from django.db.models import Q, QuerySet
 
 from chains.models import ChangeWindow, Plan, Site
-from chains.planning.windows import Window
+from chains.planning.windows import NEVER, Window, opens
 from chains.selectors.tenancy import Asker, one, operators_only
 
 
@@ -30,6 +34,25 @@ def windows_of(plan: Plan) -> tuple[Window, ...]:
         Q(tenant=None) | Q(tenant=plan.tenant_id), Q(site=None) | Q(site__in=sites.values("pk"))
     )
     return tuple(window_value(row) for row in rows.order_by("name"))
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """word: open, closed or never (also where this machine lacks the time zone). at: of the next one if closed."""
+
+    word: str
+    at: datetime | None = None
+
+
+def opening_of(rows: Iterable[ChangeWindow], now: datetime) -> Opening:
+    """Of these windows taken together."""
+    try:
+        at = opens([window_value(row) for row in rows], now)
+    except ZoneInfoNotFoundError:
+        return Opening("never")
+    if at is None:
+        return Opening("open")
+    return Opening("never") if at == NEVER else Opening("closed", at)
 
 
 def window_value(row: ChangeWindow) -> Window:

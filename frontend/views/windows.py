@@ -5,9 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Any
-from zoneinfo import ZoneInfoNotFoundError
 
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
@@ -17,8 +15,7 @@ from django.views.decorators.http import require_POST
 
 from chains import selectors
 from chains.errors import Problem
-from chains.planning.windows import NEVER, opens
-from chains.selectors.windows import window_value
+from chains.selectors.windows import opening_of
 from chains.services import windows
 from chains.services.actor import Actor
 from frontend.access import operators, show
@@ -75,6 +72,7 @@ def window_delete(request: HttpRequest, actor: Actor, id: int) -> HttpResponse:
 
 def _shown(request: HttpRequest, actor: Actor, form: Form, edited: Any = None, status: int = 200) -> HttpResponse:
     found = page_of(request, selectors.window_list(actor))
+    for_all = list(selectors.window_list(actor).filter(tenant=None, site=None))
     context = {
         "form": form,
         "edited": edited,
@@ -83,7 +81,7 @@ def _shown(request: HttpRequest, actor: Actor, form: Form, edited: Any = None, s
         "tenant_names": list(selectors.tenant_list(actor).values_list("name", flat=True)),
         "site_names": list(selectors.site_list(actor).values_list("name", flat=True)),
         "zones": windows.timezones(),
-        "next": _next(selectors.window_list(actor).filter(tenant=None, site=None)),
+        "next": opening_of(for_all, timezone.now()) if for_all else None,
     }
     return show(request, actor, "window_list", context | found, status=status)
 
@@ -93,18 +91,7 @@ def _line(row: Any) -> dict[str, Any]:
     every = "every day" if len(days) == 7 else ", ".join(days)
     hours, minutes = divmod(row.minutes, 60)
     long = " ".join(text for text in (f"{hours} h" if hours else "", f"{minutes} min" if minutes else "") if text)
-    return {"row": row, "days": every, "long": long, "next": _next([row])}
-
-
-def _next(rows: Any) -> dict[str, Any]:
-    """word: open, closed or never; at: when it opens next."""
-    values = [window_value(row) for row in rows]
-    try:
-        at: datetime | None = opens(values, timezone.now())
-    except ZoneInfoNotFoundError:
-        return {"word": "never", "at": None, "is_bound": bool(values)}
-    word = "open" if at is None else "never" if at == NEVER else "closed"
-    return {"word": word, "at": at if word == "closed" else None, "is_bound": bool(values)}
+    return {"row": row, "days": every, "long": long, "next": opening_of([row], timezone.now())}
 
 
 def _data(request: HttpRequest) -> dict[str, Any]:
