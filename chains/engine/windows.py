@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""May a change begin now, by the windows that it has to keep to? Asked by reconcile before an attempt is counted.
+"""May a change begin now, by the windows that it has to keep to? Asked before an attempt and before the first push.
 
 Only of what has not begun: what devices hold half of is finished or taken back whatever the clock says.
 """
@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from chains import models
+from chains.engine.freeze import Frozen
 from chains.planning.windows import NEVER, opening, opens
 from chains.selectors.windows import windows_of
 from chains.services import record
@@ -52,6 +53,13 @@ def must_wait(change: models.Change) -> Wait | None:
     local = at.astimezone(ZoneInfo(window.timezone))
     when = f"{DAYS[local.weekday()]} {local:%Y-%m-%d %H:%M} {window.timezone}"
     return Wait(min((at - now).total_seconds(), LOOK_AGAIN_S), f"the window {window.name} opens {when}")
+
+
+def check(change: models.Change) -> None:
+    """Once more, right before the first push: devices may have answered slowly. Errors: Frozen."""
+    wait = must_wait(change)
+    if wait is not None:
+        raise Frozen(wait.text, was_counted=True)
 
 
 def has_begun(change: models.Change) -> bool:

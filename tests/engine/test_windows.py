@@ -70,6 +70,28 @@ def test_it_begins_at_the_opening_by_the_databases_clock(tap: Tap, monkeypatch: 
     assert (status(change), change.waits) == ("succeeded", "")
 
 
+def test_a_window_that_closes_while_devices_are_asked_is_closed_for_the_first_push(
+    tap: Tap, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row = window(is_open=True)
+    closing = timezone.now().replace(
+        hour=row.opens_at.hour, minute=row.opens_at.minute, second=0, microsecond=0
+    ) + timedelta(minutes=row.minutes)
+    now = [closing - timedelta(seconds=1)]
+    monkeypatch.setattr(engine_windows.record, "now", lambda: now[0])
+    change = world.change(world.chain(world.NGFW))
+    tap.at = lambda moment, device, number: now.__setitem__(0, closing) if moment == "validated" else None
+    assert run_change(change.pk) is False
+    assert (tap.pushes, world.network()) == ([], {})
+    assert (change.attempts, status(change)) == (0, "running")
+    assert "the window nights opens" in change.waits
+    now[0] += timedelta(days=7) - timedelta(seconds=1)
+    tap.at = lambda moment, device, number: None
+    models.Change.objects.update(due_at=closing)
+    assert run_change(change.pk) is True
+    assert status(change) == "succeeded"
+
+
 @pytest.mark.parametrize(
     ("scope", "waits"),
     [
