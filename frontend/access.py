@@ -26,7 +26,7 @@ from chains.services.actor import Actor, actor_of_user
 
 View = Callable[..., HttpResponse]
 TENANT = "tenant"
-TENANT_LISTS = ("overview", "chain-list", "finding-list", "audit-list")
+TENANT_LISTS = ("overview", "chain-list", "change-list", "finding-list", "audit-list")
 
 
 def page(view: View) -> View:

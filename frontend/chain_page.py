@@ -14,12 +14,12 @@ from django.urls import reverse
 from django.utils.safestring import mark_safe
 
 from chains import selectors
+from chains.selectors.usage import OPEN
 from chains.services.actor import Actor
 from frontend import why
 from frontend.drawing import HopLook, Scene, draw
 from frontend.items import ports_words
 
-UNDER_WAY = ("pending", "running", "reverting")
 HISTORY = 10
 Counts = dict[int, dict[str, int]]
 Place = tuple[str, str, int]
@@ -67,7 +67,7 @@ def moving(actor: Actor, chain: Any, plan: Any = None) -> dict[str, Any]:
         ],
         "down": dead,
         "observed_at": max((row["observed_at"] for row in rows if row["observed_at"]), default=None),
-        "running": selectors.change_list(actor).filter(plan__chain=chain, status__in=UNDER_WAY).first(),
+        "running": selectors.change_list(actor).filter(plan__chain=chain, status__in=OPEN).first(),
         "findings": list(selectors.finding_list(actor).filter(chain=chain, closed_at=None)[:HISTORY]),
     }
 

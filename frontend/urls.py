@@ -6,6 +6,7 @@ from __future__ import annotations
 from django.urls import path
 
 from frontend.views import (
+    approval,
     chain_edit,
     chains,
     changes,
@@ -16,6 +17,7 @@ from frontend.views import (
     plans,
     sign_in,
     stream,
+    windows,
 )
 
 app_name = "ui"
@@ -32,7 +34,10 @@ urlpatterns = [
     path("chains/<int:id>/delete/", chains.chain_delete, name="chain-delete"),
     path("plans/<int:id>/", plans.plan, name="plan"),
     path("plans/<int:id>/apply/", plans.plan_apply, name="plan-apply"),
+    path("changes/", changes.change_list, name="change-list"),
     path("changes/<int:id>/", changes.change, name="change"),
+    path("changes/<int:id>/approve/", approval.change_approve, name="change-approve"),
+    path("changes/<int:id>/cancel/", approval.change_cancel, name="change-cancel"),
     path("changes/<int:id>/progress/", changes.progress, name="change-progress"),
     path("changes/<int:id>/retry/", changes.change_retry, name="change-retry"),
     path("changes/<int:id>/undo/", changes.change_undo, name="change-undo"),
@@ -42,5 +47,8 @@ urlpatterns = [
     path("devices/", devices.device_list, name="device-list"),
     path("devices/<str:name>/", devices.device, name="device"),
     path("findings/", ledger.finding_list, name="finding-list"),
+    path("windows/", windows.window_list, name="window-list"),
+    path("windows/<int:id>/", windows.window, name="window"),
+    path("windows/<int:id>/delete/", windows.window_delete, name="window-delete"),
     path("audit/", ledger.audit_list, name="audit-list"),
 ]

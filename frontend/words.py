@@ -40,6 +40,8 @@ LOOKS: Mapping[str, Look] = MappingProxyType(
         "refused": Look("bad", "ban"),
         "applied": OK,
         "stale": Look("idle", "history"),
+        "waiting": Look("warn", "clock"),
+        "cancelled": Look("idle", "ban"),
         "running": MOVING,
         "succeeded": OK,
         "reverting": Look("warn", "loader-2", is_moving=True),

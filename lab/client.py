@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 
 POLL_S = 0.1
-ENDED = ("succeeded", "reverted", "failed")
+ENDED = ("succeeded", "reverted", "failed", "cancelled")
 
 
 class ApiError(Exception):

@@ -34,6 +34,7 @@ class Environment:
     observe_s: float
     soak_s: float
     drift: str
+    approval_removals: int
 
 
 def read(environ: Mapping[str, str] = os.environ) -> Environment:
@@ -61,6 +62,7 @@ def read(environ: Mapping[str, str] = os.environ) -> Environment:
         observe_s=_seconds(environ, "VIADUCT_OBSERVE_S", 30.0),
         soak_s=_seconds(environ, "VIADUCT_SOAK_S", 60.0, may_be_0=True),
         drift=environ.get("VIADUCT_DRIFT", "enforce"),
+        approval_removals=_count(environ, "VIADUCT_APPROVAL_REMOVALS", 100),
     )
 
 
@@ -89,6 +91,13 @@ def _seconds(environ: Mapping[str, str], name: str, default: float, *, may_be_0:
     if not 0 <= value < 86_400 or (value == 0 and not may_be_0):
         raise ImproperlyConfigured(f"{name}={text} is no number of seconds between 0 and a day")
     return value
+
+
+def _count(environ: Mapping[str, str], name: str, default: int) -> int:
+    text = environ.get(name) or str(default)
+    if not (text.isascii() and text.isdigit() and len(text) < 10):
+        raise ImproperlyConfigured(f"{name}={text} is no whole number from 0 up")
+    return int(text)
 
 
 def _words(text: str) -> tuple[str, ...]:

@@ -178,6 +178,7 @@ VIADUCT_SWEEP_S = ENVIRONMENT.sweep_s
 VIADUCT_OBSERVE_S = ENVIRONMENT.observe_s
 VIADUCT_SOAK_S = ENVIRONMENT.soak_s
 VIADUCT_DRIFT = ENVIRONMENT.drift
+VIADUCT_APPROVAL_REMOVALS = ENVIRONMENT.approval_removals
 
 # --- logs: one JSON object a line on standard error ---
 LOGGING = {

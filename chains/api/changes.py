@@ -40,7 +40,8 @@ class StepSerializer(serializers.ModelSerializer):  # type: ignore[type-arg]
 class ChangeBriefSerializer(serializers.ModelSerializer):  # type: ignore[type-arg]
     """decided_at: from here on it only goes forward; before it, trouble means revert.
     next_try_at: when it is looked at again, while it has not ended; error: why the last attempt ended.
-    waits: why nothing happens now. attempts: of this phase; broken: those of them that ended by what nobody foresaw.
+    needs_approval: why a second person has to agree, "" if nobody has to. waits: why nothing happens now.
+    attempts: of this phase; broken: those of them that ended by what nobody foresaw.
     status failed: parked, after too many of those; nothing happens until somebody retries it."""
 
     url = Address("change")
@@ -66,10 +67,13 @@ class ChangeBriefSerializer(serializers.ModelSerializer):  # type: ignore[type-a
             "goal",
             "status",
             "decided_at",
-            "attempts",
-            "broken",
+            "needs_approval",
+            "approved_by",
+            "approved_at",
             "is_urgent",
             "waits",
+            "attempts",
+            "broken",
             "next_try_at",
             "created_at",
             "started_at",
@@ -80,7 +84,7 @@ class ChangeBriefSerializer(serializers.ModelSerializer):  # type: ignore[type-a
         )
 
     def get_next_try_at(self, row: Change) -> datetime | None:
-        return None if row.finished_at else row.due_at
+        return None if row.finished_at or row.status == Change.Status.WAITING else row.due_at
 
     def get_display(self, row: Change) -> str:
         return f"{row.plan.goal} {row.plan.chain_name}"

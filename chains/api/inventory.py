@@ -14,6 +14,7 @@ from chains.api.manners.fields import Address, Body, Choice, Flag, Integer, Numb
 from chains.api.manners.lists import Filter, Listing
 from chains.api.manners.schema import listed
 from chains.api.manners.views import ApiView
+from chains.api.tenants import BoundsInputSerializer
 from chains.models import Function, Instance, Link, Offer, Realm, Site
 from chains.services import inventory
 
@@ -29,9 +30,12 @@ class FunctionSerializer(serializers.ModelSerializer):  # type: ignore[type-arg]
 
 
 class SiteSerializer(serializers.ModelSerializer):  # type: ignore[type-arg]
+    url = Address("site")
+    display = serializers.CharField(source="name")
+
     class Meta:
         model = Site
-        fields = ("id", "name")
+        fields = ("id", "url", "display", "name", "needs_approval", "changes_at_once")
 
 
 class LinkSerializer(serializers.ModelSerializer):  # type: ignore[type-arg]
@@ -143,6 +147,20 @@ class SiteListApi(ApiView):
     @extend_schema(operation_id="site_list", responses=listed(SiteSerializer))
     def get(self, request: Request) -> Response:
         return self.rows(selectors.site_list(self.actor), self.shown(SiteSerializer))
+
+
+class SiteApi(ApiView):
+    access = {"GET": Access.OPERATE, "PATCH": Access.OPERATE}
+
+    @extend_schema(operation_id="site_get", responses=SiteSerializer)
+    def get(self, request: Request, id: int) -> Response:
+        return Response(self.shown(SiteSerializer)(selectors.site_get(self.actor, id)))
+
+    @extend_schema(operation_id="site_update", request=BoundsInputSerializer, responses=SiteSerializer)
+    def patch(self, request: Request, id: int) -> Response:
+        site = selectors.site_get(self.actor, id)
+        site = inventory.site_update(actor=self.actor, site=site, **self.body(BoundsInputSerializer))
+        return Response(self.shown(SiteSerializer)(site))
 
 
 class LinkListApi(ApiView):

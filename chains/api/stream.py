@@ -33,7 +33,8 @@ from chains.api.manners.lists import single
 from chains.api.manners.parsers import MAX_INTEGER
 from chains.api.manners.views import ApiView
 from chains.errors import Problem
-from chains.models import ApiToken, Change
+from chains.models import ApiToken
+from chains.selectors.usage import ENDED
 from chains.services.actor import Actor
 
 POLL_S = 0.5
@@ -41,7 +42,6 @@ KEEPALIVE_S = 15.0  # below the idle time after which proxies cut a connection
 LONGEST_S = 600.0  # then the client reconnects by itself, and its access is looked at again
 RETRY_MS = 2000
 BATCH = 200
-ENDED = frozenset({Change.Status.SUCCEEDED, Change.Status.REVERTED, Change.Status.FAILED})
 
 
 @dataclass(frozen=True, slots=True)

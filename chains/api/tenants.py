@@ -10,7 +10,7 @@ from rest_framework.response import Response
 
 from chains import selectors
 from chains.api.manners.access import Access
-from chains.api.manners.fields import Address, Body, Choice, Name
+from chains.api.manners.fields import Address, Body, Choice, Flag, Integer, Name
 from chains.api.manners.lists import Listing
 from chains.api.manners.schema import listed
 from chains.api.manners.views import ApiView
@@ -24,11 +24,18 @@ class TenantSerializer(serializers.ModelSerializer):  # type: ignore[type-arg]
 
     class Meta:
         model = Tenant
-        fields = ("id", "url", "display", "name", "created_at")
+        fields = ("id", "url", "display", "name", "needs_approval", "changes_at_once", "created_at")
 
 
 class TenantInputSerializer(Body):
     name = Name()
+
+
+class BoundsInputSerializer(Body):
+    """needs_approval: a second person has to agree to each change. changes_at_once: worked on side by side."""
+
+    needs_approval = Flag(required=False)
+    changes_at_once = Integer(required=False, min_value=1, max_value=tenancy.MAX_AT_ONCE)
 
 
 class MeSerializer(serializers.Serializer):  # type: ignore[type-arg]
@@ -59,11 +66,17 @@ class TenantListApi(ApiView):
 
 
 class TenantApi(ApiView):
-    access = {"GET": Access.OPERATE}
+    access = {"GET": Access.OPERATE, "PATCH": Access.OPERATE}
 
     @extend_schema(operation_id="tenant_get", responses=TenantSerializer)
     def get(self, request: Request, id: int) -> Response:
         return Response(self.shown(TenantSerializer)(selectors.tenant_get(self.actor, id)))
+
+    @extend_schema(operation_id="tenant_update", request=BoundsInputSerializer, responses=TenantSerializer)
+    def patch(self, request: Request, id: int) -> Response:
+        tenant = selectors.tenant_get(self.actor, id)
+        tenant = tenancy.tenant_update(actor=self.actor, tenant=tenant, **self.body(BoundsInputSerializer))
+        return Response(self.shown(TenantSerializer)(tenant))
 
 
 class MeApi(ApiView):

@@ -23,11 +23,12 @@ MAX_DAYS = 366
 
 
 class TokenSerializer(serializers.ModelSerializer):  # type: ignore[type-arg]
-    """tenant null: an operator's."""
+    """tenant null: an operator's. owner: the person behind it, "" if nobody knows."""
 
     url = Address("token")
     display = serializers.CharField(source="name")
     tenant = serializers.SerializerMethodField()
+    owner = serializers.SerializerMethodField()
     role = Choice(Role)
 
     class Meta:
@@ -39,6 +40,7 @@ class TokenSerializer(serializers.ModelSerializer):  # type: ignore[type-arg]
             "key_id",
             "name",
             "tenant",
+            "owner",
             "role",
             "created_at",
             "expires_at",
@@ -48,6 +50,9 @@ class TokenSerializer(serializers.ModelSerializer):  # type: ignore[type-arg]
 
     def get_tenant(self, row: ApiToken) -> str | None:
         return row.tenant.name if row.tenant else None
+
+    def get_owner(self, row: ApiToken) -> str:
+        return row.owner.get_username() if row.owner else ""
 
 
 class TokenCreatedSerializer(TokenSerializer):

@@ -6,6 +6,7 @@ from __future__ import annotations
 from django.urls import path, register_converter
 
 from chains.api import (
+    approval,
     chains,
     changes,
     devices,
@@ -19,6 +20,7 @@ from chains.api import (
     tenants,
     tokens,
     undo,
+    windows,
 )
 from chains.api.manners.parsers import MAX_INTEGER
 
@@ -49,6 +51,8 @@ urlpatterns = [
     path("chains/<identity:id>/plan/", chains.ChainPlanApi.as_view(), name="chain-plan"),
     path("changes/", changes.ChangeListApi.as_view(), name="change-list"),
     path("changes/<identity:id>/", changes.ChangeApi.as_view(), name="change"),
+    path("changes/<identity:id>/approve/", approval.ChangeApproveApi.as_view(), name="change-approve"),
+    path("changes/<identity:id>/cancel/", approval.ChangeCancelApi.as_view(), name="change-cancel"),
     path("changes/<identity:id>/events/", changes.ChangeEventsApi.as_view(), name="change-events"),
     path("changes/<identity:id>/retry/", changes.ChangeRetryApi.as_view(), name="change-retry"),
     path("changes/<identity:id>/stream/", stream.ChangeStreamApi.as_view(), name="change-stream"),
@@ -71,8 +75,11 @@ urlpatterns = [
     path("segments/", segments.SegmentListApi.as_view(), name="segment-list"),
     path("segments/<identity:id>/", segments.SegmentApi.as_view(), name="segment"),
     path("sites/", inventory.SiteListApi.as_view(), name="site-list"),
+    path("sites/<identity:id>/", inventory.SiteApi.as_view(), name="site"),
     path("tenants/", tenants.TenantListApi.as_view(), name="tenant-list"),
     path("tenants/<identity:id>/", tenants.TenantApi.as_view(), name="tenant"),
     path("tokens/", tokens.TokenListApi.as_view(), name="token-list"),
     path("tokens/<identity:id>/", tokens.TokenApi.as_view(), name="token"),
+    path("windows/", windows.WindowListApi.as_view(), name="window-list"),
+    path("windows/<identity:id>/", windows.WindowApi.as_view(), name="window"),
 ]

@@ -15,9 +15,9 @@ from django.db.models.functions import Now, Random, RowNumber
 
 from chains import models
 from chains.selectors.attempts import in_flight
+from chains.selectors.usage import UNDER_WAY
 from chains.services import record
 
-UNDER_WAY = (models.Change.Status.PENDING, models.Change.Status.RUNNING, models.Change.Status.REVERTING)
 HURRIED = 16
 
 

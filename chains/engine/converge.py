@@ -19,13 +19,13 @@ from chains.engine.document import plain
 from chains.engine.limits import limits
 from chains.errors import Conflict
 from chains.selectors.attempts import parked_half_way
-from chains.services import intent, record
-from chains.services.actor import Actor
+from chains.selectors.usage import OPEN, UNDER_WAY
+from chains.services import approval, intent, record
+from chains.services.actor import MACHINE, Actor
 
 log = logging.getLogger(__name__)
 Status = models.Chain.Status
-ACTOR = Actor("viaduct", None, models.Role.OPERATOR)
-UNDER_WAY = (models.Change.Status.PENDING, models.Change.Status.RUNNING, models.Change.Status.REVERTING)
+ACTOR = Actor("viaduct", None, models.Role.OPERATOR, person=MACHINE)
 UNSETTLED = (Status.DEGRADED, Status.UNKNOWN, Status.READY, Status.ERROR)
 
 
@@ -52,7 +52,7 @@ def look_at_chain(chain_id: int) -> None:
     if parked_half_way(chain.pk) is not None:
         return  # until a person retries it
     if not chain.is_wanted:
-        if not _is_resting(chain):
+        if not _is_held(chain) and not _is_resting(chain):
             _start(chain, planner.compute(chain))
         return
     if not chain.revision:
@@ -71,9 +71,10 @@ def chains_to_look_at(limit: int) -> list[int]:
     Those first that were not looked at for longest: sixteen that cannot be helped do not hide the next one.
     """
     under_way = models.Change.objects.filter(plan__chain=OuterRef("pk"), status__in=UNDER_WAY)
+    held = models.Change.objects.filter(plan__chain=OuterRef("pk"), status__in=OPEN)
     lost = models.Use.objects.filter(_lost(), chain=OuterRef("pk"))
     open_findings = models.Finding.objects.filter(chain=OuterRef("pk"), closed_at=None)
-    wanted = Q(is_wanted=False) | Q(revision__gt=0) & (
+    wanted = Q(is_wanted=False) & ~Exists(held) | Q(revision__gt=0) & (
         Exists(lost) | Exists(open_findings) | Q(status__in=(Status.DEGRADED, Status.UNKNOWN))
     )
     rows = models.Chain.objects.filter(wanted).exclude(Exists(under_way)).order_by("updated_at")
@@ -115,7 +116,8 @@ def _move(chain: models.Chain, lost: list[str]) -> None:
         return
     draft = planner.compute(chain)
     if draft.refused is None and any(rendered.step.changes for rendered in draft.steps):
-        _start(chain, draft)
+        approval.change_give_way(ACTOR, chain, reason)
+        _start(chain, draft, is_urgent=_is_cut(chain))
         return
     why = str(draft.refused or "the plan changes nothing")
     if draft.refused is not None and not _was_refused_alike(chain, draft):
@@ -134,7 +136,18 @@ def _was_refused_alike(chain: models.Chain, draft: planner.Draft) -> bool:
     )
 
 
-def _start(chain: models.Chain, draft: planner.Draft) -> None:
+def _is_held(chain: models.Chain) -> bool:
+    """By a change that waits for a second person."""
+    return models.Change.objects.filter(plan__chain=chain, status__in=OPEN).exists()
+
+
+def _is_cut(chain: models.Chain) -> bool:
+    """A dead function stops traffic; one that is only switched off still serves until the chain has moved."""
+    down = models.Instance.Health.DOWN
+    return models.Use.objects.filter(chain=chain, offer__instance__health=down).exists()
+
+
+def _start(chain: models.Chain, draft: planner.Draft, *, is_urgent: bool = False) -> None:
     if draft.refused is not None and _was_refused_alike(chain, draft):
         return
     plan = planner.store(draft, ACTOR.name)
@@ -142,7 +155,7 @@ def _start(chain: models.Chain, draft: planner.Draft) -> None:
         record.chain_status_set(chain, Status.ERROR, str(draft.refused)[:512])
         return
     try:
-        intent.change_create(actor=ACTOR, plan=plan)
+        intent.change_create(actor=ACTOR, plan=plan, is_urgent=is_urgent)
     except Conflict as conflict:
         record.chain_status_set(chain, chain.status, conflict.detail[:512])
 

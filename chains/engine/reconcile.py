@@ -13,7 +13,7 @@ import random
 from django.db.models import Prefetch
 
 from chains import models
-from chains.engine import breaker, stage
+from chains.engine import breaker, stage, windows
 from chains.engine.carry import say
 from chains.engine.claims import steps_open
 from chains.engine.finish import roll_forward
@@ -23,12 +23,12 @@ from chains.engine.limits import limits
 from chains.engine.moves import moves_of, waves
 from chains.engine.run import Failed, Level, Run, Stale, job_back, refused_by, send
 from chains.engine.sessions import fleet_of
+from chains.selectors.usage import OPEN, UNDER_WAY
 from chains.services import record
 
 log = logging.getLogger(__name__)
 Status = models.Change.Status
 BUSY = "other changes on the same devices are being worked on"
-ENDED = (Status.SUCCEEDED, Status.REVERTED, Status.FAILED)
 
 
 def run_change(change_id: int) -> bool:
@@ -55,13 +55,13 @@ def run_change(change_id: int) -> bool:
 def _attempt(change_id: int) -> bool:
     given = limits()
     change = _load(change_id)
-    if change is None or change.status in ENDED:
-        return True
+    if change is None or change.status not in UNDER_WAY:
+        return change is None or change.status not in OPEN
     if change.due_at > record.now():
         return False  # another attempt is running, or the last one asked for patience
     gate = Gate()
     gate.check()
-    wait = breaker.must_wait(change)
+    wait = breaker.must_wait(change) or windows.must_wait(change)
     if wait is not None:
         record.attempt_waits(change_id, wait.after_s, wait.text, was_counted=False)
         return False

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from datetime import timedelta
 
 from chains import models
-from chains.engine import fresh
+from chains.engine import fresh, windows
 from chains.engine.carry import check_pending, difference
 from chains.engine.limits import VERIFY_S
 from chains.engine.moves import Move, batches, by_device, canary_of, expected_states, waves
@@ -34,6 +34,7 @@ def apply(run: Run) -> None:
     _locate(run, early)
     _validate(run, early)
     run.check()
+    windows.check(run.change)
     record.allocations_record(run.plan)
     if early:
         _push(run, early)

@@ -27,7 +27,11 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Site(Entry):
+    """needs_approval, changes_at_once: as of a tenant, for changes that write to devices of the site."""
+
     name: str
+    needs_approval: bool = False
+    changes_at_once: int = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +42,11 @@ class Vrf(Entry):
 
 @dataclass(frozen=True, slots=True)
 class Tenant(Entry):
+    """needs_approval: a second person has to agree. changes_at_once: that may be worked on side by side."""
+
     name: str
+    needs_approval: bool = False
+    changes_at_once: int = 4
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ from chains.fabric.document import (
 )
 
 UNNAMED = "fabric"
+BOUNDED = ("name", "needs_approval", "changes_at_once")
 
 
 def export() -> Fabric:
@@ -29,9 +30,9 @@ def export() -> Fabric:
         Fabric(
             fabric=row.name if row else UNNAMED,
             management=row.management if row else "",
-            sites=tuple(Site(name) for name in models.Site.objects.values_list("name", flat=True)),
+            sites=tuple(Site(*bounds) for bounds in models.Site.objects.values_list(*BOUNDED)),
             vrfs=tuple(Vrf(name, tag) for name, tag in models.Vrf.objects.values_list("name", "tag")),
-            tenants=tuple(Tenant(name) for name in models.Tenant.objects.values_list("name", flat=True)),
+            tenants=tuple(Tenant(*bounds) for bounds in models.Tenant.objects.values_list(*BOUNDED)),
             devices=tuple(
                 device(row) for row in models.Device.objects.select_related("site").prefetch_related("ports")
             ),

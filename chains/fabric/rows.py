@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from chains import models
-from chains.fabric.document import Device, Fabric, Link, Offer, Segment
+from chains.fabric.document import Device, Fabric, Link, Offer, Segment, Site, Tenant
 
 Ends = tuple[str, str]
 
@@ -21,8 +21,8 @@ def write(before: Fabric, wanted: Fabric) -> None:
     )
     _remove_links(before, wanted)
     _remove_offers(before, wanted)
-    _names(models.Site, [site.name for site in wanted.sites])
-    _names(models.Tenant, [tenant.name for tenant in wanted.tenants])
+    _bounded(models.Site, wanted.sites)
+    _bounded(models.Tenant, wanted.tenants)
     _vrfs(wanted)
     _functions(wanted)
     _devices(before, wanted)
@@ -32,9 +32,18 @@ def write(before: Fabric, wanted: Fabric) -> None:
     _remove_ground(wanted)
 
 
-def _names(model: type[models.Site] | type[models.Tenant], names: Iterable[str]) -> None:
-    """Create what is missing."""
-    model.objects.bulk_create([model(name=name) for name in names], ignore_conflicts=True)  # type: ignore[attr-defined]
+def _bounded(model: type[models.Site] | type[models.Tenant], entries: Iterable[Site | Tenant]) -> None:
+    model.objects.bulk_create(  # type: ignore[attr-defined]
+        [
+            model(
+                name=entry.name, needs_approval=entry.needs_approval, changes_at_once=entry.changes_at_once
+            )
+            for entry in entries
+        ],
+        update_conflicts=True,
+        unique_fields=["name"],
+        update_fields=["needs_approval", "changes_at_once"],
+    )
 
 
 def _vrfs(wanted: Fabric) -> None:

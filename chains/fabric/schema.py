@@ -198,12 +198,17 @@ SEGMENT: Keys = {
     "prefixes": required(nodes.listed(nodes.prefix)),
     "attachments": required(many(ATTACHMENT, Attachment, "port")),
 }
+BOUNDED: Keys = {
+    "name": required(name),
+    "needs_approval": Key(nodes.flag),
+    "changes_at_once": Key(nodes.integer(1, 32_767)),
+}
 FABRIC: Keys = {
     "fabric": required(name),
     "management": Key(text_or_empty(nodes.prefix)),
-    "sites": Key(many({"name": required(name)}, Site)),
+    "sites": Key(many(BOUNDED, Site)),
     "vrfs": Key(many({"name": required(name), "tag": required(nodes.integer(1, 2999))}, Vrf)),
-    "tenants": Key(many({"name": required(name)}, Tenant)),
+    "tenants": Key(many(BOUNDED, Tenant)),
     "devices": Key(many(DEVICE, Device)),
     "links": Key(many(LINK, Link, "a")),
     "functions": Key(many(FUNCTION, Function)),

@@ -84,7 +84,8 @@ class PlanStep(models.Model):
 class Change(models.Model):
     """A network-wide transaction that applies one plan.
 
-    needs_approval: why a second person has to agree first, "" if nobody has to. waits: why nothing happens now.
+    needs_approval: why a second person has to agree first, "" if nobody has to. requested_by: the person who asked
+    for it, as in `services.actor.Actor.person`. waits: why nothing happens now.
     is_urgent: it brings traffic back that is cut, so it waits for no window and no soak. attempts: of this
     phase (counted before they are made). broken: those of them that ended by what nobody foresaw, or never.
     canary_at: when the first device had been watched long enough. reverts_at: when the first device takes its
@@ -121,6 +122,7 @@ class Change(models.Model):
     error = models.TextField(blank=True)
     request_id = models.CharField(max_length=64, blank=True)
     created_by = models.CharField(max_length=150, blank=True)
+    requested_by = models.CharField(max_length=63, blank=True)
 
     class Meta:
         ordering = ["-id"]

@@ -55,12 +55,16 @@ class ApiToken(models.Model):
     """A bearer token `vdt_<key_id>.<secret>`; only an HMAC of the secret is kept.
 
     tenant is null for an operator's token. The tenant of a request comes from here and nowhere else.
+    owner: the person behind it, who cannot be a second person to their own changes by using it. Null: not known.
     """
 
     key_id = models.CharField(max_length=16, unique=True)
     digest = models.CharField(max_length=64)
     name = models.CharField(max_length=63)
     tenant = models.ForeignKey(Tenant, null=True, blank=True, on_delete=models.CASCADE, related_name="tokens")
+    owner = models.ForeignKey(
+        settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.SET_NULL, related_name="tokens"
+    )
     role = models.CharField(max_length=16, choices=Role)
     created_at = models.DateTimeField(auto_now_add=True)
     expires_at = models.DateTimeField()

@@ -29,11 +29,13 @@ from chains.selectors.lists import (
     plan_list,
     segment_get,
     segment_list,
+    site_get,
     site_list,
 )
 from chains.selectors.readings import Count, DeviceView, ItemView, chain_counters, device_view
 from chains.selectors.states import chain_contributions, desired_state, others_on
 from chains.selectors.tenancy import tenant_find, tenant_get, tenant_list, token_get, token_list
+from chains.selectors.windows import window_get, window_list
 
 __all__ = [
     "Count",
@@ -69,6 +71,7 @@ __all__ = [
     "plan_list",
     "segment_get",
     "segment_list",
+    "site_get",
     "site_list",
     "target_of",
     "targets_of",
@@ -77,4 +80,6 @@ __all__ = [
     "tenant_list",
     "token_get",
     "token_list",
+    "window_get",
+    "window_list",
 ]

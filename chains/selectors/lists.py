@@ -120,6 +120,11 @@ def site_list(actor: Asker) -> QuerySet[Site]:
     return Site.objects.all()
 
 
+def site_get(actor: Asker, key: Any) -> Site:
+    """Errors: Forbidden, NotFound."""
+    return one(site_list(actor), key)
+
+
 def device_list(actor: Asker) -> QuerySet[Device]:
     """With site and status, without what was read (it can be large)."""
     operators_only(actor)

@@ -84,7 +84,7 @@ def tenant_find(name: str) -> Tenant | None:
 
 def token_list(actor: Asker) -> QuerySet[ApiToken]:
     """Without secrets: there are none to show."""
-    return owned(ApiToken.objects.select_related("tenant"), actor)
+    return owned(ApiToken.objects.select_related("tenant", "owner"), actor)
 
 
 def token_get(actor: Asker, key: Any) -> ApiToken:

@@ -18,6 +18,9 @@ from chains.models import Change, LinkUse, Plan, PoolAllocation, Use
 
 LinkName = tuple[str, str]  # "device:port" of both ends, in the link's own order
 UNDER_WAY = (Change.Status.PENDING, Change.Status.RUNNING, Change.Status.REVERTING)
+# Holds its chain and its room; one that waits for a second person is never due.
+OPEN = (Change.Status.WAITING, *UNDER_WAY)
+ENDED = tuple(status for status in Change.Status if status not in OPEN)
 
 
 @dataclass(slots=True)
@@ -59,12 +62,15 @@ def taken_by_others(chain_id: int | None) -> Taken:
 
 
 def plans_under_way(but_of_chain: int | None) -> list[Plan]:
-    """Plans whose items devices may already hold. A failed change counts until a later one succeeded."""
+    """Plans that were let through: their items may be on devices, or will be.
+
+    A failed change counts until a later one succeeded.
+    """
     later = Change.objects.filter(
         plan__chain=OuterRef("chain"), id__gt=OuterRef("change__id"), status=Change.Status.SUCCEEDED
     )
     found = Plan.objects.filter(
-        Q(change__status__in=UNDER_WAY) | Q(change__status=Change.Status.FAILED) & ~Exists(later)
+        Q(change__status__in=OPEN) | Q(change__status=Change.Status.FAILED) & ~Exists(later)
     ).exclude(chain=None)
     if but_of_chain is not None:
         found = found.exclude(chain=but_of_chain)

@@ -13,12 +13,17 @@ from chains.models import ApiToken, Membership, Role, Tenant
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """name: for the audit. tenant: None for an operator only."""
+    """name: for the audit. tenant: None for an operator only.
+
+    person: who stands behind it, `user:<id>` also where a token of theirs acts; "" if nobody knows, MACHINE for
+    what nobody asked for. Two names may be one person, so approval compares this.
+    """
 
     name: str
     tenant: Tenant | None
     role: Role
     request_id: str = ""
+    person: str = ""
 
     @property
     def is_operator(self) -> bool:
@@ -27,10 +32,17 @@ class Actor:
 
 
 SYSTEM = Actor("system", None, Role.OPERATOR)
+MACHINE = "machine"
+PERSON = "user:"
+
+
+def person_of(user_id: int | None) -> str:
+    return f"{PERSON}{user_id}" if user_id else ""
 
 
 def actor_of_token(token: ApiToken, request_id: str = "") -> Actor:
-    return Actor(f"token:{token.name}", token.tenant, Role(token.role), request_id)
+    person = person_of(token.owner_id)
+    return Actor(f"token:{token.name}", token.tenant, Role(token.role), request_id, person)
 
 
 def actor_of_user(user: AbstractBaseUser, request_id: str = "", tenant_name: str = "") -> Actor | None:
@@ -41,7 +53,7 @@ def actor_of_user(user: AbstractBaseUser, request_id: str = "", tenant_name: str
     if not getattr(user, "is_active", False):
         return None
     if getattr(user, "is_superuser", False):
-        return Actor(user.get_username(), None, Role.OPERATOR, request_id)
+        return Actor(user.get_username(), None, Role.OPERATOR, request_id, person_of(user.pk))
     memberships = Membership.objects.filter(user_id=user.pk).select_related("tenant").order_by("tenant__name")
     if tenant_name:
         memberships = memberships.filter(tenant__name=tenant_name)
@@ -50,7 +62,7 @@ def actor_of_user(user: AbstractBaseUser, request_id: str = "", tenant_name: str
         return None
     # A member with the operator's role acts in their own tenant only: that is an editor.
     role = Role.EDITOR if member.role == Role.OPERATOR else Role(member.role)
-    return Actor(user.get_username(), member.tenant, role, request_id)
+    return Actor(user.get_username(), member.tenant, role, request_id, person_of(user.pk))
 
 
 def require_operator(actor: Actor) -> None:

@@ -15,7 +15,7 @@ from chains.errors import Conflict
 from chains.models import Chain, Change, Outbox, Plan
 from chains.selectors.attempts import in_flight, latest_of
 from chains.selectors.intent import chain_intent
-from chains.selectors.usage import UNDER_WAY
+from chains.selectors.usage import OPEN, UNDER_WAY
 from chains.services.actor import Actor, require_editor
 from chains.services.intent import chain_update
 from chains.services.parking import unpark
@@ -34,6 +34,9 @@ def change_retry(*, actor: Actor, change: Change) -> Change:
     detail = {"change": row.pk, "attempts": row.attempts, "was": row.status}
     if row.status == Change.Status.FAILED:
         unpark(row)
+    elif row.status == Change.Status.WAITING:
+        told = f"Change {row.pk} waits for approval, not for time. Fix: have it approved by somebody else."
+        raise Conflict(told, code="change-waiting")
     elif row.status not in UNDER_WAY:
         raise Conflict(f"Change {row.pk} has ended: it is {row.status}. Fix: ask for a new plan.", code="change-ended")
     Change.objects.filter(pk=row.pk).exclude(in_flight()).update(due_at=Now())
@@ -56,8 +59,8 @@ def change_undo(*, actor: Actor, change: Change, force: bool = False) -> Chain:
     chain = Chain.objects.select_for_update().filter(pk=plan.chain_id).first()
     if change.status != Change.Status.SUCCEEDED or chain is None or not chain.is_wanted:
         raise Conflict("Only a change that succeeded, of a chain that is wanted, can be undone.", code="not-undoable")
-    if Change.objects.filter(plan__chain=chain, status__in=UNDER_WAY).exists():
-        raise Conflict("Another change of this chain is under way: wait for its end.", code="change-under-way")
+    if Change.objects.filter(plan__chain=chain, status__in=OPEN).exists():
+        raise Conflict("Another change of this chain is under way or waits.", code="change-under-way")
     wanted = _before(change)
     if not force and chain.generation != plan.generation:
         what = f"the chain was edited since: generation {chain.generation}, the change's was {plan.generation}"

@@ -29,7 +29,8 @@ from chains.models import (
 )
 from chains.selectors.attempts import parked_half_way
 from chains.selectors.intent import chain_intent
-from chains.selectors.usage import UNDER_WAY
+from chains.selectors.usage import OPEN
+from chains.services import approval
 from chains.services.actor import Actor, require_editor
 from chains.services.chain_data import (
     ChainData,
@@ -109,13 +110,18 @@ def chain_delete(*, actor: Actor, chain: Chain) -> Change | None:
     """
     require_editor(actor, chain.tenant_id)
     tenant = Tenant.objects.select_for_update(no_key=True).get(pk=chain.tenant_id)
+    not_begun = approval.not_begun(chain)
     chain = _locked(chain)
     changes = Change.objects.filter(plan__chain=chain)
     if not chain.is_wanted:
-        return changes.filter(plan__goal=Plan.Goal.REMOVE).order_by("-id").first()
-    audit(actor, "chain.delete", _subject(chain), tenant=tenant, detail={"before": chain_intent(chain)})
+        removals = changes.filter(plan__goal=Plan.Goal.REMOVE).exclude(status=Change.Status.CANCELLED)
+        return removals.order_by("-id").first()
+    detail = {"before": chain_intent(chain), "chain": chain.pk, "person": actor.person}
+    audit(actor, "chain.delete", _subject(chain), tenant=tenant, detail=detail)
+    for change in not_begun:
+        approval.call_off(actor, change, "called off: the chain is being deleted")
     traces = (
-        changes.filter(Q(status__in=UNDER_WAY) | Q(status=Change.Status.FAILED)),
+        changes.filter(Q(status__in=OPEN) | Q(status=Change.Status.FAILED)),
         Contribution.objects.filter(chain=chain),
         PoolAllocation.objects.filter(chain_number=chain.pk, until=None),
     )
@@ -132,9 +138,10 @@ def chain_delete(*, actor: Actor, chain: Chain) -> Change | None:
 
 
 @transaction.atomic
-def change_create(*, actor: Actor, plan: Plan, request_id: str = "") -> Change:
+def change_create(*, actor: Actor, plan: Plan, request_id: str = "", is_urgent: bool = False) -> Change:
     """Apply a plan, exactly as it was shown. Asking again for the same plan gives the same change.
 
+    It waits if a second person has to agree. is_urgent: it brings traffic back that is cut.
     Errors: Conflict if the plan is refused or stale, if another change of the chain is under way, or if
     what the plan counted on was taken meanwhile.
     """
@@ -143,22 +150,33 @@ def change_create(*, actor: Actor, plan: Plan, request_id: str = "") -> Change:
         cursor.execute("SELECT pg_advisory_xact_lock(%s)", [ADMISSION_LOCK])
     plan = Plan.objects.select_for_update(of=("self",)).select_related("tenant").get(pk=plan.pk)
     existing = Change.objects.filter(plan=plan).first()
-    if existing is not None and existing.status not in (Change.Status.REVERTED, Change.Status.FAILED):
+    if existing is not None and existing.status in (*OPEN, Change.Status.SUCCEEDED):
         return existing
     chain = _check_plan(plan)
     room_check(plan)
+    asked = approval.asker(actor, plan)
+    why = approval.why_needed(asked, plan)
     change = Change.objects.create(
         plan=plan,
+        status=Change.Status.WAITING if why else Change.Status.PENDING,
+        needs_approval=why,
+        is_urgent=is_urgent,
         due_at=timezone.now(),  # a moment early or late is harmless: the bell rings at once
         request_id=(request_id or actor.request_id)[:64],
-        created_by=actor.name,
+        created_by=asked.name,
+        requested_by=asked.person,
     )
     Step.objects.bulk_create(Step(change=change, plan_step=step) for step in plan.steps.all())
-    chain.status, chain.status_reason, chain.status_at = Chain.Status.APPLYING, "", timezone.now()
-    chain.save(update_fields=["status", "status_reason", "status_at", "updated_at"])
     detail = {"plan": plan.pk, "change": change.pk, "goal": plan.goal, "digest": plan.digest}
+    if why:
+        _set_pending(chain, f"change {change.pk} waits for approval: {why}")
+        change.events.create(text=f"waits for a second person's approval: {why}")
+        detail["needs_approval"] = why
+    else:
+        chain.status, chain.status_reason, chain.status_at = Chain.Status.APPLYING, "", timezone.now()
+        bell(Outbox.Topic.CHANGE, change.pk)
+    chain.save(update_fields=["status", "status_reason", "status_at", "updated_at"])
     audit(actor, "plan.apply", _subject(chain), tenant=plan.tenant, detail=detail)
-    bell(Outbox.Topic.CHANGE, change.pk)
     return change
 
 
@@ -189,7 +207,10 @@ def _check_plan(plan: Plan) -> Chain:
         )
     if plan.goal == Plan.Goal.APPLY and not chain.is_wanted:
         raise Conflict("The chain is being deleted.", code="being-deleted")
-    busy = Change.objects.filter(plan__chain=chain, status__in=UNDER_WAY).first()
+    busy = Change.objects.filter(plan__chain=chain, status__in=OPEN).first()
+    if busy is not None and busy.status == Change.Status.WAITING:
+        detail = f"Change {busy.pk} of this chain waits for approval. Fix: have it approved, or cancel it."
+        raise Conflict(detail, code="change-waiting")
     if busy is not None:
         raise Conflict(
             f"Change {busy.pk} of this chain is under way: wait for its end.", code="change-under-way"

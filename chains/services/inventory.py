@@ -12,9 +12,10 @@ from typing import Any
 from django.db import transaction
 
 from chains.errors import FieldError, NotFound
-from chains.models import Device, Instance, Offer, Outbox
+from chains.models import Device, Instance, Offer, Outbox, Site
 from chains.services.actor import Actor, require_operator
 from chains.services.reading import invalid, shown
+from chains.services.tenancy import bound_fault
 from chains.services.trail import audit, bell
 
 MAX_NUMBER = 2_147_483_647
@@ -46,6 +47,17 @@ def device_update(*, actor: Actor, device: Device, **values: Any) -> Device:
         raise invalid(errors)
     row = Device.objects.select_for_update().filter(pk=device.pk).first()
     return _save(actor, row, values, "device.update", lambda found: (f"device {found.name}", found.pk))
+
+
+@transaction.atomic
+def site_update(*, actor: Actor, site: Site, **values: Any) -> Site:
+    """values: needs_approval, changes_at_once. Errors: Forbidden, Invalid, NotFound."""
+    require_operator(actor)
+    errors = [fault for name, value in values.items() if (fault := bound_fault(name, value))]
+    if errors:
+        raise invalid(errors)
+    row = Site.objects.select_for_update(no_key=True).filter(pk=site.pk).first()
+    return _save(actor, row, values, "site.update", lambda found: (f"site {found.name}", None))
 
 
 @transaction.atomic
@@ -107,7 +119,8 @@ def _save(actor: Actor, row: Any, values: dict[str, Any], action: str, names: An
     subject, device_id = names(row)
     detail = {"before": {name: before[name] for name in changed}, "after": changed}
     audit(actor, action, subject, tenant=None, detail=detail)
-    bell(Outbox.Topic.DEVICE, device_id)
+    if device_id is not None:
+        bell(Outbox.Topic.DEVICE, device_id)
     return row
 
 

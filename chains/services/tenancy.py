@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from django.contrib.auth.models import User
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
@@ -11,8 +13,10 @@ from chains.errors import Conflict, FieldError, Invalid
 from chains.models import Membership, Role, Tenant
 from chains.models.tenancy import NAME
 from chains.services.actor import Actor, require_operator
-from chains.services.reading import invalid
+from chains.services.reading import invalid, shown
 from chains.services.trail import audit
+
+MAX_AT_ONCE = 32_767
 
 
 @transaction.atomic
@@ -33,6 +37,35 @@ def tenant_create(*, actor: Actor, name: str) -> Tenant:
         ) from None
     audit(actor, "tenant.create", f"tenant {name}", tenant=tenant)
     return tenant
+
+
+@transaction.atomic
+def tenant_update(*, actor: Actor, tenant: Tenant, **values: Any) -> Tenant:
+    """values: needs_approval, changes_at_once. What waits for approval goes on waiting. Errors: Forbidden, Invalid."""
+    require_operator(actor)
+    errors = [fault for name, value in values.items() if (fault := bound_fault(name, value))]
+    if errors:
+        raise invalid(errors)
+    row = Tenant.objects.select_for_update(no_key=True).get(pk=tenant.pk)
+    changed = {name: value for name, value in values.items() if getattr(row, name) != value}
+    if not changed:
+        return row
+    before = {name: getattr(row, name) for name in changed}
+    for name, value in changed.items():
+        setattr(row, name, value)
+    row.save(update_fields=list(changed))
+    audit(actor, "tenant.update", f"tenant {row.name}", tenant=row, detail={"before": before, "after": changed})
+    return row
+
+
+def bound_fault(name: str, value: Any) -> FieldError | None:
+    """What is wrong with a bound that tenants and sites have alike."""
+    if name == "needs_approval":
+        return None if isinstance(value, bool) else FieldError(name, "invalid", "must be true or false")
+    if name != "changes_at_once":
+        return FieldError(name, "unknown-field", f"there is no field {shown(name)} to change")
+    is_right = isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= MAX_AT_ONCE
+    return None if is_right else FieldError(name, "out-of-range", f"must be 1 to {MAX_AT_ONCE}")
 
 
 @transaction.atomic

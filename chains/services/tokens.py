@@ -12,6 +12,7 @@ import re
 import secrets
 from datetime import timedelta
 
+from django.contrib.auth.models import User
 from django.db import transaction
 from django.db.models import Q
 from django.utils import timezone
@@ -19,7 +20,7 @@ from django.utils.crypto import salted_hmac
 
 from chains.errors import FieldError, NotFound
 from chains.models import ApiToken, Role, Tenant
-from chains.services.actor import Actor, require_editor, require_operator
+from chains.services.actor import PERSON, Actor, require_editor, require_operator
 from chains.services.reading import invalid, is_line
 from chains.services.trail import audit
 
@@ -32,11 +33,12 @@ NO_DIGEST = "0" * 64
 
 @transaction.atomic
 def token_create(
-    *, actor: Actor, name: str, tenant: Tenant | None, role: Role, days: int = 90
+    *, actor: Actor, name: str, tenant: Tenant | None, role: Role, days: int = 90, owner: User | None = None
 ) -> tuple[ApiToken, str]:
     """A token and its plain text, which nobody can show again.
 
-    Operators make any; an editor makes viewers and editors of the own tenant. Errors: Invalid, Forbidden, NotFound.
+    owner: the person behind it; without one it is who makes it. Operators make any; an editor makes viewers and
+    editors of the own tenant. Errors: Invalid, Forbidden, NotFound.
     """
     if tenant is None or role == Role.OPERATOR:
         require_operator(actor)
@@ -52,6 +54,7 @@ def token_create(
         name=name,
         tenant=tenant,
         role=role,
+        owner_id=owner.pk if owner else _person_id(actor),
         expires_at=timezone.now() + timedelta(days=days),
     )
     detail = {"key_id": key_id, "role": str(role), "days": days}
@@ -96,6 +99,10 @@ def tokens_expired(days: int = 30) -> int:
     """Remove tokens that ended more than `days` ago; returns how many. For the sweep."""
     limit = timezone.now() - timedelta(days=days)
     return ApiToken.objects.filter(Q(expires_at__lt=limit) | Q(revoked_at__lt=limit)).delete()[0]
+
+
+def _person_id(actor: Actor) -> int | None:
+    return int(actor.person.removeprefix(PERSON)) if actor.person.startswith(PERSON) else None
 
 
 def _digest(key_id: str, secret: str) -> str:

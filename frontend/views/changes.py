@@ -12,22 +12,34 @@ from django.views.decorators.http import require_POST
 
 from chains import selectors
 from chains.engine.planner import plan_chain
-from chains.services import again
+from chains.models import Change
+from chains.selectors.usage import ENDED
+from chains.services import again, approval
 from chains.services.actor import Actor
-from frontend.access import page, show
+from frontend.access import narrowed, page, parameter, show
+from frontend.paging import older
 
-ENDED = frozenset({"succeeded", "reverted", "failed"})
 LOG_LINES = 1000
 
 
 @page
+def change_list(request: HttpRequest, actor: Actor) -> HttpResponse:
+    rows = narrowed(request, actor, selectors.change_list(actor), "plan__tenant__name")
+    status = parameter(request, "status")
+    if status in Change.Status.values:
+        rows = rows.filter(status=status)
+    context = {"status": status, "statuses": Change.Status.values}
+    return show(request, actor, "change_list", context | older(request, rows))
+
+
+@page
 def change(request: HttpRequest, actor: Actor, id: int) -> HttpResponse:
-    return show(request, actor, "change", state_of(selectors.change_get(actor, id)))
+    return show(request, actor, "change", state_of(actor, selectors.change_get(actor, id)))
 
 
 @page
 def progress(request: HttpRequest, actor: Actor, id: int) -> HttpResponse:
-    return show(request, actor, "parts/change_progress", state_of(selectors.change_get(actor, id)))
+    return show(request, actor, "parts/change_progress", state_of(actor, selectors.change_get(actor, id)))
 
 
 @require_POST
@@ -47,8 +59,9 @@ def change_undo(request: HttpRequest, actor: Actor, id: int) -> HttpResponse:
     return redirect("ui:plan", id=plan.pk)
 
 
-def state_of(row: Any) -> dict[str, Any]:
+def state_of(actor: Actor, row: Any) -> dict[str, Any]:
     steps = list(row.steps.all())
+    is_waiting = row.status == Change.Status.WAITING
     return {
         "change": row,
         "steps": steps,
@@ -58,4 +71,6 @@ def state_of(row: Any) -> dict[str, Any]:
         "is_parked": row.status == "failed",
         "can_retry": again.can_retry(row),
         "can_undo": again.can_undo(row),
+        "can_cancel": approval.can_cancel(row),
+        "refusal": str(approval.refusal_of(actor, row) or "") if is_waiting else "",
     }

@@ -9,11 +9,11 @@ from django.db.models import Count, QuerySet
 from django.http import HttpRequest, HttpResponse
 
 from chains import selectors
+from chains.selectors.usage import ENDED, UNDER_WAY
 from chains.services.actor import Actor
 from frontend.access import narrowed, page, show
 
 SHOWN = 8
-UNDER_WAY = ("pending", "running", "reverting")
 TROUBLED_CHAINS = ("degraded", "error", "unknown")
 TROUBLED_DEVICES = ("drifted", "unreachable")
 
@@ -23,6 +23,7 @@ def overview(request: HttpRequest, actor: Actor) -> HttpResponse:
     chains = narrowed(request, actor, selectors.chain_list(actor), "tenant__name")
     changes = narrowed(request, actor, selectors.change_list(actor), "plan__tenant__name")
     findings = narrowed(request, actor, selectors.finding_list(actor), "chain__tenant__name").filter(closed_at=None)
+    unapproved = changes.filter(status="waiting")
     by_status = _counts(chains, "status")
     context: dict[str, Any] = {
         "chain_total": sum(by_status.values()),
@@ -33,7 +34,9 @@ def overview(request: HttpRequest, actor: Actor) -> HttpResponse:
         "findings": findings[:SHOWN],
         "running": changes.filter(status__in=UNDER_WAY)[:SHOWN],
         "parked": _parked(changes)[:SHOWN],
-        "recent": changes.exclude(status__in=UNDER_WAY)[:SHOWN],
+        "unapproved_total": unapproved.count(),
+        "unapproved": unapproved[:SHOWN],
+        "recent": changes.filter(status__in=ENDED)[:SHOWN],
         "troubled_chains": chains.filter(status__in=TROUBLED_CHAINS).prefetch_related(None)[:SHOWN],
     }
     if actor.is_operator:

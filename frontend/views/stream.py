@@ -21,9 +21,9 @@ from django.http.response import HttpResponseBase
 
 from chains import selectors
 from chains.errors import NotFound, Problem
+from chains.selectors.usage import ENDED
 from chains.services.actor import Actor
 from frontend.access import actor_of_request
-from frontend.views.changes import ENDED
 
 POLL_S = 0.5
 KEEPALIVE_S = 15.0  # below the idle time after which proxies cut a connection

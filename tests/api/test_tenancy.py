@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Mapping
-from datetime import timedelta
+from datetime import time, timedelta
 from typing import Any
 
 import pytest
@@ -23,6 +23,7 @@ from chains.models import (
     Chain,
     Change,
     ChangeEvent,
+    ChangeWindow,
     Device,
     Finding,
     Instance,
@@ -31,6 +32,7 @@ from chains.models import (
     PlanStep,
     Role,
     Segment,
+    Site,
     Step,
 )
 from tests.api.world import Api, World, api_for, chain_body, problem
@@ -51,6 +53,8 @@ POLICIES: Mapping[tuple[str, str], tuple[str, str]] = {
     ("chains/{id}/plan/", "POST"): (EDIT, OWN),
     ("changes/", "GET"): (VIEW, LIST),
     ("changes/{id}/", "GET"): (VIEW, OWN),
+    ("changes/{id}/approve/", "POST"): (EDIT, OWN),
+    ("changes/{id}/cancel/", "POST"): (EDIT, OWN),
     ("changes/{id}/events/", "GET"): (VIEW, OWN),
     ("changes/{id}/retry/", "POST"): (EDIT, OWN),
     ("changes/{id}/stream/", "GET"): (VIEW, OWN),
@@ -79,16 +83,26 @@ POLICIES: Mapping[tuple[str, str], tuple[str, str]] = {
     ("segments/", "GET"): (VIEW, LIST),
     ("segments/{id}/", "GET"): (VIEW, OWN),
     ("sites/", "GET"): (OPERATE, LIST),
+    ("sites/{id}/", "GET"): (OPERATE, SHARED),
+    ("sites/{id}/", "PATCH"): (OPERATE, SHARED),
     ("tenants/", "GET"): (OPERATE, LIST),
     ("tenants/", "POST"): (OPERATE, LIST),
     ("tenants/{id}/", "GET"): (OPERATE, SHARED),
+    ("tenants/{id}/", "PATCH"): (OPERATE, SHARED),
     ("tokens/", "GET"): (OPERATE, LIST),
     ("tokens/", "POST"): (OPERATE, LIST),
     ("tokens/{id}/", "GET"): (OPERATE, SHARED),
     ("tokens/{id}/", "DELETE"): (OPERATE, SHARED),
+    ("windows/", "GET"): (OPERATE, LIST),
+    ("windows/", "POST"): (OPERATE, LIST),
+    ("windows/{id}/", "GET"): (OPERATE, SHARED),
+    ("windows/{id}/", "PATCH"): (OPERATE, SHARED),
+    ("windows/{id}/", "DELETE"): (OPERATE, SHARED),
 }
 ROLES = {VIEW: {"viewer", "a", "b", "operator"}, EDIT: {"a", "b", "operator"}, OPERATE: {"operator"}}
 MISSING = 987_654
+# Writes that take no body.
+BARE = ("plan/", "apply/", "approve/", "cancel/", "retry/", "undo/")
 CANARY = "canary-of-b"
 
 
@@ -133,7 +147,7 @@ def make_objects(tenant: Any, word: str) -> dict[str, int]:
 
 
 def body_for(route: str, method: str) -> Any:
-    if method in ("GET", "DELETE") or route.endswith(("plan/", "apply/", "retry/", "undo/")):
+    if method in ("GET", "DELETE") or route.endswith(BARE):
         return None
     return {
         "chains/": chain_body("another"),
@@ -142,8 +156,12 @@ def body_for(route: str, method: str) -> Any:
         "freeze/": {"reason": "maintenance"},
         "instances/{id}/": {"is_draining": False},
         "offers/{id}/": {"is_enabled": True},
+        "sites/{id}/": {"needs_approval": True},
         "tenants/": {"name": "another"},
+        "tenants/{id}/": {"needs_approval": False},
         "tokens/": {"name": "another", "role": "operator"},
+        "windows/": {"name": "another", "weekdays": [5], "opens_at": "02:00", "minutes": 60},
+        "windows/{id}/": {"minutes": 90},
     }[route]
 
 
@@ -152,8 +170,12 @@ def shared_ids() -> dict[str, int]:
         "devices": Device.objects.get(name="leaf1").pk,
         "instances": Instance.objects.order_by("id")[0].pk,
         "offers": Offer.objects.order_by("id")[0].pk,
+        "sites": Site.objects.get().pk,
         "tenants": Segment.objects.filter(tenant__isnull=False)[0].tenant_id or 0,
         "tokens": ApiToken.objects.order_by("id")[0].pk,
+        "windows": ChangeWindow.objects.get_or_create(
+            name="nights", defaults={"weekdays": [5], "opens_at": time(2), "minutes": 60}
+        )[0].pk,
     }
 
 

@@ -140,6 +140,24 @@ class TestSecondFile:
         audited = models.AuditRow.objects.filter(action="fabric.load").latest("id")
         assert audited.detail["offers"]["changed"] == ["ngfw@fw2"]
 
+    def test_demands_and_bounds_come_go_and_are_written_back(self) -> None:
+        demanding = swapped(
+            fabric_text(),
+            ("{name: lab}", "{name: lab, needs_approval: true, changes_at_once: 3}"),
+            ("{name: tenant-b}", "{name: tenant-b, needs_approval: true}"),
+        )
+        load(demanding)
+        site, tenants = models.Site.objects.get(), models.Tenant.objects.in_bulk(field_name="name")
+        assert (site.needs_approval, site.changes_at_once) == (True, 3)
+        assert [tenants[name].needs_approval for name in ("tenant-a", "tenant-b")] == [False, True]
+        text = write(export())
+        assert "{name: lab, needs_approval: true, changes_at_once: 3}" in text
+        assert "{name: tenant-b, needs_approval: true}" in text
+        assert load(text)["tenants"].is_empty
+        assert load(fabric_text())["sites"].changed == ("lab",)
+        site.refresh_from_db()
+        assert (site.needs_approval, site.changes_at_once) == (False, 16)
+
     def test_tags_can_be_swapped(self) -> None:
         load(
             swapped(

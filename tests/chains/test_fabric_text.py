@@ -62,6 +62,8 @@ WRONG: list[tuple[str, str, str, str]] = [
     ("{name: lab}", "{name: }", "name: }", "must be text, not nothing"),
     ("{name: lab}", "{name: [lab]}", "[lab]", "not a list"),
     ("{name: lab}", "lab", "- lab", "must be keys and values"),
+    ("{name: lab}", "{name: lab, needs_approval: 1}", "needs_approval", "must be true or false"),
+    ("{name: lab}", "{name: lab, changes_at_once: 0}", "changes_at_once", "must be 1 to"),
     ("  - {name: lab}", "  - {name: lab}\n  - {name: lab}", "- {name: lab}", "the name is taken"),
     ("fabric: demo", "fabric: demo\nfabric: other", "fabric: other", "is there twice"),
     ("fabric: demo", "fabrik: demo", "fabrik", "did you mean fabric?"),

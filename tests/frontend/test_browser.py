@@ -38,6 +38,9 @@ def every_page() -> list[str]:
     world.apply(world.chain({**builders_filter(), "failure_mode": "bypass"}, name="local", priority=9))
     world.traffic(packets=12_345, dropped=7)
     refused = world.plan(world.chain(name="huge", of="tenant-b", bandwidth_mbps=9_000_000))
+    window = models.ChangeWindow.objects.create(name="nights", weekdays=[5, 6], opens_at="02:00", minutes=120)
+    models.Tenant.objects.filter(name="tenant-b").update(needs_approval=True)
+    waits = intent.change_create(actor=SYSTEM, plan=world.plan(world.chain(name="waits", of="tenant-b", priority=7)))
     leaf = models.Device.objects.get(name="leaf1")
     models.Finding.objects.create(
         code="drift", device=leaf, chain=applied, severity="critical", detail="x", witness={"a": 1}
@@ -54,6 +57,10 @@ def every_page() -> list[str]:
         f"/plans/{change.plan_id}/",
         f"/plans/{refused.pk}/",
         f"/changes/{change.pk}/",
+        f"/changes/{waits.pk}/",
+        "/changes/",
+        "/windows/",
+        f"/windows/{window.pk}/",
         "/devices/",
         "/devices/leaf1/",
         "/findings/?state=all",

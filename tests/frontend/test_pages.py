@@ -17,8 +17,8 @@ from tests.frontend import world
 
 pytestmark = pytest.mark.usefixtures("fabric")
 
-LISTS = ("/", "/chains/", "/devices/", "/findings/", "/audit/")
-OPERATORS_ONLY = ("/devices/", "/devices/leaf1/")
+LISTS = ("/", "/chains/", "/changes/", "/devices/", "/findings/", "/windows/", "/audit/")
+OPERATORS_ONLY = ("/devices/", "/devices/leaf1/", "/windows/")
 
 
 def text_of(response: Any) -> str:
