@@ -30,9 +30,19 @@ def placement_figures(is_small: bool) -> Iterator[Figure]:
     yield from placement.figures(placement.SMALL if is_small else placement.FULL)
 
 
+def sweep_figures(is_small: bool) -> Iterator[Figure]:
+    from tests.bench import database
+
+    with database.private():
+        from tests.bench import sweeping
+
+        yield from sweeping.figures(sweeping.SMALL if is_small else sweeping.FULL)
+
+
 BENCHES: dict[str, Callable[[bool], Iterator[Figure]]] = {
     "placement": placement_figures,
     "compile": compile_figures,
+    "sweep": sweep_figures,
 }
 
 
