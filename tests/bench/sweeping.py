@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import gc
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from statistics import median
@@ -35,16 +35,17 @@ MOST = 3.0
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """few, many: idle chains. repeats: sweeps with nothing due in each turn; one more with a reading."""
+    """few, many: idle chains. repeats: sweeps with nothing due in each turn. readings: sweeps with one."""
 
     few: int
     many: int
     rounds: int
     repeats: int
+    readings: int
 
 
-FULL = Size(few=100, many=10_000, rounds=3, repeats=20)
-SMALL = Size(few=20, many=100, rounds=2, repeats=2)
+FULL = Size(few=100, many=10_000, rounds=5, repeats=20, readings=2)
+SMALL = Size(few=20, many=100, rounds=2, repeats=3, readings=1)
 
 
 @dataclass(slots=True)
@@ -69,7 +70,9 @@ def figures(size: Size) -> Iterator[Figure]:
     few, many = _world("few", size.few), _world("many", size.many)
     for _ in range(size.rounds):
         for world in (few, many):
-            _turn(world, size.repeats)
+            _turn(world, [NOTHING] * size.repeats)
+    for world in (few, many):
+        _turn(world, [READING] * size.readings)
     told = f"{size.many} idle chains against {size.few}, {DEVICES} devices"
     read = f"{told}, one of them read: {len(many.holds)} items against {len(few.holds)}"
     for due, name in ((NOTHING, "sweep"), (READING, "sweep.reading")):
@@ -88,14 +91,14 @@ def _world(name: str, chains: int) -> World:
     return World(name, *idle_chains(chains))
 
 
-def _turn(world: World, repeats: int) -> None:
+def _turn(world: World, sweeps: Sequence[str]) -> None:
     database.switch(world.database)
     fake.reset()
     KEPT.close_idle(0)
     with fake.box(world.device) as box:
         box.state = world.holds
     _swept(world, NOTHING)  # opens the connection
-    for due in (*[NOTHING] * repeats, READING):
+    for due in sweeps:
         took_s, queries = _swept(world, due)
         world.times.setdefault(due, []).append(took_s)
         world.queries.setdefault(due, set()).add(queries)
