@@ -39,10 +39,20 @@ def sweep_figures(is_small: bool) -> Iterator[Figure]:
         yield from sweeping.figures(sweeping.SMALL if is_small else sweeping.FULL)
 
 
+def wall_figures(is_small: bool) -> Iterator[Figure]:
+    from tests.bench import database
+
+    with database.private():
+        from tests.bench import wall
+
+        yield from wall.figures(wall.SMALL if is_small else wall.FULL)
+
+
 BENCHES: dict[str, Callable[[bool], Iterator[Figure]]] = {
     "placement": placement_figures,
     "compile": compile_figures,
     "sweep": sweep_figures,
+    "wall": wall_figures,
 }
 
 
