@@ -39,6 +39,13 @@ def event_log(
     return ChangeEvent.objects.create(change_id=change.pk, text=text, device=device, level=level)
 
 
+def events_log(change: Change, lines: Iterable[tuple[str, str, str]]) -> None:
+    """Many lines at once, in this order: (device, text, level)."""
+    ChangeEvent.objects.bulk_create(
+        ChangeEvent(change_id=change.pk, device=device, text=text, level=level) for device, text, level in lines
+    )
+
+
 @transaction.atomic
 def change_claim(change_id: int, due_in_s: float) -> Change | None:
     """An attempt begins; None if the change has ended. If the attempt dies, it is due again after `due_in_s`."""
