@@ -90,3 +90,13 @@ def copy(name: str) -> None:
         host=settings["HOST"], user=settings["USER"], dbname="postgres", autocommit=True
     ) as server:
         server.execute(f'CREATE DATABASE "{name}" TEMPLATE "{_TEMPLATE}"')
+
+
+@contextmanager
+def without(*names: str) -> Iterator[None]:
+    """The environment without these variables."""
+    before = {name: os.environ.pop(name) for name in names if name in os.environ}
+    try:
+        yield
+    finally:
+        os.environ.update(before)
