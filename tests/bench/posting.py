@@ -49,7 +49,7 @@ class Size:
     block: int
 
 
-FULL = Size(rounds=8, block=100)
+FULL = Size(rounds=6, block=100)
 SMALL = Size(rounds=1, block=15)
 
 
