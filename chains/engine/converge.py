@@ -16,8 +16,10 @@ from chains.engine import planner
 from chains.engine.document import plain
 from chains.engine.limits import limits
 from chains.errors import Conflict
+from chains.selectors.ages import blind_devices, is_blind
 from chains.services import intent, record
 from chains.services.actor import Actor
+from chains.services.drift import ADOPTED
 
 Status = models.Chain.Status
 ACTOR = Actor("viaduct", None, models.Role.OPERATOR)
@@ -27,6 +29,11 @@ UNSETTLED = (Status.DEGRADED, Status.UNKNOWN, Status.READY, Status.ERROR)
 
 def look_at_chain(chain_id: int) -> None:
     """One idempotent look. A change that it starts is rung for by its own bell."""
+    _look(chain_id)
+    record.conditions_write([chain_id])
+
+
+def _look(chain_id: int) -> None:
     chain = models.Chain.objects.select_related("tenant").filter(pk=chain_id).first()
     if chain is None or models.Change.objects.filter(plan__chain=chain, status__in=UNDER_WAY).exists():
         return
@@ -45,15 +52,26 @@ def look_at_chain(chain_id: int) -> None:
 
 
 def chains_to_look_at(limit: int) -> list[int]:
-    """Not wanted, or served by an offer that is down or off, or with a status that may be out of date."""
+    """Not wanted, or served by an offer that is down or off, or with a status or conditions that may be out of date."""
     under_way = models.Change.objects.filter(plan__chain=OuterRef("pk"), status__in=UNDER_WAY)
     lost = models.Use.objects.filter(_lost(), chain=OuterRef("pk"))
-    open_findings = models.Finding.objects.filter(chain=OuterRef("pk"), closed_at=None)
+    open_findings = models.Finding.objects.filter(chain=OuterRef("pk"), closed_at=None).exclude(code=ADOPTED)
     wanted = Q(is_wanted=False) | Q(revision__gt=0) & (
-        Exists(lost) | Exists(open_findings) | Q(status__in=(Status.DEGRADED, Status.UNKNOWN))
+        Exists(lost)
+        | Exists(open_findings)
+        | Q(status__in=(Status.DEGRADED, Status.UNKNOWN))
+        | Q(status=Status.READY) & _is_doubtful()
     )
     rows = models.Chain.objects.filter(wanted).exclude(Exists(under_way)).order_by("status_at")
     return list(rows.values_list("pk", flat=True)[:limit])
+
+
+def _is_doubtful() -> Q:
+    """Said to be ready, while something that it needs is not known to be; or the other way round."""
+    yes = models.Condition.objects.filter(chain=OuterRef("pk"), kind="ready", status="true")
+    dim = models.Use.objects.filter(chain=OuterRef("pk"), offer__instance__health=models.Instance.Health.UNKNOWN)
+    blind = blind_devices(OuterRef("pk"))
+    return Q(Exists(yes)) & (Q(Exists(blind)) | Q(Exists(dim))) | ~Exists(yes) & ~Exists(blind) & ~Exists(dim)
 
 
 def _lost() -> Q:
@@ -154,10 +172,11 @@ def settle(chain: models.Chain) -> None:
 
 
 def _condition(chain: models.Chain) -> tuple[str, str]:
-    conditions = models.DeviceStatus.Condition
-    held = models.DeviceStatus.objects.filter(device__contributions__chain=chain).select_related("device")
-    drifted = sorted(row.device.name for row in held if row.condition == conditions.DRIFTED)
-    silent = sorted(row.device.name for row in held if row.condition in (conditions.UNREACHABLE, conditions.UNKNOWN))
+    held = models.DeviceStatus.objects.filter(device__contributions__chain=chain).order_by("device__name")
+    drifted = list(
+        held.filter(condition=models.DeviceStatus.Condition.DRIFTED).values_list("device__name", flat=True)
+    )
+    silent = list(held.filter(is_blind()).values_list("device__name", flat=True))
     if drifted:
         return Status.DEGRADED, f"drift on {', '.join(drifted)}"
     if silent:

@@ -19,6 +19,7 @@ from chains.models import Chain, Change, ChangeEvent, Outbox, Plan, Step
 from chains.selectors.usage import UNDER_WAY
 from chains.services import taking
 from chains.services.actor import SYSTEM
+from chains.services.conditions import conditions_write
 from chains.services.trail import audit, bell
 
 Status = Change.Status
@@ -229,3 +230,4 @@ def _ended(change: Change, status: str, error: str) -> tuple[Change, Chain | Non
 def _chain_status(chain: Chain, status: str, reason: str) -> None:
     chain.status, chain.status_reason, chain.status_at = Chain.Status(status), reason[:512], now()
     chain.save(update_fields=["status", "status_reason", "status_at", "observed_generation", "updated_at"])
+    conditions_write([chain.pk])
