@@ -16,7 +16,7 @@ from chains.engine import planner
 from chains.engine.document import plain
 from chains.engine.limits import limits
 from chains.errors import Conflict
-from chains.selectors.ages import blind_devices, is_blind
+from chains.selectors.ages import blind_contributions, is_blind
 from chains.services import intent, record
 from chains.services.actor import Actor
 from chains.services.drift import ADOPTED
@@ -68,10 +68,12 @@ def chains_to_look_at(limit: int) -> list[int]:
 
 def _is_doubtful() -> Q:
     """Said to be ready, while something that it needs is not known to be; or the other way round."""
-    yes = models.Condition.objects.filter(chain=OuterRef("pk"), kind="ready", status="true")
-    dim = models.Use.objects.filter(chain=OuterRef("pk"), offer__instance__health=models.Instance.Health.UNKNOWN)
-    blind = blind_devices(OuterRef("pk"))
-    return Q(Exists(yes)) & (Q(Exists(blind)) | Q(Exists(dim))) | ~Exists(yes) & ~Exists(blind) & ~Exists(dim)
+    ready = models.Condition.objects.filter(kind="ready")
+    is_said = Q(pk__in=ready.filter(status="true").values("chain"))
+    is_denied = Q(pk__in=ready.exclude(status="true").values("chain"))
+    unknown = models.Use.objects.filter(offer__instance__health=models.Instance.Health.UNKNOWN)
+    is_dim = Q(pk__in=unknown.values("chain")) | Q(pk__in=blind_contributions().values("chain"))
+    return is_said & is_dim | is_denied & ~is_dim
 
 
 def _lost() -> Q:

@@ -9,11 +9,11 @@ from __future__ import annotations
 from datetime import timedelta
 
 from django.conf import settings
-from django.db.models import Case, CharField, Exists, F, OuterRef, Q, QuerySet, Value, When
+from django.db.models import Case, CharField, Exists, F, OuterRef, Q, QuerySet, Subquery, Value, When
 from django.db.models.expressions import Combinable
 from django.db.models.functions import Coalesce, Now
 
-from chains.models import Chain, Contribution, Device, DeviceStatus
+from chains.models import Chain, Condition, Contribution, Device, DeviceStatus
 
 # So many readings in a row may be missed.
 PERIODS = 3
@@ -57,20 +57,30 @@ def with_condition_now(rows: QuerySet[Device]) -> QuerySet[Device]:
     )
 
 
-def blind_devices(of: OuterRef) -> QuerySet[Contribution]:
-    """What a chain has on devices of which nobody knows what they hold."""
-    return Contribution.objects.filter(is_blind("device__status__"), chain=of)
+def blind_contributions() -> QuerySet[Contribution]:
+    """What chains have on devices of which nobody knows what they hold."""
+    return Contribution.objects.filter(is_blind("device__status__"))
 
 
 def with_status_now(rows: QuerySet[Chain]) -> QuerySet[Chain]:
-    """Chains with `status_now`, `status_reason_now`: ready is not said while one of its devices is not known."""
-    blind = Q(status=Chain.Status.READY) & Exists(blind_devices(OuterRef("pk")))
+    """Chains with `status_now`, `status_reason_now`, `ready_now`.
+
+    Ready is not said while it is not known what one of the chain's devices holds.
+    """
+    is_blind_now = Exists(blind_contributions().filter(chain=OuterRef("pk")))
+    kept = Condition.objects.filter(chain=OuterRef("pk"), kind=Condition.Kind.READY).values("status")[:1]
     text = "a device that it runs on was not read lately: nobody knows whether it is in force"
+    unknown = Value(str(Chain.Status.UNKNOWN))
+    is_ready = Q(status=Chain.Status.READY)
     return rows.annotate(
-        status_now=Case(
-            When(blind, then=Value(str(Chain.Status.UNKNOWN))), default=F("status"), output_field=CharField()
-        ),
+        status_now=Case(When(is_ready & is_blind_now, then=unknown), default=F("status"), output_field=CharField()),
         status_reason_now=Case(
-            When(blind, then=Value(text)), default=F("status_reason"), output_field=CharField()
+            When(is_ready & is_blind_now, then=Value(text)), default=F("status_reason"), output_field=CharField()
+        ),
+        ready_kept=Coalesce(Subquery(kept), Value(str(Condition.Answer.FALSE))),
+        ready_now=Case(
+            When(Q(ready_kept=Condition.Answer.TRUE) & is_blind_now, then=unknown),
+            default=F("ready_kept"),
+            output_field=CharField(),
         ),
     )

@@ -8,14 +8,24 @@ show what is judged at the moment of reading, so nothing good is said that nobod
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from django.db.models import Case, F, Q, Value, When
+from django.db.models import Case, Value, When
 from django.db.models.functions import Now
 
-from chains.models import Chain, Change, Condition, Contribution, DeviceStatus, Finding, Instance, PlanStep, Use
+from chains.models import (
+    Chain,
+    Change,
+    Condition,
+    Contribution,
+    DeviceStatus,
+    Finding,
+    Instance,
+    PlanStep,
+    Use,
+)
 from chains.selectors.ages import is_stale
 
 Kind, Answer = Condition.Kind, Condition.Answer
@@ -119,7 +129,8 @@ def _applied(facts: Facts) -> Said:
 def _in_sync(facts: Facts) -> Said:
     if not facts.revision:
         return Answer.FALSE, "never-applied", "devices were given nothing yet"
-    drifted = [row.name for row in facts.devices if row.condition == DeviceStatus.Condition.DRIFTED and not row.is_stale]
+    known = [row for row in facts.devices if not row.is_stale]
+    drifted = [row.name for row in known if row.condition == DeviceStatus.Condition.DRIFTED]
     if drifted:
         return Answer.FALSE, "drift", f"on {', '.join(drifted)}"
     if facts.change is not None and facts.change.status in HALVES:

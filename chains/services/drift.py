@@ -70,7 +70,8 @@ def drift_order(*, actor: Actor, device: Device, what: str) -> Finding:
     if row is None or status is None:
         raise Conflict(f"{device.name} was not read to differ from what is wanted.", code="no-drift")
     if status.condition == DeviceStatus.Condition.UNREACHABLE:
-        raise Conflict(f"{device.name} does not answer: what it holds is not known. {status.reason}", code="unreachable")
+        told = f"{device.name} does not answer: what it holds is not known. {status.reason}"
+        raise Conflict(told, code="unreachable")
     if is_under_way(device):
         raise Conflict(f"A change is half-done on {device.name}: wait for its end.", code="change-under-way")
     freeze = freeze_now()
