@@ -82,7 +82,7 @@ class Counter:
     dropped: int = 0
 
 
-# A line of `Observation.attached` begins with this if what it names takes packets before an item of ours can.
+# In a line of `Observation.attached`: what it names takes packets before an item of ours can.
 SHADOWS = "shadows "
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from chains import models, selectors
 from chains.engine.adopt import adopt, consider
@@ -19,6 +19,7 @@ from chains.engine.lease import LeaseBusy, LeaseLost, Leases
 from chains.engine.limits import Limits
 from chains.engine.sessions import Fleet, read
 from chains.services import record
+from chains.services.foreign import REPAIR as LABEL
 from drivers.base import Observation, Target
 from drivers.diff import Change, diff, patch
 from drivers.order import order
@@ -75,7 +76,7 @@ def act(device: models.Device, fleet: Fleet, given: Limits, gate: Gate) -> None:
                 if policy == ADOPT:
                     _adopt(device, observation, by)
                 else:
-                    _repair(device, observation, fleet, leases, gate)
+                    _repair(device, observation, fleet, leases, gate, given)
     except Frozen as frozen:
         log.info("%s: left as it is: %s", device.name, frozen)
     except (LeaseBusy, LeaseLost):
@@ -105,7 +106,7 @@ def _adopt(device: models.Device, observation: Observation, by: str) -> None:
 
 
 def _repair(
-    device: models.Device, observation: Observation, fleet: Fleet, leases: Leases, gate: Gate
+    device: models.Device, observation: Observation, fleet: Fleet, leases: Leases, gate: Gate, given: Limits
 ) -> None:
     """Push exactly the difference, and believe what is read back."""
 
@@ -114,15 +115,30 @@ def _repair(
         leases.must_hold()
 
     wanted = selectors.desired_state(device)
-    for job in _jobs(fleet.targets[device.name], observation.state, wanted):
+    for number, bare in enumerate(_jobs(fleet.targets[device.name], observation.state, wanted)):
+        job = _named(bare, f"{LABEL}{number}-{leases.epoch(device.pk)}", observation, given)
         gate.check()
+        rows = record.writes_begin([record.Push(device.pk, leases.epoch(device.pk), job.native)], purpose="repair")
         leases.check()
         done = carry(fleet, {device.name: job}, must_hold)
-        if done.errors:
-            record.drift_said(device, detail=f"{device.name}: the repair failed: {say(done.errors[device.name])}")
+        errors = {name: say(error) for name, error in done.errors.items()}
+        record.writes_end(rows, errors)
+        if errors:
+            record.drift_said(device, detail=f"{device.name}: the repair failed: {errors[device.name]}")
             return
         observation = done.values[device.name].observation
     _in_sync(device, observation)
+
+
+def _named(job: Job, label: str, observation: Observation, given: Limits) -> Job:
+    """With a name for the commit where the device can take it back: it is confirmed at once, or goes by itself.
+
+    One that a repair left behind, as its worker died, is settled first.
+    """
+    if not driver(job.target.driver).caps.has_confirmed_commit:
+        return job
+    left = (observation.pending,) if observation.pending.startswith(LABEL) else ()
+    return replace(job, label=label, revert_in_s=given.confirm_s, settles=left)
 
 
 def _in_sync(device: models.Device, observation: Observation) -> None:

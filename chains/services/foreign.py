@@ -13,6 +13,7 @@ from chains.services.observed import finding_close, finding_open
 from drivers.base import SHADOWS, Observation
 
 ATTACHED, COMMIT = "foreign-attached", "foreign-commit"
+REPAIR = "si-repair-"
 # What a witness holds at most: a device may be full of them.
 MAX_LINES = 100
 
@@ -33,7 +34,7 @@ def foreign_found(device: Device, observation: Observation) -> None:
 
 
 def _attached(device: Device, lines: tuple[str, ...]) -> None:
-    taking = sum(line.startswith(SHADOWS) for line in lines)
+    taking = sum(SHADOWS in line for line in lines)
     severity = Finding.Severity.CRITICAL if taking else Finding.Severity.WARNING
     what = f"{len(lines)} objects of others" if len(lines) > 1 else "an object of others"
     detail = f"{device.name} holds {what} inside ours or in their way"
@@ -43,4 +44,5 @@ def _attached(device: Device, lines: tuple[str, ...]) -> None:
 
 
 def _is_ours(device: Device, label: str) -> bool:
-    return Step.objects.filter(plan_step__device=device, label=label).exists()
+    """Named in a step that is not confirmed yet, or by a repair."""
+    return label.startswith(REPAIR) or Step.objects.filter(plan_step__device=device, label=label).exists()

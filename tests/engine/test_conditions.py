@@ -24,6 +24,11 @@ from tests.engine.wire import Tap
 ADA = Actor("ada", None, models.Role.OPERATOR)
 GOOD = Facts(2, 2, 3, devices=(DeviceFact("leaf1", "in_sync"), DeviceFact("fw1", "in_sync")))
 RUNNING = ChangeFact(7, "running", 3)
+AGAIN = replace(RUNNING, error="timeout")
+SHUT = replace(RUNNING, status="pending", waits="a window")
+FAILED, REVERTED, REVERTING, WAITING = (
+    replace(RUNNING, status=status) for status in ("failed", "reverted", "reverting", "waiting")
+)
 
 
 def said(facts: Facts) -> dict[str, tuple[str, str]]:
@@ -51,8 +56,8 @@ def test_all_is_well() -> None:
         (replace(GOOD, is_wanted=False), "applied", "false", "deleting", "false"),
         (replace(GOOD, generation=3), "applied", "false", "edited", "false"),
         (replace(GOOD, generation=3, change=RUNNING), "applied", "false", "change-under-way", "false"),
-        (replace(GOOD, generation=3, change=replace(RUNNING, status="reverted")), "applied", "false", "taken-back", "false"),
-        (replace(GOOD, generation=3, change=replace(RUNNING, status="failed")), "applied", "false", "parked", "false"),
+        (replace(GOOD, generation=3, change=REVERTED), "applied", "false", "taken-back", "false"),
+        (replace(GOOD, generation=3, change=FAILED), "applied", "false", "parked", "false"),
         (replace(GOOD, change=RUNNING), "in_sync", "unknown", "change-under-way", "unknown"),
         (replace(GOOD, devices=devices(condition="drifted")), "in_sync", "false", "drift", "false"),
         (replace(GOOD, devices=devices(condition="unreachable")), "in_sync", "unknown", "unreachable", "unknown"),
@@ -64,11 +69,11 @@ def test_all_is_well() -> None:
         (replace(GOOD, adopted=("leaf1",)), "in_sync", "true", "adopted", "true"),
         (replace(GOOD, lost=("hop 0: ngfw@fw1 is down",)), "healthy", "false", "hop-lost", "false"),
         (replace(GOOD, doubtful=("hop 0: ngfw@fw1",)), "healthy", "unknown", "health-unknown", "unknown"),
-        (replace(GOOD, change=replace(RUNNING, status="waiting")), "progressing", "false", "waits-for-approval", "true"),
-        (replace(GOOD, change=replace(RUNNING, status="pending", waits="a window")), "progressing", "false", "waits", "true"),
-        (replace(GOOD, change=replace(RUNNING, error="timeout")), "progressing", "true", "trying-again", "unknown"),
-        (replace(GOOD, change=replace(RUNNING, status="reverting")), "progressing", "true", "taking-back", "unknown"),
-        (replace(GOOD, change=replace(RUNNING, status="failed")), "progressing", "false", "parked", "true"),
+        (replace(GOOD, change=WAITING), "progressing", "false", "waits-for-approval", "true"),
+        (replace(GOOD, change=SHUT), "progressing", "false", "waits", "true"),
+        (replace(GOOD, change=AGAIN), "progressing", "true", "trying-again", "unknown"),
+        (replace(GOOD, change=REVERTING), "progressing", "true", "taking-back", "unknown"),
+        (replace(GOOD, change=FAILED), "progressing", "false", "parked", "true"),
     ],
 )  # fmt: skip
 def test_one_fact_at_a_time(facts: Facts, kind: str, answer: str, reason: str, ready: str) -> None:
