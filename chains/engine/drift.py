@@ -93,7 +93,8 @@ def _adopt(device: models.Device, observation: Observation, by: str) -> None:
     if verdict.because:
         detail = f"{device.name} is not as wanted ({drift.detail}), and is neither adopted nor repaired: "
         critical = models.Finding.Severity.CRITICAL
-        detail += "; ".join(verdict.because[:3])
+        detail += verdict.because[0]
+        detail += f" (and {len(verdict.because) - 1} more reasons)" if len(verdict.because) > 1 else ""
         record.drift_said(device, detail=detail[:2000], severity=critical, because=list(verdict.because))
         return
     if verdict.parts and not adopt(device, observation, verdict, by):

@@ -45,7 +45,7 @@ def attached(strangers: Sequence[str], ours: Sequence[Flow]) -> tuple[str, ...]:
         priority = int(fields.get("priority", DEFAULT_PRIORITY))
         if not ours or priority < lowest:
             continue
-        taken = next(_taken(fields, priority, by_port), None)
+        taken = max(_taken(fields, priority, by_port), key=lambda flow: flow.priority, default=None)
         if taken is not None:
             found.append(f"{SHADOWS}{key_of(taken.cookie)}: {_shown(line)}")
     return tuple(found)

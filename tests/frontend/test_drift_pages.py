@@ -107,7 +107,8 @@ def test_old_readings_are_unknown_on_every_page() -> None:
     for name in models.Device.objects.exclude(driver="").values_list("name", flat=True):
         read(name)
     assert "Devices that need a look" not in text_of(olga.get("/"))
-    models.DeviceStatus.objects.filter(device__name="leaf1").update(observed_at=F("observed_at") - timedelta(seconds=91))
+    old = F("observed_at") - timedelta(seconds=91)
+    models.DeviceStatus.objects.filter(device__name="leaf1").update(observed_at=old)
     assert "not read for longer than 90 s" in text_of(olga.get("/devices/leaf1/"))
     assert "not read for longer than 90 s" in text_of(olga.get("/devices/?condition=unknown"))
     assert "was not read lately" in text_of(olga.get(f"/chains/{row.pk}/"))
