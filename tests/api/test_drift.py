@@ -68,7 +68,7 @@ def test_a_devices_policy_is_set_and_audited(world: World, chain: str) -> None:
 
 
 def test_an_order_is_taken_and_carried_out(world: World, chain: str) -> None:
-    assert problem(world.operator.post(f"{leaf()}adopt/"), 409)["code"] == "no-drift"
+    assert problem(world.operator.post(f"{leaf()}adopt/"), 409)["type"] == "urn:viaduct:no-drift"
     world.operator.patch(leaf(), {"drift_policy": "report"})
     by_hand("redirect")
     taken = world.operator.post(f"{leaf()}adopt/")
@@ -84,7 +84,7 @@ def test_a_refusal_names_every_reason(world: World, chain: str) -> None:
     world.operator.patch(leaf(), {"drift_policy": "report"})
     by_hand("guard")
     told = problem(world.operator.post(f"{leaf()}adopt/"), 409)
-    assert told["code"] == "not-adoptable"
+    assert told["type"] == "urn:viaduct:not-adoptable"
     assert len(told["errors"]) == 3
     assert "only a redirect can be missed" in told["errors"][0]["detail"]
     assert "order" not in Finding.objects.get(code="drift").witness
@@ -99,7 +99,7 @@ def test_a_frozen_network_takes_no_order(world: World, chain: str) -> None:
     by_hand("guard")
     world.operator.post("freeze/", {"reason": "core reboot"})
     for what in ("adopt", "enforce"):
-        assert problem(world.operator.post(f"{leaf()}{what}/"), 409)["code"] == "frozen"
+        assert problem(world.operator.post(f"{leaf()}{what}/"), 409)["type"] == "urn:viaduct:frozen"
 
 
 def test_conditions_and_their_filter(world: World, chain: str) -> None:
