@@ -8,7 +8,7 @@ show what is judged at the moment of reading, so nothing good is said that nobod
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -178,7 +178,7 @@ def _progressing(facts: Facts) -> Said:
     return Answer.TRUE, "trying-again" if change.error else "change-under-way", told
 
 
-def facts_of(chain_ids: Collection[int]) -> dict[int, Facts]:
+def facts_of(chain_ids: Iterable[int]) -> dict[int, Facts]:
     """By chain; six queries for any number of chains. A chain that is gone is left out."""
     ids = list(chain_ids)
     chains = list(Chain.objects.filter(pk__in=ids))

@@ -6,7 +6,7 @@ Called where a chain's status is set and at the end of every look at a chain.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Iterable
 
 from django.db import transaction
 from django.db.models.functions import Now
@@ -18,7 +18,7 @@ FIELDS = ("status", "reason", "detail", "generation")
 
 
 @transaction.atomic
-def conditions_write(chain_ids: Collection[int]) -> int:
+def conditions_write(chain_ids: Iterable[int]) -> int:
     """How many rows were written: none when nothing changed."""
     facts = facts_of(chain_ids)
     held = {(row.chain_id, row.kind): row for row in Condition.objects.filter(chain__in=facts)}

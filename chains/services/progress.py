@@ -46,7 +46,8 @@ def change_claim(change_id: int, due_in_s: float) -> Change | None:
     change = Change.objects.select_for_update().filter(pk=change_id, status__in=UNDER_WAY).first()
     if change is None:
         return None
-    if change.status == Status.PENDING:
+    is_first = change.status == Status.PENDING
+    if is_first:
         change.status, change.started_at = Status.RUNNING, Now()
         Chain.objects.filter(plans__change=change).update(
             status=Chain.Status.APPLYING, status_reason="", status_at=Now()
@@ -55,6 +56,8 @@ def change_claim(change_id: int, due_in_s: float) -> Change | None:
     change.due_at = Now() + timedelta(seconds=due_in_s)
     change.save(update_fields=["status", "started_at", "attempts", "due_at"])
     change.refresh_from_db()
+    if is_first:
+        conditions_write(Chain.objects.filter(plans__change=change).values_list("pk", flat=True))
     return change
 
 
