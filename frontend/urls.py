@@ -41,6 +41,8 @@ urlpatterns = [
     path("freeze/lift/", freeze.unfreeze, name="unfreeze"),
     path("devices/", devices.device_list, name="device-list"),
     path("devices/<str:name>/", devices.device, name="device"),
+    path("devices/<str:name>/adopt/", devices.device_order, {"what": "adopt"}, name="device-adopt"),
+    path("devices/<str:name>/enforce/", devices.device_order, {"what": "enforce"}, name="device-enforce"),
     path("findings/", ledger.finding_list, name="finding-list"),
     path("audit/", ledger.audit_list, name="audit-list"),
 ]

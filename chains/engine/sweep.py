@@ -36,6 +36,7 @@ def sweep() -> int:
     rung = claims.bells_claim(AT_ONCE, BELL_GRACE_S)
     for topic, ref in rung:
         _safely(bells.answer, topic, ref)
+    record.readings_expire()
     chains = converge.chains_to_look_at(AT_ONCE)
     for chain_id in chains:
         _safely(converge.look_at_chain, chain_id)

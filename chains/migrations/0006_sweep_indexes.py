@@ -22,4 +22,8 @@ class Migration(migrations.Migration):
             model_name='change',
             index=models.Index(fields=['status', 'due_at'], name='change_due'),
         ),
+        migrations.AddIndex(
+            model_name='condition',
+            index=models.Index(condition=models.Q(('kind', 'ready'), models.Q(('status', 'true'), _negated=True)), fields=['chain'], name='condition_not_ready'),
+        ),
     ]

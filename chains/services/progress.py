@@ -19,6 +19,7 @@ from chains.models import Chain, Change, ChangeEvent, Outbox, Plan, Step
 from chains.selectors.usage import UNDER_WAY
 from chains.services import taking
 from chains.services.actor import SYSTEM
+from chains.services.conditions import conditions_write
 from chains.services.trail import audit, bell
 
 Status = Change.Status
@@ -52,7 +53,8 @@ def change_claim(change_id: int, due_in_s: float) -> Change | None:
     change = Change.objects.select_for_update().filter(pk=change_id, status__in=UNDER_WAY).first()
     if change is None:
         return None
-    if change.status == Status.PENDING:
+    is_first = change.status == Status.PENDING
+    if is_first:
         change.status, change.started_at = Status.RUNNING, Now()
         Chain.objects.filter(plans__change=change).update(
             status=Chain.Status.APPLYING, status_reason="", status_at=Now()
@@ -61,6 +63,8 @@ def change_claim(change_id: int, due_in_s: float) -> Change | None:
     change.due_at = Now() + timedelta(seconds=due_in_s)
     change.save(update_fields=["status", "started_at", "attempts", "due_at"])
     change.refresh_from_db()
+    if is_first:
+        conditions_write(Chain.objects.filter(plans__change=change).values_list("pk", flat=True))
     return change
 
 
@@ -236,3 +240,4 @@ def _ended(change: Change, status: str, error: str) -> tuple[Change, Chain | Non
 def _chain_status(chain: Chain, status: str, reason: str) -> None:
     chain.status, chain.status_reason, chain.status_at = Chain.Status(status), reason[:512], now()
     chain.save(update_fields=["status", "status_reason", "status_at", "observed_generation", "updated_at"])
+    conditions_write([chain.pk])

@@ -1,9 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Every write of the machine, in one place to import from. The engine's alone: people's writes are in `intent`."""
 
+from chains.services.conditions import conditions_write
+from chains.services.drift import contributions_adopt, drift_found, drift_order_of, drift_said
+from chains.services.foreign import foreign_found
 from chains.services.freeze import attempt_waits
 from chains.services.lease import lease_check, lease_release, lease_renew, lease_take
 from chains.services.observed import (
+    device_answers,
     device_due_set,
     device_unreachable,
     finding_close,
@@ -14,6 +18,7 @@ from chains.services.observed import (
     outbox_due,
     outbox_mark,
     outbox_prune,
+    readings_expire,
 )
 from chains.services.planned import plan_store
 from chains.services.progress import (
@@ -54,13 +59,20 @@ __all__ = [
     "change_reverted",
     "change_reverting",
     "change_succeeded",
+    "conditions_write",
+    "contributions_adopt",
     "decision_record",
+    "device_answers",
     "device_due_set",
     "device_unreachable",
+    "drift_found",
+    "drift_order_of",
+    "drift_said",
     "event_log",
     "events_log",
     "finding_close",
     "finding_open",
+    "foreign_found",
     "instance_health_set",
     "is_under_way",
     "lease_check",
@@ -73,6 +85,7 @@ __all__ = [
     "outbox_mark",
     "outbox_prune",
     "plan_store",
+    "readings_expire",
     "replies_prune",
     "reverts_at_set",
     "steps_confirmed",

@@ -16,6 +16,7 @@ from chains.models import (
     Contribution,
     Device,
     DeviceStatus,
+    Finding,
     Link,
     LinkUse,
     Offer,
@@ -41,6 +42,8 @@ def contributions_write(chain: Chain, plan: Plan) -> None:
         unique_fields=["chain", "device"],
         update_fields=["items"],
     )
+    # What was adopted from a device is the plan's matter from now on.
+    Finding.objects.filter(code="drift-adopted", chain=chain, closed_at=None).update(closed_at=Now())
     touched_ids = sorted(ids[name] for name in touched)
     DeviceStatus.objects.bulk_create(
         [DeviceStatus(device_id=device_id) for device_id in touched_ids], ignore_conflicts=True

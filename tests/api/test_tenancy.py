@@ -58,6 +58,8 @@ POLICIES: Mapping[tuple[str, str], tuple[str, str]] = {
     ("devices/", "GET"): (OPERATE, LIST),
     ("devices/{id}/", "GET"): (OPERATE, SHARED),
     ("devices/{id}/", "PATCH"): (OPERATE, SHARED),
+    ("devices/{id}/adopt/", "POST"): (OPERATE, SHARED),
+    ("devices/{id}/enforce/", "POST"): (OPERATE, SHARED),
     ("fabric/", "GET"): (OPERATE, LIST),
     ("fabric/", "PUT"): (OPERATE, LIST),
     ("findings/", "GET"): (VIEW, LIST),
@@ -133,7 +135,7 @@ def make_objects(tenant: Any, word: str) -> dict[str, int]:
 
 
 def body_for(route: str, method: str) -> Any:
-    if method in ("GET", "DELETE") or route.endswith(("plan/", "apply/", "retry/", "undo/")):
+    if method in ("GET", "DELETE") or route.endswith(("plan/", "apply/", "retry/", "undo/", "adopt/", "enforce/")):
         return None
     return {
         "chains/": chain_body("another"),

@@ -37,7 +37,7 @@ def test_an_idle_sweep_costs_the_same_with_many_chains() -> None:
         )  # fmt: skip
     models.Outbox.objects.update(rung_at="2026-01-01T00:00:00Z")
     assert queries_of_an_idle_sweep() == before
-    assert before <= 16
+    assert before <= 18
 
 
 def test_a_removal_whose_bell_was_lost_is_found() -> None:
