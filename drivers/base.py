@@ -82,13 +82,17 @@ class Counter:
     dropped: int = 0
 
 
+# In a line of `Observation.attached`: what it names takes packets before an item of ours can.
+SHADOWS = "shadows "
+
+
 @dataclass(frozen=True, slots=True)
 class Observation:
     """One reading of a device: our own items only, their counters, and which ports have a link.
 
     foreign: how many objects of others were seen beside ours (never touched). attached: those of them that sit
-    inside our objects or in their way, one line each, in the device's words. pending: the name of a commit that
-    the device will take back by itself unless it is confirmed, "" for none; it may be a stranger's.
+    inside our objects or in their way, one line each, in the device's words (see SHADOWS). pending: the name of a
+    commit that the device will take back by itself unless it is confirmed, "" for none; it may be a stranger's.
     """
 
     state: DeviceState

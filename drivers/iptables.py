@@ -62,6 +62,8 @@ class Jump:
 class Saved:
     """iptables-save: the jumps from FORWARD to our chains, our chains' rules, how many rules others have.
 
+    strangers: chains of others under our prefix. before: rules of others that FORWARD asks before a jump of ours.
+
     jumps: chain -> lines as saved ("-A FORWARD ... -j CHAIN"), without counters.
     rules: chain -> (packets, octets, line).
     """
@@ -69,6 +71,8 @@ class Saved:
     jumps: Mapping[str, tuple[str, ...]]
     rules: Mapping[str, tuple[tuple[int, int, str], ...]]
     foreign: int
+    strangers: tuple[str, ...] = ()
+    before: tuple[str, ...] = ()
 
 
 def chain_of(key: Key) -> str:
@@ -145,30 +149,41 @@ def chains_in(text: str) -> set[str]:
 
 
 def saved_from(text: str) -> Saved:
-    """Read the output of `iptables-save -c`. Errors: Rejected for a chain of ours that we never write."""
+    """Read the output of `iptables-save -c`."""
     jumps: dict[str, list[str]] = {}
     rules: dict[str, list[tuple[int, int, str]]] = {}
-    foreign = 0
+    strangers: list[str] = []
+    others: list[str] = []  # of FORWARD in the table filter, in its order
+    before: list[str] = []
+    foreign, table = 0, ""
     for line in text.splitlines():
-        if line.startswith(":VIADUCT"):
+        if line.startswith("*"):
+            table = line[1:]
+        elif line.startswith(":VIADUCT"):
             chain = line[1:].split(" ")[0]
             if CHAIN.fullmatch(chain) is None:
-                raise Rejected(f"iptables holds a chain {chain}, which is not ours; remove it")
-            rules[chain] = []
+                strangers.append(f"iptables chain {chain}")
+            else:
+                rules[chain] = []
         elif line.startswith("["):
             counters, _, rule = line.partition(" ")
             source, target = rule.split(" ")[1], rule.rpartition(" -j ")[2]
-            if source.startswith("VIADUCT"):
+            if source in rules:
                 packets, _, octets = counters.strip("[]").partition(":")
                 rules[source].append((int(packets), int(octets), rule))
             elif source == "FORWARD" and CHAIN.fullmatch(target):
                 jumps.setdefault(target, []).append(rule)
+                before = list(others)
             else:
                 foreign += 1
+                if (table, source) == ("filter", "FORWARD"):
+                    others.append(rule)
     return Saved(
         {chain: tuple(found) for chain, found in jumps.items()},
         {chain: tuple(found) for chain, found in rules.items()},
         foreign,
+        tuple(strangers),
+        tuple(f"iptables {rule}" for rule in before),
     )
 
 
@@ -195,7 +210,8 @@ def parse(saved: Saved, family: int, interfaces: Mapping[str, str]) -> Observati
         is_whole = item is not None and jumps == [*reversed(_arms(key, item, interfaces))]
         ends = lines[-1:] == [f"-A {chain} {CLAIM}"] and sum(line.endswith(CLAIM) for line in lines) == 1
         items[key] = item if item is not None and is_whole and ends else DAMAGED_ITEMS[Kind.SIGNATURES]
-    return Observation(DeviceState(items), counters, foreign=saved.foreign)
+    attached = (*saved.strangers, *saved.before)
+    return Observation(DeviceState(items), counters, foreign=saved.foreign, attached=attached)
 
 
 def _key(chain: str) -> Key:

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """`nft -j list table inet viaduct` back into items and counters.
 
-Called by whoever reads a Linux box. What is not written the way `nftables` writes is Rejected, never
-skipped. An item whose objects are known but not whole reads as DAMAGED, so that the difference to what
-is wanted is an update (or a deletion), which writes it anew.
+Called by whoever reads a Linux box. An item whose objects are known but not whole, or hold what `nftables` never
+writes, reads as DAMAGED, so that the difference to what is wanted is an update (or a deletion), which writes it
+anew. Whole objects of others (chains, maps, sets) are told as `attached`: whoever writes must refuse to, then.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def parse(text: str, realm: Realm, interfaces: Mapping[str, str]) -> Observation
 
     interfaces: port name -> Linux interface name. Errors: Rejected.
     """
-    objects = objects_from_json(text)
+    objects, strangers = objects_from_json(text)
     is_closed = _has_base(objects, realm)
     for value in base(realm):
         objects.pop(value.name, None)
@@ -56,7 +56,8 @@ def parse(text: str, realm: Realm, interfaces: Mapping[str, str]) -> Observation
     for name, value in objects.items():
         found = key_of(name)
         if found is None or found[0].kind not in DAMAGED_ITEMS:
-            raise Rejected(f"table inet viaduct holds {name!r}, which is not ours; remove it or the table")
+            strangers.append(_told(value))
+            continue
         grouped.setdefault(found[0], {})[found[1]] = value
     ports = {interface: port for port, interface in interfaces.items()}
     items: dict[Key, Item] = {}
@@ -66,21 +67,31 @@ def parse(text: str, realm: Realm, interfaces: Mapping[str, str]) -> Observation
         is_whole = is_closed and item is not None and _is_whole(key, item, parts, realm, interfaces)
         items[key] = item if is_whole and item is not None else DAMAGED_ITEMS[key.kind]
         counters[key] = _counter(parts.values())
-    return Observation(DeviceState(items), counters)
+    strangers.sort()
+    return Observation(DeviceState(items), counters, foreign=len(strangers), attached=tuple(strangers))
+
+
+def _told(value: Object) -> str:
+    """A stranger's chain or map, in nft's words."""
+    if isinstance(value, Blocks):
+        return f"map inet viaduct {value.name}"
+    hook = f" {{ type {value.type} hook {value.hook} priority {value.priority}; }}" if value.hook else ""
+    return f"chain inet viaduct {value.name}{hook}, {len(value.lines)} rules"
 
 
 def has_base(text: str, realm: Realm) -> bool:
     """Does the listing hold the base of the realm, as it should be? Errors: Rejected."""
-    return _has_base(objects_from_json(text), realm)
+    return _has_base(objects_from_json(text)[0], realm)
 
 
 def _has_base(objects: Mapping[str, Object], realm: Realm) -> bool:
     return all(objects.get(value.name) == normal(value) for value in base(realm))
 
 
-def objects_from_json(text: str) -> dict[str, Object]:
-    """Chains and maps by name, lines in order. Errors: Rejected."""
+def objects_from_json(text: str) -> tuple[dict[str, Object], list[str]]:
+    """Chains and maps by name, lines in order; what is of another kind, in nft's words. Errors: Rejected."""
     objects: dict[str, Object] = {}
+    strangers: list[str] = []
     lines: dict[str, list[Line]] = {}
     for entry in _entries(text):
         kind, value = next(iter(entry.items()))
@@ -89,16 +100,27 @@ def objects_from_json(text: str) -> dict[str, Object]:
         if kind == "chain":
             objects[value["name"]] = _chain(value)
         elif kind == "map":
-            objects[value["name"]] = _blocks(value)
+            if key_of(value["name"]) is None:
+                objects[value["name"]] = Blocks(value["name"], ())  # a stranger's: whatever it holds
+            else:
+                objects[value["name"]] = _blocks(value)
         elif kind == "rule":
             lines.setdefault(value["chain"], []).append(_line(value))
         else:
-            raise Rejected(f"table inet viaduct holds a {kind}, which Viaduct never writes; remove it")
+            strangers.append(f"{kind} inet viaduct {_name(kind, value)}")
     for name, found in lines.items():
         chain = objects[name]
         if isinstance(chain, Chain):
             objects[name] = replace(chain, lines=tuple(found))
-    return objects
+    return objects, strangers
+
+
+def _name(kind: str, value: Any) -> str:
+    """Of a set, a quota and the like. Errors: Rejected."""
+    name = value.get("name") if isinstance(value, Mapping) else None
+    if not isinstance(name, str):
+        raise Rejected(f"table inet viaduct holds a {kind}, which Viaduct never writes; remove it")
+    return name
 
 
 def _line(value: Mapping[str, Any]) -> Line:

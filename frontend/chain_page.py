@@ -55,6 +55,7 @@ def moving(actor: Actor, chain: Any, plan: Any = None) -> dict[str, Any]:
     dead = down_hops(chain)
     return {
         "chain": chain,
+        "conditions": selectors.condition_list(chain),
         "counts": counts,
         "hops": [
             {

@@ -79,6 +79,24 @@ REALM_ICONS: Mapping[str, str] = MappingProxyType(
 )
 
 
+ANSWERS: Mapping[str, str] = MappingProxyType({"true": "yes", "false": "no", "unknown": "unknown"})
+# A no that is nobody's trouble: it is not asked for yet, or on its way.
+CALM_REASONS = frozenset({"never-applied", "edited", "deleting", "change-under-way", "nothing-to-do"})
+
+
+def look_of_condition(kind: str, answer: str, reason: str) -> Look:
+    """An answer of a chain's condition. That something moves is neither good nor bad."""
+    if answer == "unknown":
+        return UNKNOWN
+    if kind == "progressing" and answer == "true":
+        return MOVING
+    if answer == "true":
+        return OK
+    if reason in CALM_REASONS:
+        return Look("idle", "circle-dashed")
+    return WAITING if reason.startswith("waits") else BAD if reason == "parked" else WARNING
+
+
 def look_of(word: str) -> Look:
     """A word that nobody foresaw looks unknown, and is shown as it is."""
     return LOOKS.get(word, UNKNOWN)

@@ -15,6 +15,7 @@ import yaml
 from chains.engine import observe
 from chains.engine.limits import Limits
 from chains.fabric import schema
+from chains.services import drift, foreign
 from drivers.registry import DRIVERS
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -143,7 +144,8 @@ def test_findings_are_those_of_the_engine() -> None:
     text = (ROOT / "docs" / "operating.md").read_text()
     chapter = text.split("## Findings")[1].split("\n## ")[0]
     documented = set(re.findall(r"^\| `([a-z-]+)` \|", chapter, re.MULTILINE))
-    engine = "\n".join(path.read_text() for path in (ROOT / "chains" / "engine").glob("*.py"))
-    given = re.findall(r"finding_open\(\s*code=([\w\"-]+)", engine)
-    constants = {"DRIFT": observe.DRIFT, "SILENT": observe.SILENT}
+    paths = [path for name in ("engine", "services") for path in (ROOT / "chains" / name).glob("*.py")]
+    given = re.findall(r"finding_open\(\s*code=([\w\"-]+)", "\n".join(path.read_text() for path in paths))
+    constants = {"DRIFT": drift.DRIFT, "ADOPTED": drift.ADOPTED, "SILENT": observe.SILENT}
+    constants |= {"ATTACHED": foreign.ATTACHED, "COMMIT": foreign.COMMIT}
     assert documented == {code.strip('"') if code.startswith('"') else constants[code] for code in given}

@@ -12,8 +12,9 @@ from typing import Any
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
+from chains import selectors
 from chains.api.manners.fields import Address, Body, Choice, Integer, Name, Text
-from chains.models import Chain, Classifier, Function, Hop, Realm
+from chains.models import Chain, Classifier, Condition, Function, Hop, Realm
 
 MAX_HOPS = 12
 MAX_CLASSIFIERS = 16
@@ -181,8 +182,22 @@ class HopSerializer(serializers.ModelSerializer):  # type: ignore[type-arg]
         return row.device.name if row.device else ""
 
 
+class ConditionSerializer(serializers.ModelSerializer):  # type: ignore[type-arg]
+    """One question about the chain, as it is answered now. since: when the answer last changed.
+    generation: of the intent that it is about."""
+
+    kind = Choice(Condition.Kind)
+    status = Choice(Condition.Answer)
+    since = serializers.DateTimeField()
+
+    class Meta:
+        model = Condition
+        fields = ("kind", "status", "reason", "detail", "generation", "since")
+
+
 class ChainSerializer(serializers.ModelSerializer):  # type: ignore[type-arg]
-    """status is that of `observed_generation`; it is READY only when devices were read back to hold it."""
+    """status is that of `observed_generation`; it is READY only when devices were read back to hold it, and unknown
+    while the last reading of one of them is too old."""
 
     url = Address("chain")
     display = serializers.CharField(source="name")
@@ -192,6 +207,11 @@ class ChainSerializer(serializers.ModelSerializer):  # type: ignore[type-arg]
     status = Choice(Chain.Status)
     classifiers = ClassifierSerializer(many=True)
     hops = HopSerializer(many=True)
+
+    def to_representation(self, row: Chain) -> dict[str, Any]:
+        shown = dict(super().to_representation(row))
+        now = {"status": "status_now", "status_reason": "status_reason_now"}
+        return shown | {name: getattr(row, of) for name, of in now.items() if hasattr(row, of)}
 
     class Meta:
         model = Chain
@@ -219,3 +239,17 @@ class ChainSerializer(serializers.ModelSerializer):  # type: ignore[type-arg]
             "created_at",
             "updated_at",
         )
+
+
+class ChainDetailSerializer(ChainSerializer):
+    """With what is known of it, question by question."""
+
+    conditions = serializers.SerializerMethodField()
+
+    class Meta:
+        model = Chain
+        fields = (*ChainSerializer.Meta.fields, "conditions")
+
+    @extend_schema_field(ConditionSerializer(many=True))
+    def get_conditions(self, row: Chain) -> Any:
+        return ConditionSerializer(selectors.condition_list(row), many=True).data

@@ -11,7 +11,13 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from chains import selectors
-from chains.api.chain_bodies import BLANK, ChainInputSerializer, ChainSerializer, ChainUpdateSerializer
+from chains.api.chain_bodies import (
+    BLANK,
+    ChainDetailSerializer,
+    ChainInputSerializer,
+    ChainSerializer,
+    ChainUpdateSerializer,
+)
 from chains.api.manners.access import Access
 from chains.api.manners.fields import Choice, Empty
 from chains.api.manners.lists import Filter, Listing
@@ -20,7 +26,7 @@ from chains.api.manners.views import ApiView
 from chains.api.plans import PlanSerializer
 from chains.engine.planner import plan_chain
 from chains.errors import Conflict, Problem
-from chains.models import Chain, Realm
+from chains.models import Chain, Condition, Realm
 from chains.services import intent
 
 
@@ -91,11 +97,12 @@ class ChainListApi(ApiView):
         filters=(
             Filter("tenant", "tenant__name", description="Operators: of these tenants only."),
             Filter("name", "name"),
-            Filter("status", "status", choices=tuple(Chain.Status.values)),
+            Filter("status", "status_now", choices=tuple(Chain.Status.values)),
+            Filter("ready", "ready_now", choices=tuple(Condition.Answer.values)),
             Filter("function", "hops__function__name"),
         ),
         search=("name", "description"),
-        ordering={"name": "name", "created_at": "created_at", "priority": "priority", "status": "status"},
+        ordering={"name": "name", "created_at": "created_at", "priority": "priority", "status": "status_now"},
         default=("tenant__name", "name"),
     )
 
@@ -104,27 +111,27 @@ class ChainListApi(ApiView):
         return self.rows(selectors.chain_list(self.actor), self.shown(ChainSerializer))
 
     @extend_schema(
-        operation_id="chain_create", request=ChainInputSerializer, responses={201: ChainSerializer}
+        operation_id="chain_create", request=ChainInputSerializer, responses={201: ChainDetailSerializer}
     )
     def post(self, request: Request) -> Response:
         data = self.object()
         chain = intent.chain_create(actor=self.actor, tenant=self.tenant_of(data), data=data)
         return self.created(
-            self.shown(ChainSerializer)(selectors.chain_get(self.actor, chain.pk)), tag_of(chain)
+            self.shown(ChainDetailSerializer)(selectors.chain_get(self.actor, chain.pk)), tag_of(chain)
         )
 
 
 class ChainApi(ApiView):
     access = {"GET": Access.VIEW, "PUT": Access.EDIT, "PATCH": Access.EDIT, "DELETE": Access.EDIT}
 
-    @extend_schema(operation_id="chain_get", responses=ChainSerializer)
+    @extend_schema(operation_id="chain_get", responses=ChainDetailSerializer)
     def get(self, request: Request, id: int) -> Response:
         return self._reply(selectors.chain_get(self.actor, id))
 
     @extend_schema(
         operation_id="chain_replace",
         request=ChainUpdateSerializer,
-        responses=ChainSerializer,
+        responses=ChainDetailSerializer,
         parameters=[IF_MATCH],
     )
     def put(self, request: Request, id: int) -> Response:
@@ -133,7 +140,7 @@ class ChainApi(ApiView):
     @extend_schema(
         operation_id="chain_update",
         request=ChainUpdateSerializer,
-        responses=ChainSerializer,
+        responses=ChainDetailSerializer,
         parameters=[IF_MATCH],
     )
     def patch(self, request: Request, id: int) -> Response:
@@ -141,7 +148,7 @@ class ChainApi(ApiView):
 
     @extend_schema(
         operation_id="chain_delete",
-        responses={202: ChainSerializer, 204: None},
+        responses={202: ChainDetailSerializer, 204: None},
         parameters=[IF_MATCH],
         description="204 if no device ever held it. Else 202: it is there until every device was read back without.",
     )
@@ -151,7 +158,7 @@ class ChainApi(ApiView):
         generation_of(request, chain)
         intent.chain_delete(actor=self.actor, chain=chain)
         left = selectors.chain_list(self.actor).filter(pk=id).first()
-        return Response(status=204) if left is None else self.accepted(self.shown(ChainSerializer)(left))
+        return Response(status=204) if left is None else self.accepted(self.shown(ChainDetailSerializer)(left))
 
     def _update(self, id: int, data: dict[str, Any]) -> Response:
         chain = selectors.chain_get(self.actor, id)
@@ -165,7 +172,7 @@ class ChainApi(ApiView):
         return self._reply(selectors.chain_get(self.actor, id))
 
     def _reply(self, chain: Chain) -> Response:
-        return Response(self.shown(ChainSerializer)(chain), headers={"ETag": tag_of(chain)})
+        return Response(self.shown(ChainDetailSerializer)(chain), headers={"ETag": tag_of(chain)})
 
 
 class ChainPlanApi(ApiView):

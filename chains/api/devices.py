@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from drf_spectacular.utils import extend_schema, extend_schema_field
@@ -12,10 +13,11 @@ from rest_framework.response import Response
 
 from chains import selectors
 from chains.api.manners.access import Access
-from chains.api.manners.fields import Address, Body, Choice, Flag
+from chains.api.manners.fields import Address, Body, Choice, Empty, Flag
 from chains.api.manners.lists import Filter, Listing, values_of
 from chains.api.manners.schema import listed
 from chains.api.manners.views import ApiView
+from chains.engine import orders
 from chains.models import Device, DeviceStatus, Port
 from chains.services import inventory
 
@@ -29,7 +31,9 @@ class PortSerializer(serializers.ModelSerializer):  # type: ignore[type-arg]
 
 
 class DeviceBriefSerializer(serializers.ModelSerializer):  # type: ignore[type-arg]
-    """condition is unknown until the device was read; foreign: objects of others on it, never touched.
+    """condition is unknown until the device was read, and again when its last reading is too old. foreign: objects
+    of others on it, never touched; attached: those inside ours or in their way. drift_policy: what becomes of our
+    items that somebody changed, "" for the machine's setting. pending: a commit that the device will take back.
     credential is a reference, never the secret. failures: in a row, a reading under way included.
     left_alone_until: no change opens a session to it before a reading has answered, which is made after that time."""
 
@@ -38,13 +42,16 @@ class DeviceBriefSerializer(serializers.ModelSerializer):  # type: ignore[type-a
     site = serializers.CharField(source="site.name")
     kind = Choice(Device.Kind)
     settings = serializers.DictField()
-    condition = Choice(DeviceStatus.Condition, source="status.condition")
-    reason = serializers.CharField(source="status.reason")
+    drift_policy = Choice(Device.Drift, source="drift", blank=True)
+    condition = Choice(DeviceStatus.Condition, source="condition_now")
+    reason = serializers.CharField(source="reason_now")
     desired_generation = serializers.IntegerField(source="status.desired_generation")
     observed_generation = serializers.IntegerField(source="status.observed_generation")
     failures = serializers.IntegerField(source="status.failures")
     left_alone_until = serializers.DateTimeField(source="status.closed_until", allow_null=True)
     foreign = serializers.IntegerField(source="status.foreign")
+    attached = serializers.ListField(child=serializers.CharField(), source="status.attached")
+    pending = serializers.CharField(source="status.pending")
     observed_at = serializers.DateTimeField(source="status.observed_at", allow_null=True)
 
     def to_representation(self, row: Device) -> dict[str, Any]:
@@ -66,6 +73,7 @@ class DeviceBriefSerializer(serializers.ModelSerializer):  # type: ignore[type-a
             "credential",
             "settings",
             "is_enabled",
+            "drift_policy",
             "condition",
             "reason",
             "desired_generation",
@@ -73,6 +81,8 @@ class DeviceBriefSerializer(serializers.ModelSerializer):  # type: ignore[type-a
             "failures",
             "left_alone_until",
             "foreign",
+            "attached",
+            "pending",
             "observed_at",
         )
 
@@ -140,9 +150,10 @@ class DeviceSerializer(DeviceBriefSerializer):
 
 
 class DeviceInputSerializer(Body):
-    """A disabled device is neither used by new plans nor written to."""
+    """A disabled device is neither used by new plans nor written to. drift_policy "": the machine's setting."""
 
-    is_enabled = Flag()
+    is_enabled = Flag(required=False)
+    drift_policy = Choice(Device.Drift, blank=True, required=False, source="drift")
 
 
 IS_LEFT_ALONE = Filter(
@@ -159,7 +170,7 @@ class DeviceListApi(ApiView):
             Filter("site", "site__name"),
             Filter("kind", "kind", choices=tuple(Device.Kind.values)),
             Filter("driver", "driver"),
-            Filter("condition", "status__condition", choices=tuple(DeviceStatus.Condition.values)),
+            Filter("condition", "condition_now", choices=tuple(DeviceStatus.Condition.values)),
             Filter("is_enabled", "is_enabled", kind="flag"),
         ),
         search=("name", "management"),
@@ -189,5 +200,45 @@ class DeviceApi(ApiView):
         return self._reply(id)
 
     def _reply(self, id: int) -> Response:
-        view = selectors.device_view(self.actor, id)
-        return Response(DeviceSerializer(view.device, context={"request": self.request, "view": view}).data)
+        return Response(shape(self, id))
+
+
+def shape(view: ApiView, id: int) -> Mapping[str, Any]:
+    """One device in full."""
+    found = selectors.device_view(view.actor, id)
+    return DeviceSerializer(found.device, context={"request": view.request, "view": found}).data
+
+
+class DeviceAdoptApi(ApiView):
+    access = {"POST": Access.OPERATE}
+
+    @extend_schema(
+        operation_id="device_adopt",
+        request=Empty,
+        responses={202: DeviceSerializer},
+        description="The device is right: what it holds otherwise than wanted becomes what the chains want of it. Done "
+        "by a worker from a new reading. 409 with every reason if a chain's packets would not pass all of its "
+        "functions any more, if nothing differs, or if nothing may be touched now.",
+    )
+    def post(self, request: Request, id: int) -> Response:
+        return _ordered(self, id, "adopt")
+
+
+class DeviceEnforceApi(ApiView):
+    access = {"POST": Access.OPERATE}
+
+    @extend_schema(
+        operation_id="device_enforce",
+        request=Empty,
+        responses={202: DeviceSerializer},
+        description="The chains are right: the device is made as wanted once, whatever its drift policy is. Done by a "
+        "worker from a new reading. 409 if nothing differs, or if nothing may be touched now.",
+    )
+    def post(self, request: Request, id: int) -> Response:
+        return _ordered(self, id, "enforce")
+
+
+def _ordered(view: ApiView, id: int, what: str) -> Response:
+    view.no_body()
+    orders.order(actor=view.actor, device=selectors.device_get(view.actor, id), what=what)
+    return view.accepted(shape(view, id))

@@ -9,19 +9,22 @@ from __future__ import annotations
 
 import logging
 from datetime import timedelta
+from typing import Any
 
 from django.db import Error as DatabaseError
-from django.db.models import Exists, OuterRef, Q
+from django.db.models import Exists, OuterRef, Q, QuerySet
 
 from chains import models
 from chains.engine import planner
 from chains.engine.document import plain
 from chains.engine.limits import limits
 from chains.errors import Conflict
+from chains.selectors.ages import blind_contributions, is_blind
 from chains.selectors.attempts import parked_half_way
 from chains.selectors.usage import OPEN, UNDER_WAY
 from chains.services import approval, intent, record
 from chains.services.actor import MACHINE, Actor
+from chains.services.drift import ADOPTED
 
 log = logging.getLogger(__name__)
 Status = models.Chain.Status
@@ -46,6 +49,11 @@ def look_safely(chain_id: int) -> None:
 
 def look_at_chain(chain_id: int) -> None:
     """One idempotent look. A change that it starts is rung for by its own bell."""
+    _look(chain_id)
+    record.conditions_write([chain_id])
+
+
+def _look(chain_id: int) -> None:
     chain = models.Chain.objects.select_related("tenant").filter(pk=chain_id).first()
     if chain is None or models.Change.objects.filter(plan__chain=chain, status__in=UNDER_WAY).exists():
         return
@@ -66,19 +74,40 @@ def look_at_chain(chain_id: int) -> None:
 
 
 def chains_to_look_at(limit: int) -> list[int]:
-    """Not wanted, or served by an offer that is down or off, or with a status that may be out of date.
+    """Not wanted, or served by an offer that is down or off, or with a status or conditions that may be out of date.
 
-    Those first that were not looked at for longest: sixteen that cannot be helped do not hide the next one.
+    Each reason is asked for by itself, through an index: one condition over all chains would read them all. Those
+    first that were not looked at for longest: sixteen that cannot be helped do not hide the next one.
     """
-    under_way = models.Change.objects.filter(plan__chain=OuterRef("pk"), status__in=UNDER_WAY)
     held = models.Change.objects.filter(plan__chain=OuterRef("pk"), status__in=OPEN)
-    lost = models.Use.objects.filter(_lost(), chain=OuterRef("pk"))
-    open_findings = models.Finding.objects.filter(chain=OuterRef("pk"), closed_at=None)
-    wanted = Q(is_wanted=False) & ~Exists(held) | Q(revision__gt=0) & (
-        Exists(lost) | Exists(open_findings) | Q(status__in=(Status.DEGRADED, Status.UNKNOWN))
+    unwanted = models.Chain.objects.filter(~Exists(held), is_wanted=False)
+    unsettled = models.Chain.objects.filter(status__in=(Status.DEGRADED, Status.UNKNOWN))
+    lost = models.Use.objects.filter(_lost())
+    troubled = models.Finding.objects.filter(closed_at=None, chain__isnull=False).exclude(code=ADOPTED)
+    found = unwanted.order_by().values("pk").union(
+        unsettled.order_by().values("pk"),
+        lost.values("chain"),
+        troubled.order_by().values("chain"),
+        *(rows.values("chain") for rows in _doubtful()),
     )
-    rows = models.Chain.objects.filter(wanted).exclude(Exists(under_way)).order_by("updated_at")
-    return list(rows.values_list("pk", flat=True)[:limit])
+    under_way = models.Change.objects.filter(plan__chain=OuterRef("pk"), status__in=UNDER_WAY)
+    rows = models.Chain.objects.filter(Q(is_wanted=False) | Q(revision__gt=0), pk__in=found)
+    return list(rows.exclude(Exists(under_way)).order_by("updated_at").values_list("pk", flat=True)[:limit])
+
+
+def _doubtful() -> tuple[QuerySet[Any], ...]:
+    """Rows of chains said to be ready while something that they need is not known to be; or the other way round."""
+    answers = models.Condition.objects.filter(kind=models.Condition.Kind.READY).order_by()
+    is_said = Exists(answers.filter(chain=OuterRef("chain"), status=models.Condition.Answer.TRUE))
+    unknown = models.Use.objects.filter(offer__instance__health=models.Instance.Health.UNKNOWN)
+    blind = blind_contributions()
+    denied = answers.exclude(status=models.Condition.Answer.TRUE).filter(chain__status=Status.READY)
+    is_dim = Exists(unknown.filter(chain=OuterRef("chain"))) | Exists(blind.filter(chain=OuterRef("chain")))
+    return (
+        unknown.filter(is_said, chain__status=Status.READY),
+        blind.filter(is_said, chain__status=Status.READY),
+        denied.exclude(is_dim),
+    )
 
 
 def _lost() -> Q:
@@ -191,10 +220,11 @@ def settle(chain: models.Chain) -> None:
 
 
 def _condition(chain: models.Chain) -> tuple[str, str]:
-    conditions = models.DeviceStatus.Condition
-    held = models.DeviceStatus.objects.filter(device__contributions__chain=chain).select_related("device")
-    drifted = sorted(row.device.name for row in held if row.condition == conditions.DRIFTED)
-    silent = sorted(row.device.name for row in held if row.condition in (conditions.UNREACHABLE, conditions.UNKNOWN))
+    held = models.DeviceStatus.objects.filter(device__contributions__chain=chain).order_by("device__name")
+    drifted = list(
+        held.filter(condition=models.DeviceStatus.Condition.DRIFTED).values_list("device__name", flat=True)
+    )
+    silent = list(held.filter(is_blind()).values_list("device__name", flat=True))
     if drifted:
         return Status.DEGRADED, f"drift on {', '.join(drifted)}"
     if silent:

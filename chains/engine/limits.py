@@ -19,7 +19,8 @@ VERIFY_S, RECONNECT_S, MARGIN_S = 60.0, 30.0, 60.0
 class Limits:
     """Defaults are production's.
 
-    lease_ttl_s: longer than any one push. drift: "enforce" repairs, "report" only says so, "adopt" takes over.
+    lease_ttl_s: longer than any one push. drift: "enforce" repairs, "report" only says so, "adopt" takes it over where
+    the proof allows; a device may have a policy of its own.
     drain_*: wait until counters of the old items stand still. observe_s: between two readings of a device.
     soak_s: how long the first device of a change, and in the end all of them before the decision, are watched by a
     look every `probe_s`. confirm_s: after it, or more (see `limits`), a device takes an unconfirmed commit back.

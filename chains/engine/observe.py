@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Read devices, record what they hold, find drift and repair what is ours. A stranger's objects are never touched.
+"""Read devices, record what they hold and find what differs. A stranger's objects are never touched.
 
 Called by tasks and the sweep with ids. Blind means still: what cannot be read is not written, and when more than
 half of the devices are silent at once nothing is repaired anywhere.
@@ -7,54 +7,25 @@ half of the devices are silent at once nothing is repaired anywhere.
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
 
 from django.db.models.functions import Now
 
-from chains import models, selectors
-from chains.engine import claims, converge
-from chains.engine.carry import Job, carry, say
-from chains.engine.freeze import Frozen, Gate
+from chains import models
+from chains.engine import claims, converge, drift
+from chains.engine.carry import say
+from chains.engine.drift import DRIFT
+from chains.engine.freeze import Gate
 from chains.engine.health import refresh_health
-from chains.engine.lease import LeaseBusy, LeaseLost, Leases, free_epochs
+from chains.engine.lease import free_epochs
 from chains.engine.limits import Limits, limits
 from chains.engine.sessions import Fleet, fleet_of, read
 from chains.services import record
-from drivers.base import DriverError, Observation, Target, Transient
-from drivers.diff import Change, diff, patch
-from drivers.order import order
-from drivers.registry import driver
-from drivers.state import DeviceState
+from drivers.base import DriverError, Observation, Transient
 
-log = logging.getLogger(__name__)
 Condition = models.DeviceStatus.Condition
-DRIFT, SILENT = "drift", "unreachable"
+SILENT = "unreachable"
 CHAINS_AT_ONCE = 50
-
-
-@dataclass(frozen=True, slots=True)
-class Drift:
-    """Our own items only. missing: wanted and not there; orphaned: there and wanted by no chain."""
-
-    changes: tuple[Change, ...]
-
-    @property
-    def witness(self) -> dict[str, list[str]]:
-        names = {"create": "missing", "update": "altered", "delete": "orphaned"}
-        found: dict[str, list[str]] = {"missing": [], "altered": [], "orphaned": []}
-        for change in self.changes:
-            found[names[change.action.value]].append(str(change.key))
-        return found
-
-    @property
-    def detail(self) -> str:
-        return ", ".join(f"{len(keys)} {what}" for what, keys in self.witness.items() if keys)
-
-    @property
-    def chains(self) -> frozenset[int]:
-        return frozenset(change.key.chain for change in self.changes)
 
 
 def observe_device(device_id: int) -> None:
@@ -91,13 +62,15 @@ def _read_all(devices: Mapping[str, models.Device], fleet: Fleet, given: Limits,
         if record.finding_close(code=SILENT, device=device) or was_open:
             claims.hurry(device)
         # A reading from while somebody was writing says nothing: the writer records its own.
-        if free_epochs([device.pk]).get(device.pk) == epochs[device.pk] and _seen(device, answer):
+        if free_epochs([device.pk]).get(device.pk) != epochs[device.pk]:
+            record.device_answers(device)
+        elif _seen(device, answer):
             suspects.append(device)
         if device.kind == models.Device.Kind.SWITCH:
             _after([device.pk])
-    if suspects and given.drift == "enforce" and not is_suspect():
+    if suspects and not is_suspect():
         for device in suspects:
-            _repair(device, fleet, given, gate)
+            drift.act(device, fleet, given, gate)
 
 
 def _judge(device: models.Device, answer: DriverError, given: Limits) -> None:
@@ -111,13 +84,12 @@ def _judge(device: models.Device, answer: DriverError, given: Limits) -> None:
 def _seen(device: models.Device, observation: Observation) -> bool:
     """Record the reading. True if it differs from what is wanted and no half-done change explains it."""
     status = record.observation_record(device, observation)
+    record.foreign_found(device, observation)
     if status.condition == Condition.IN_SYNC:
         record.finding_close(code=DRIFT, device=device)
     if status.condition != Condition.DRIFTED or record.is_under_way(device):
         return False
-    drift = Drift(diff(observation.state, selectors.desired_state(device)))
-    detail = f"{device.name} is not as wanted: {drift.detail}"
-    record.finding_open(code=DRIFT, device=device, detail=detail, witness=drift.witness)
+    drift.found(device, observation.state)
     return True
 
 
@@ -132,54 +104,6 @@ def is_suspect() -> bool:
         return True
     findings = models.Finding.objects.filter(code=DRIFT, closed_at=None)
     return findings.exclude(witness__orphaned=[]).count() > half
-
-
-def _repair(device: models.Device, fleet: Fleet, given: Limits, gate: Gate) -> None:
-    """Push exactly the difference, under the lease, from a new reading. What goes wrong is kept in the finding."""
-    try:
-        gate.check()
-        with Leases([device.pk], given, wait_s=0) as leases:
-            if not record.is_under_way(device):
-                _repair_now(device, fleet, leases, gate)
-    except Frozen as frozen:
-        log.info("%s: not repaired: %s", device.name, frozen)
-    except (LeaseBusy, LeaseLost):
-        log.info("%s: a change is writing; its drift is looked at again later", device.name)
-
-
-def _repair_now(device: models.Device, fleet: Fleet, leases: Leases, gate: Gate) -> None:
-    def must_hold() -> None:
-        gate.must_be_open()
-        leases.must_hold()
-
-    wanted = selectors.desired_state(device)
-    for observation in fleet.each({device.name: read}).values.values():
-        for job in _jobs(fleet.targets[device.name], observation.state, wanted):
-            gate.check()
-            leases.check()
-            done = carry(fleet, {device.name: job}, must_hold)
-            if done.errors:
-                detail = f"{device.name}: the repair failed: {say(done.errors[device.name])}"
-                witness = Drift(diff(observation.state, wanted)).witness
-                record.finding_open(code=DRIFT, device=device, detail=detail, witness=witness)
-                return
-            observation = done.values[device.name].observation
-        record.observation_record(device, observation)
-        record.finding_close(code=DRIFT, device=device)
-
-
-def _jobs(target: Target, held: DeviceState, wanted: DeviceState) -> Iterator[Job]:
-    """One push where the device takes it all at once, else make before break."""
-    family = driver(target.driver)
-    changes = diff(held, wanted)
-    if family.caps.is_atomic:
-        batches = [changes] if changes else []
-    else:
-        batches = [batch.changes for wave in order({target.name: changes}) for batch in wave]
-    for batch in batches:
-        after = patch(held, batch)
-        yield Job(target, None, held, after, family.render(batch, target), is_strict=True)
-        held = after
 
 
 def _after(device_ids: Collection[int]) -> None:

@@ -201,14 +201,16 @@ def end(rows: Iterable[models.DeviceWrite], jobs: Mapping[str, Job], answers: An
 
 
 def _tell(run: Run, batch: Iterable[Move], answers: Answers[Arrival]) -> None:
+    lines = []
     for move in batch:
         if move.device in answers.errors:
-            run.say(say(answers.errors[move.device]), device=move.device, level=Level.ERROR)
+            lines.append((move.device, say(answers.errors[move.device]), Level.ERROR))
             continue
         is_new = bool(answers.values[move.device].sent)
         pending = ", to be confirmed" if move.step.label else ""
         text = f"{_counted(move)}, read back{pending}" if is_new else "was there already"
-        run.say(f"{move.phase}: {text}", device=move.device)
+        lines.append((move.device, f"{move.phase}: {text}", Level.INFO))
+    record.events_log(run.change, lines)
 
 
 def _counted(move: Move) -> str:

@@ -36,6 +36,7 @@ def sweep() -> int:
     rung = claims.bells_claim(AT_ONCE, BELL_GRACE_S)
     for topic, ref in rung:
         _safely(bells.answer, topic, ref)
+    record.readings_expire()
     done = len(rung) + _changes() + _readings(given)
     # Last: whoever dies of a chain has done the rest. What they start is not left to the next pass.
     chains = converge.chains_to_look_at(AT_ONCE)

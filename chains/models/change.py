@@ -126,6 +126,8 @@ class Change(models.Model):
 
     class Meta:
         ordering = ["-id"]
+        # What is due, among very many that have ended.
+        indexes = [models.Index(fields=["status", "due_at"], name="change_due")]
 
 
 class Step(models.Model):

@@ -83,6 +83,11 @@ class Chain(models.Model):
             models.CheckConstraint(condition=models.Q(priority__lte=15), name="chain_priority_range"),
             models.CheckConstraint(condition=models.Q(id__lt=1 << 24), name="chain_number_range"),
         ]
+        # Every sweep looks for the few that are not as they should be, among very many that are.
+        indexes = [
+            models.Index(fields=["status"], name="chain_status"),
+            models.Index(fields=["id"], condition=models.Q(is_wanted=False), name="chain_unwanted"),
+        ]
 
     def __str__(self) -> str:
         return self.name

@@ -242,6 +242,14 @@ class Condition(models.Model):
     class Meta:
         ordering = ["kind"]
         constraints = [models.UniqueConstraint(fields=["chain", "kind"], name="condition_once")]
+        # Every sweep looks for the few chains that are not ready.
+        indexes = [
+            models.Index(
+                fields=["chain"],
+                condition=models.Q(kind="ready") & ~models.Q(status="true"),
+                name="condition_not_ready",
+            )
+        ]
 
 
 class DeviceWrite(models.Model):

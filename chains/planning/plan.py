@@ -81,7 +81,7 @@ def draft_plan(fabric: Fabric, chain: Chain, base: States, avoid: Mapping[str, s
     solution = place(context)
     allocations = allocate(chain, solution)
     compiled = compile_states(fabric, chain, solution, allocations, links, base)
-    edges = compiled.edges | _edges_in_force(fabric, base)
+    edges = compiled.edges | edges_in_force(fabric, base)
     return Draft(fabric, chain, base, compiled.target, edges, context, solution, allocations, compiled)
 
 
@@ -98,14 +98,14 @@ def clashes(draft: Draft, others: States) -> dict[str, str]:
 
 def draft_removal(fabric: Fabric, chain: Chain, base: States) -> Draft:
     """What would take everything of the chain off every device."""
-    return Draft(fabric, chain, base, {}, _edges_in_force(fabric, base))
+    return Draft(fabric, chain, base, {}, edges_in_force(fabric, base))
 
 
 def proven(draft: Draft, others: States) -> Plan:
     """The plan, ordered and proved. others: other chains' items on `draft.devices`. Errors: Refused."""
     chain, compiled, solution = draft.chain, draft.compiled, draft.solution
     asked = demands(chain, compiled.pairs, others) if compiled else ()
-    case = Case(_network(draft.fabric), chain, draft.base, draft.target, others, asked, (), draft.edges)
+    case = Case(network_of(draft.fabric), chain, draft.base, draft.target, others, asked, (), draft.edges)
     changes = _changes(draft.base, draft.target)
     if compiled is None or solution is None or draft.context is None:
         waves, proof = _proven(case, changes, None)
@@ -198,13 +198,13 @@ def _changes(base: States, target: States) -> dict[str, tuple[Change, ...]]:
     return found
 
 
-def _network(fabric: Fabric) -> Network:
+def network_of(fabric: Fabric) -> Network:
     kinds = {device.name: device.kind for device in fabric.devices.values()}
     ends = {(a.device, a.port): (b.device, b.port) for a, b in peers(fabric).items()}
     return Network(kinds, ends)
 
 
-def _edges_in_force(fabric: Fabric, base: States) -> frozenset[Endpoint]:
+def edges_in_force(fabric: Fabric, base: States) -> frozenset[Endpoint]:
     """Where the chain's packets enter now: untagged redirects at ports that lead to no switch or appliance."""
     links = peers(fabric)
     found = set()

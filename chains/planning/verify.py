@@ -133,6 +133,22 @@ def prove(case: Case) -> Proof:
     return Proof(states, len(pieces), CLAIMS, unique[:20])
 
 
+def prove_held(case: Case) -> Proof:
+    """Do devices that hold `target` keep what was promised with `base`? Nothing moves: `waves` is not looked at.
+
+    The functions to pass are those of `base`, so one that is gone is missed; and what `base` denied stays denied.
+    """
+    hops = _hops(case.base)
+    before = _Judge(case, hops, hops, _network(case, case.base))
+    after = _Judge(case, hops, hops, _network(case, case.target))
+    pieces = [(demand, trace) for demand in (*case.demands, *_old_demands(case)) for trace in before.fates(demand)]
+    violations: list[Violation] = list(collisions(case.target, case.others))
+    violations.extend(after.violations(pieces, is_last=True))
+    violations.extend(after.admitted(pieces))
+    violations.extend(_asymmetries(case, after))
+    return Proof(1, len(pieces), CLAIMS, tuple(dict.fromkeys(violations))[:20])
+
+
 @dataclass(frozen=True, slots=True)
 class _Judge:
     """What happens in one state, and whether it may."""
@@ -175,6 +191,14 @@ class _Judge:
             for trace in self.again(demand, first):
                 if items & set(trace.steering):
                     yield _violation("race", demand, trace)
+
+    def admitted(self, pieces: Sequence[tuple[Demand, Trace]]) -> Iterator[Violation]:
+        """What a policy denied before and lets pass here."""
+        for demand, first in pieces:
+            if first.outcome is Outcome.DENIED:
+                for trace in self.again(demand, first):
+                    if trace.outcome in (Outcome.ROUTED, Outcome.BASE):
+                        yield _violation("admitted", demand, trace)
 
     def _problem(self, demand: Demand, first: Trace, trace: Trace, is_last: bool) -> str:
         is_wanted = demand in self.case.demands
@@ -353,6 +377,7 @@ def _violation(code: str, demand: Demand, trace: Trace) -> Violation:
         "blackhole": "packets are dropped at the closed door instead of being redirected",
         "bypass": "packets get past a function",
         "astray": f"packets end on {trace.device} in VRF {trace.vrf}, not on {demand.end_device} in {demand.end_vrf}",
+        "admitted": "packets pass that the chain's policy denies",
         "race": "packets meet items of devices that are written side by side",
     }
     way = "forward" if demand.direction is Direction.FORWARD else "reverse"

@@ -4,6 +4,8 @@
 Nothing here writes. What a tenant may see is decided in `tenancy`; foreign and missing are the same NotFound.
 """
 
+from chains.selectors.ages import stale_after_s
+from chains.selectors.conditions import condition_list
 from chains.selectors.fabric import fabric_snapshot, target_of, targets_of
 from chains.selectors.intent import chain_intent, chain_snapshot
 from chains.selectors.lists import (
@@ -52,6 +54,7 @@ __all__ = [
     "chain_snapshot",
     "change_get",
     "change_list",
+    "condition_list",
     "desired_state",
     "device_get",
     "device_list",
@@ -73,6 +76,7 @@ __all__ = [
     "segment_list",
     "site_get",
     "site_list",
+    "stale_after_s",
     "target_of",
     "targets_of",
     "tenant_find",

@@ -30,15 +30,16 @@ from chains.models import (
     Site,
     Step,
 )
+from chains.selectors.ages import with_condition_now, with_status_now
 from chains.selectors.tenancy import Asker, one, operators_only, owned
 
 
 def chain_list(actor: Asker) -> QuerySet[Chain]:
-    """With all that `chain_intent` shows."""
+    """With all that `chain_intent` shows, and what may be said of its status now."""
     rows = Chain.objects.select_related("tenant", "source", "destination").prefetch_related(
         "classifiers", Prefetch("hops", Hop.objects.select_related("function", "device"))
     )
-    return owned(rows, actor)
+    return with_status_now(owned(rows, actor))
 
 
 def chain_get(actor: Asker, key: Any) -> Chain:
@@ -129,13 +130,14 @@ def device_list(actor: Asker) -> QuerySet[Device]:
     """With site and status, without what was read (it can be large)."""
     operators_only(actor)
     rows = Device.objects.select_related("site", "status")
-    return rows.defer("status__observed", "status__counters")
+    return with_condition_now(rows.defer("status__observed", "status__counters"))
 
 
 def device_get(actor: Asker, key: Any) -> Device:
     """With site, ports and the whole status. Errors: Forbidden, NotFound."""
     operators_only(actor)
-    return one(Device.objects.select_related("site", "status").prefetch_related("ports"), key)
+    rows = Device.objects.select_related("site", "status").prefetch_related("ports")
+    return one(with_condition_now(rows), key)
 
 
 def link_list(actor: Asker) -> QuerySet[Link]:

@@ -19,6 +19,7 @@ from chains.models import Chain, Change, ChangeEvent, Outbox
 from chains.selectors.attempts import ITS_TURN, cap_reached, in_flight, others_wait
 from chains.selectors.usage import UNDER_WAY
 from chains.services.clock import now
+from chains.services.conditions import conditions_write
 from chains.services.parking import park
 from chains.services.trail import bell
 
@@ -62,7 +63,8 @@ def change_claim(change_id: int, due_in_s: float, most_broken: int = 5) -> Claim
     if waits:
         _waits(change, random.uniform(*TURN_S), waits)
         return Claim(None)
-    if change.status == Status.PENDING:
+    is_first = change.status == Status.PENDING
+    if is_first:
         change.status, change.started_at = Status.RUNNING, Now()
         Chain.objects.filter(plans__change=change).update(
             status=Chain.Status.APPLYING, status_reason="", status_at=Now()
@@ -71,6 +73,8 @@ def change_claim(change_id: int, due_in_s: float, most_broken: int = 5) -> Claim
     change.waits, change.due_at = "", Now() + timedelta(seconds=due_in_s)
     change.save(update_fields=["status", "started_at", "attempts", "broken", "waits", "due_at"])
     change.refresh_from_db()
+    if is_first:
+        conditions_write(Chain.objects.filter(plans__change=change).values_list("pk", flat=True))
     return Claim(change)
 
 

@@ -27,12 +27,15 @@ DEVICE_TEXTS = ("management", "credential")
 
 @transaction.atomic
 def device_update(*, actor: Actor, device: Device, **values: Any) -> Device:
-    """values: is_enabled, management, credential (a reference). Errors: Forbidden, Invalid, NotFound."""
+    """values: is_enabled, management, credential (a reference), drift. Errors: Forbidden, Invalid, NotFound."""
     require_operator(actor)
     errors: list[FieldError] = []
     for name, value in values.items():
         if name == "is_enabled":
             _check_flag(name, value, errors)
+        elif name == "drift":
+            if value not in ("", *Device.Drift.values):
+                errors.append(FieldError(name, "invalid", f'must be "" or one of {", ".join(Device.Drift.values)}'))
         elif name not in DEVICE_TEXTS:
             errors.append(FieldError(name, "unknown-field", f"a device has no field {shown(name)} to change"))
         elif not isinstance(value, str) or len(value) > 255 or not value.isprintable() or " " in value:

@@ -7,7 +7,7 @@ Unknown is unknown: nothing here keeps the last good value when a device cannot 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict
 from datetime import timedelta
 from typing import Any
@@ -17,9 +17,11 @@ from django.db.models import Q
 from django.db.models.functions import Now
 
 from chains.models import Chain, Change, Device, DeviceStatus, Finding, Instance, Outbox, Plan, Step
+from chains.selectors.ages import is_stale, stale_after_s
 from chains.selectors.states import desired_state
 from drivers.base import Observation
 from drivers.codec import state_to_json
+from drivers.state import DeviceState, Item, Key
 
 Condition = DeviceStatus.Condition
 
@@ -31,21 +33,26 @@ def observation_record(
     """One reading. The device is in sync when it equals the union of what the chains in force want.
 
     desired_generation: as it was before the device was read; if it moved since, the reading says nothing
-    about the newer one. While a change is under way on the device a difference is no drift: the
-    condition then stays as it was.
+    about the newer one. While a change is under way on the device, what its chain holds there is neither in sync
+    nor drift, and nothing is said of it; the condition is about all that belongs to others.
     """
     status = _locked(device)
     desired = desired_state(device)
+    busy = chains_under_way(device)
     status.observed = state_to_json(observation.state)
     status.counters = {str(key): asdict(value) for key, value in observation.counters.items()}
     status.links_up = dict(observation.links_up)
     status.foreign = observation.foreign
+    status.attached = list(observation.attached)
+    status.pending = observation.pending[:63]
     status.observed_at = Now()
     read_for = status.desired_generation if desired_generation is None else desired_generation
     if observation.state == desired:
         status.observed_generation = max(status.observed_generation, read_for)
         status.condition, status.reason = Condition.IN_SYNC, ""
-    elif not is_under_way(device):
+    elif busy and without(observation.state, busy) == without(desired, busy):
+        status.condition, status.reason = Condition.IN_SYNC, "but for a change that is under way"
+    else:
         status.condition = Condition.DRIFTED
         status.reason = _drift_text(len(desired), len(observation.state))
     status.save()
@@ -63,6 +70,19 @@ def device_unreachable(device: Device, reason: str) -> DeviceStatus:
     return status
 
 
+def device_answers(device: Device) -> None:
+    """It answers again, but what it said is not to be relied on: it is not silent any more, and not known yet."""
+    silent = DeviceStatus.objects.filter(device=device, condition=Condition.UNREACHABLE)
+    silent.update(condition=Condition.UNKNOWN, reason="it answers again; somebody was writing to it meanwhile")
+
+
+def readings_expire() -> int:
+    """Devices that nobody read lately are unknown from now on; how many became so."""
+    good = DeviceStatus.objects.filter(is_stale(), condition__in=(Condition.IN_SYNC, Condition.DRIFTED))
+    text = f"not read for longer than {stale_after_s():g} s: nobody knows what it holds now"
+    return good.update(condition=Condition.UNKNOWN, reason=text)
+
+
 def device_due_set(device: Device, after_s: float) -> None:
     """When to look at it next."""
     due_at = Now() + timedelta(seconds=after_s)
@@ -70,11 +90,25 @@ def device_due_set(device: Device, after_s: float) -> None:
 
 
 def is_under_way(device: Device) -> bool:
-    """Is a change half done on the device? One that is parked before its decision is: it may still be taken back."""
+    """Is a change half done on the device?"""
+    return bool(chains_under_way(device))
+
+
+def chains_under_way(device: Device) -> frozenset[int]:
+    """The chains (0 for one that is gone) with a change half done on the device.
+
+    One that is parked before its decision is half done: it may still be taken back.
+    """
     started = (Step.Status.SENT, Step.Status.DONE, Step.Status.FAILED)
     halves = Q(change__status__in=(Change.Status.RUNNING, Change.Status.REVERTING))
     halves |= Q(change__status=Change.Status.FAILED, change__decided_at=None)
-    return Step.objects.filter(halves, plan_step__device=device, status__in=started).exists()
+    steps = Step.objects.filter(halves, plan_step__device=device, status__in=started)
+    return frozenset(number or 0 for number in steps.values_list("change__plan__chain", flat=True))
+
+
+def without(state: DeviceState, chains: Collection[int]) -> dict[Key, Item]:
+    """What belongs to other chains."""
+    return {key: item for key, item in state.items() if key.chain not in chains}
 
 
 @transaction.atomic

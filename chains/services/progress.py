@@ -22,6 +22,7 @@ from chains.services import taking
 from chains.services.actor import SYSTEM
 from chains.services.attempts import wake_others
 from chains.services.clock import now
+from chains.services.conditions import conditions_write
 from chains.services.parking import parked_close
 from chains.services.trail import audit, bell
 
@@ -33,6 +34,13 @@ def event_log(
 ) -> ChangeEvent:
     """One line of the change's log."""
     return ChangeEvent.objects.create(change_id=change.pk, text=text, device=device, level=level)
+
+
+def events_log(change: Change, lines: Iterable[tuple[str, str, str]]) -> None:
+    """Many lines at once, in this order: (device, text, level)."""
+    ChangeEvent.objects.bulk_create(
+        ChangeEvent(change_id=change.pk, device=device, text=text, level=level) for device, text, level in lines
+    )
 
 
 def steps_set(steps: Iterable[Step], status: str, *, error: str = "") -> None:
@@ -188,3 +196,4 @@ def _ended(change: Change, status: str, error: str) -> tuple[Change, Chain | Non
 def _chain_status(chain: Chain, status: str, reason: str) -> None:
     chain.status, chain.status_reason, chain.status_at = Chain.Status(status), reason[:512], now()
     chain.save(update_fields=["status", "status_reason", "status_at", "observed_generation", "updated_at"])
+    conditions_write([chain.pk])

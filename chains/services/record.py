@@ -13,9 +13,13 @@ from chains.services.attempts import (
 )
 from chains.services.breaker import device_answered, device_failed, reading_begins
 from chains.services.clock import now
+from chains.services.conditions import conditions_write
+from chains.services.drift import contributions_adopt, drift_found, drift_order_of, drift_said
+from chains.services.foreign import foreign_found
 from chains.services.lease import lease_check, lease_release, lease_renew, lease_take
 from chains.services.looks import look_begins, look_ends
 from chains.services.observed import (
+    device_answers,
     device_due_set,
     device_unreachable,
     finding_close,
@@ -26,6 +30,7 @@ from chains.services.observed import (
     outbox_due,
     outbox_mark,
     outbox_prune,
+    readings_expire,
 )
 from chains.services.planned import plan_store
 from chains.services.progress import (
@@ -36,6 +41,7 @@ from chains.services.progress import (
     change_succeeded,
     decision_record,
     event_log,
+    events_log,
     reverts_at_set,
     steps_confirmed,
     steps_sent,
@@ -63,14 +69,22 @@ __all__ = [
     "change_reverted",
     "change_reverting",
     "change_succeeded",
+    "conditions_write",
+    "contributions_adopt",
     "decision_record",
     "device_answered",
+    "device_answers",
     "device_due_set",
     "device_failed",
     "device_unreachable",
+    "drift_found",
+    "drift_order_of",
+    "drift_said",
     "event_log",
+    "events_log",
     "finding_close",
     "finding_open",
+    "foreign_found",
     "instance_health_set",
     "is_under_way",
     "lease_check",
@@ -86,6 +100,7 @@ __all__ = [
     "outbox_prune",
     "plan_store",
     "reading_begins",
+    "readings_expire",
     "replies_prune",
     "reverts_at_set",
     "steps_confirmed",

@@ -16,6 +16,7 @@ from chains.models import (
     Contribution,
     Device,
     DeviceStatus,
+    Finding,
     Link,
     LinkUse,
     Offer,
@@ -41,6 +42,8 @@ def contributions_write(chain: Chain, plan: Plan) -> None:
         unique_fields=["chain", "device"],
         update_fields=["items"],
     )
+    # What was adopted from a device is the plan's matter from now on.
+    Finding.objects.filter(code="drift-adopted", chain=chain, closed_at=None).update(closed_at=Now())
     touched_ids = sorted(ids[name] for name in touched)
     DeviceStatus.objects.bulk_create(
         [DeviceStatus(device_id=device_id) for device_id in touched_ids], ignore_conflicts=True
@@ -51,33 +54,39 @@ def contributions_write(chain: Chain, plan: Plan) -> None:
 
 
 def uses_add(chain: Chain, plan: Plan) -> None:
-    """New uses beside the old ones; where both take the same, the larger counts."""
+    """New uses beside the old ones; where both take the same, the larger counts. As many queries for a hundred."""
     offers, links = _offers(plan), _links(plan)
     held = {(row.hop_position, row.offer_id): row for row in Use.objects.filter(chain=chain)}
+    uses = []
     for use in plan.summary.get("offer_uses", ()):
-        old = held.get((use["hop"], offers[use["offer"]].pk))
-        Use.objects.update_or_create(
-            chain=chain,
-            hop_position=use["hop"],
-            offer=offers[use["offer"]],
-            defaults={
-                "bandwidth_mbps": max(use["bandwidth_mbps"], old.bandwidth_mbps if old else 0),
-                "entries": max(use["entries"], old.entries if old else 0),
-            },
-        )
+        offer = offers[use["offer"]]
+        old = held.get((use["hop"], offer.pk))
+        row = Use(chain=chain, hop_position=use["hop"], offer=offer)
+        row.bandwidth_mbps = max(use["bandwidth_mbps"], old.bandwidth_mbps if old else 0)
+        row.entries = max(use["entries"], old.entries if old else 0)
+        uses.append(row)
+    Use.objects.bulk_create(
+        uses,
+        update_conflicts=True,
+        unique_fields=["chain", "hop_position", "offer"],
+        update_fields=["bandwidth_mbps", "entries"],
+    )
     held_links = {row.link_id: row for row in LinkUse.objects.filter(chain=chain)}
+    link_uses = []
     for use in plan.summary.get("link_uses", ()):
         link = links[use["a"], use["b"]]
         before = held_links.get(link.pk)
-        LinkUse.objects.update_or_create(
-            chain=chain,
-            link=link,
-            defaults={
-                "from_a_mbps": max(use["from_a_mbps"], before.from_a_mbps if before else 0),
-                "from_b_mbps": max(use["from_b_mbps"], before.from_b_mbps if before else 0),
-                "tags": sorted({*use["tags"], *(before.tags if before else ())}),
-            },
-        )
+        taken = LinkUse(chain=chain, link=link)
+        taken.from_a_mbps = max(use["from_a_mbps"], before.from_a_mbps if before else 0)
+        taken.from_b_mbps = max(use["from_b_mbps"], before.from_b_mbps if before else 0)
+        taken.tags = sorted({*use["tags"], *(before.tags if before else ())})
+        link_uses.append(taken)
+    LinkUse.objects.bulk_create(
+        link_uses,
+        update_conflicts=True,
+        unique_fields=["chain", "link"],
+        update_fields=["from_a_mbps", "from_b_mbps", "tags"],
+    )
 
 
 def uses_settle(chain: Chain, plan: Plan) -> None:

@@ -128,19 +128,32 @@ class LinuxSession:
         self._shell = shell
         self._target = target
         self._interfaces = interfaces_of(target)
+        self._strangers: tuple[str, ...] | None = None
 
     def read(self) -> Observation:
         table, four, six, links = self._all()
         found = nftables_parse.parse(table, Realm.APPLIANCE, self._interfaces)
+        self._strangers = found.attached
         for family, text in ((4, four), (6, six)):
-            found = _merged(found, iptables.parse(iptables.saved_from(text), family, self._interfaces))
+            saved = iptables.saved_from(text)
+            self._strangers += saved.strangers
+            found = _merged(found, iptables.parse(saved, family, self._interfaces))
         if not nftables_parse.has_base(table, Realm.APPLIANCE):
             # Signatures stand in iptables, but without the base nothing closes the box behind them.
             damaged = {key: nftables_parse.DAMAGED_ITEMS[key.kind] for key in found.state}
             found = replace(found, state=DeviceState(damaged))
         return replace(found, links_up=self._links(links))
 
+    def _must_be_ours(self) -> None:
+        """Where somebody else has put something under our names, nothing is written: it could be taken along."""
+        if self._strangers is None:
+            self.read()
+        if self._strangers:
+            told = ", ".join(self._strangers)[:400]
+            raise Rejected(f"{self._target.name}: {told} is not ours, but is among ours; remove it")
+
     def validate(self, native: str) -> None:
+        self._must_be_ours()
         saved: dict[str, iptables.Saved] = {}
         for kind, text in sections(native):
             script = iptables.settled(text, self._saved(kind, saved)) if kind in SAVE else text
@@ -150,6 +163,7 @@ class LinuxSession:
 
     def push(self, native: str) -> None:
         """If a later script fails, what the earlier ones wrote to iptables is put back."""
+        self._must_be_ours()
         parts = sections(native)
         before: dict[str, iptables.Saved] = {}
         for number, (kind, text) in enumerate(parts):
@@ -167,7 +181,8 @@ class LinuxSession:
         table, four, six, _ = self._all()
         saved = {FOUR: four, SIX: six}
         is_ours = any(iptables.saved_from(text).rules for text in saved.values())
-        if is_ours or nftables_parse.parse(table, Realm.APPLIANCE, self._interfaces).state:
+        left = nftables_parse.parse(table, Realm.APPLIANCE, self._interfaces)
+        if is_ours or left.state or left.attached:
             return
         lines = ["delete table inet viaduct\n"] if table else []
         for kind, family in ((FOUR, "ip"), (SIX, "ip6")):
@@ -226,7 +241,8 @@ def _merged(one: Observation, two: Observation) -> Observation:
     counters: dict[Key, Counter] = {**one.counters, **two.counters}
     for key in one.state.keys() & two.state.keys():
         items[key] = nftables_parse.DAMAGED_ITEMS[key.kind]
-    return Observation(DeviceState(items), counters, foreign=one.foreign + two.foreign)
+    attached = (*one.attached, *two.attached)
+    return Observation(DeviceState(items), counters, foreign=one.foreign + two.foreign, attached=attached)
 
 
 @contextmanager

@@ -81,6 +81,8 @@ class HostSession:
                     for port, interface in interfaces_of(self._target).items()
                 },
                 int(answer["foreign"]),
+                # An agent of an older version does not say.
+                tuple(str(line) for line in answer.get("attached", ())),
             )
         except (KeyError, ValueError, TypeError, AttributeError) as error:
             raise Rejected(f"{self._target.name}: the agent's state is not understood: {error!r}") from error

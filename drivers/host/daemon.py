@@ -85,7 +85,8 @@ class Api:
             "items": state_to_json(seen.state),
             "counters": {str(key): asdict(counter) for key, counter in seen.counters.items()},
             "links": links_up(),
-            "foreign": self._table.foreign(),
+            "foreign": self._table.foreign() + len(seen.attached),
+            "attached": list(seen.attached),
         }
 
 

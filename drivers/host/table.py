@@ -76,6 +76,7 @@ class Table:
     def validate(self, native: str) -> None:
         """Without effect. Errors: Refused."""
         self._check(native)
+        self._must_be_ours(self.listing())
         done = self._run("-c", "-f", "-", text=native)
         if done.returncode != 0:
             raise Refused(done.stderr.strip())
@@ -87,7 +88,9 @@ class Table:
         """
         self._check(native)
         with self._lock:
-            if generation != self.generation or base != digest(self.listing()):
+            listing = self.listing()
+            self._must_be_ours(listing)
+            if generation != self.generation or base != digest(listing):
                 raise Stale(f"this host is at generation {self.generation}; read its state again")
             write_file(self._file, str(generation + 1).encode())
             self.generation = generation + 1
@@ -101,6 +104,12 @@ class Table:
         entries: list[dict[str, Any]] = json.loads(done.stdout)["nftables"] if done.returncode == 0 else []
         tables = [entry["table"] for entry in entries if "table" in entry]
         return sum((one["family"], one["name"]) != ("inet", "viaduct") for one in tables)
+
+    def _must_be_ours(self, listing: str) -> None:
+        """Where somebody else has put something into the table, nothing is written. Errors: Refused."""
+        strangers = parse(listing, Realm.HOST, {}).attached
+        if strangers:
+            raise Refused(f"{', '.join(strangers)[:400]} is not ours; remove it")
 
     def _save(self) -> None:
         """Keep the rule set for the next boot, so that the host does not come up without it."""

@@ -173,10 +173,10 @@ def parse_bundle(text: str) -> tuple[tuple[int, ...], tuple[Flow, ...]]:
     return tuple(deleted), tuple(added)
 
 
-def parse_dump(text: str) -> tuple[tuple[Seen, ...], int]:
-    """Our flows in the output of `dump-flows`, and how many others. Errors: Rejected."""
+def parse_dump(text: str) -> tuple[tuple[Seen, ...], tuple[str, ...]]:
+    """Our flows in the output of `dump-flows`, and the lines of others. Errors: Rejected."""
     ours: list[Seen] = []
-    foreign = 0
+    foreign: list[str] = []
     for line in text.splitlines():
         cookie = _COOKIE.search(line)
         if cookie is None:
@@ -185,8 +185,8 @@ def parse_dump(text: str) -> tuple[tuple[Seen, ...], int]:
         elif is_ours(int(cookie[1], 16)):
             ours.append(_parse_flow(line.strip(), line.strip()))
         else:
-            foreign += 1
-    return tuple(ours), foreign
+            foreign.append(line.strip())
+    return tuple(ours), tuple(foreign)
 
 
 def _parse_flow(text: str, line: str) -> Seen:

@@ -38,6 +38,7 @@ from drivers.switch.openflow_text import (
     parse_bundle,
     parse_dump,
 )
+from drivers.switch.strangers import attached
 from drivers.transport import openflow, ovsdb
 
 CAPS = Capabilities(
@@ -103,7 +104,8 @@ def parse_flows(dump: str, target: Target, links_up: Mapping[str, bool]) -> Obse
         )
         for cookie, group in counted.items()
     }
-    return Observation(state, counters, links_up, foreign)
+    in_the_way = attached(foreign, [one.flow for one in seen])
+    return Observation(state, counters, links_up, len(foreign), in_the_way)
 
 
 @dataclass(frozen=True, slots=True)

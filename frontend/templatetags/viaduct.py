@@ -41,6 +41,31 @@ def status(word: str, text: str = "") -> SafeString:
     return format_html('<span class="status is-{}">{}<span>{}</span></span>', look.tone, sign, shown)
 
 
+@register.simple_tag
+def condition(row: Any) -> SafeString:
+    """Yes, no or unknown, of a row of `selectors.condition_list`."""
+    look = words.look_of_condition(row.kind, row.status, row.reason)
+    sign = icon(look.icon, "spin" if look.is_moving else "")
+    return format_html(
+        '<span class="status is-{}">{}<span>{}</span></span>', look.tone, sign, words.ANSWERS.get(row.status, "unknown")
+    )
+
+
+@register.filter
+def reason_words(name: str) -> str:
+    """"hop-lost" -> "hop lost"."""
+    return str(name).replace("-", " ")
+
+
+@register.simple_tag
+def since(value: datetime) -> SafeString:
+    """"3 minutes ago", with the exact time for who points at it."""
+    local = timezone.localtime(value)
+    exact = local.strftime("%Y-%m-%d %H:%M:%S ") + (local.tzname() or "UTC")
+    text = '<time class="nowrap" datetime="{}" title="{}">{}</time>'
+    return format_html(text, local.isoformat(timespec="seconds"), exact, ago(value))
+
+
 @register.filter
 def tone(word: str) -> str:
     return words.look_of(word).tone

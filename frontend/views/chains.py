@@ -28,7 +28,7 @@ def chain_list(request: HttpRequest, actor: Actor) -> HttpResponse:
     if q:
         rows = rows.filter(Q(name__icontains=q) | Q(description__icontains=q))
     if status in STATUSES:
-        rows = rows.filter(status=status)
+        rows = rows.filter(status_now=status)
     context = {"q": q, "status": status, "statuses": STATUSES, "total": total}
     return show(request, actor, "chain_list", context | page_of(request, rows))
 

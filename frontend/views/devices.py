@@ -6,17 +6,28 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
+from django.contrib import messages
 from django.db.models import Q
 from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
+from django.views.decorators.http import require_POST
 
 from chains import selectors
-from chains.errors import NotFound
+from chains.engine import orders
+from chains.engine.limits import limits
+from chains.errors import Conflict, NotFound
 from chains.services.actor import Actor
 from frontend.access import operators, parameter, show
 from frontend.items import rows_of
 from frontend.paging import page_of
 
 CONDITIONS = ("in_sync", "drifted", "unreachable", "unknown", "left_alone")
+SHOWN_REASONS = 5
+POLICIES = {"enforce": "is set right", "report": "is left, and said", "adopt": "is taken over where the proof allows"}
+ORDERED = {
+    "adopt": "Ordered: what the device holds is adopted by the chains as soon as it was read again.",
+    "enforce": "Ordered: the device is made as wanted as soon as it was read again.",
+}
 KINDS = ("switch", "appliance", "host", "external")
 
 
@@ -27,12 +38,10 @@ def device_list(request: HttpRequest, actor: Actor) -> HttpResponse:
     q, condition, kind = (parameter(request, name) for name in ("q", "condition", "kind"))
     if q:
         rows = rows.filter(Q(name__icontains=q) | Q(management__icontains=q))
-    if condition == "unknown":
-        rows = rows.filter(Q(status=None) | Q(status__condition=condition))
-    elif condition == "left_alone":
+    if condition == "left_alone":
         rows = rows.exclude(status__closed_until=None)
     elif condition in CONDITIONS:
-        rows = rows.filter(status__condition=condition)
+        rows = rows.filter(condition_now=condition)
     if kind in KINDS:
         rows = rows.filter(kind=kind)
     context = {"q": q, "condition": condition, "kind": kind, "total": total}
@@ -46,6 +55,7 @@ def device(request: HttpRequest, actor: Actor, name: str) -> HttpResponse:
     if row is None:
         raise NotFound(f"There is no device {name}.")
     view = selectors.device_view(actor, row.pk)
+    findings = list(selectors.finding_list(actor).filter(device=row, closed_at=None))
     items = rows_of(view.items, is_read=view.is_read)
     context = {
         "device": view.device,
@@ -54,10 +64,31 @@ def device(request: HttpRequest, actor: Actor, name: str) -> HttpResponse:
         "states": sorted(Counter(item.state for item in items).items()),
         "ports": _ports(view.device, view.status.links_up if view.status else {}),
         "offers": view.device.offers.select_related("function", "instance"),
-        "findings": selectors.finding_list(actor).filter(device=row, closed_at=None),
+        "findings": findings,
+        "drift": next((finding for finding in findings if finding.code == "drift"), None),
+        "policy": view.device.drift or limits().drift,
+        "policy_words": POLICIES,
     }
     template = "parts/device_now" if request.htmx else "device"
     return show(request, actor, template, context | page_of(request, items))
+
+
+@require_POST
+@operators
+def device_order(request: HttpRequest, actor: Actor, name: str, what: str) -> HttpResponse:
+    """Adopt or enforce, once; the answer is on the device's page."""
+    row = None if "\0" in name else selectors.device_list(actor).filter(name=name).first()
+    if row is None:
+        raise NotFound(f"There is no device {name}.")
+    try:
+        orders.order(actor=actor, device=row, what=what)
+    except Conflict as problem:
+        messages.error(request, problem.detail)
+        for error in problem.errors[1:SHOWN_REASONS]:
+            messages.error(request, error.detail)
+    else:
+        messages.success(request, ORDERED[what])
+    return redirect("ui:device", name=row.name)
 
 
 def _ports(device: Any, links_up: dict[str, bool]) -> list[dict[str, Any]]:

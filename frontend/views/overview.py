@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.db.models import Count, QuerySet
+from django.db.models import Count, Q, QuerySet
 from django.http import HttpRequest, HttpResponse
 
 from chains import selectors
@@ -24,7 +24,7 @@ def overview(request: HttpRequest, actor: Actor) -> HttpResponse:
     changes = narrowed(request, actor, selectors.change_list(actor), "plan__tenant__name")
     findings = narrowed(request, actor, selectors.finding_list(actor), "chain__tenant__name").filter(closed_at=None)
     unapproved = changes.filter(status="waiting")
-    by_status = _counts(chains, "status")
+    by_status = _counts(chains, "status_now")
     context: dict[str, Any] = {
         "chain_total": sum(by_status.values()),
         "ready": by_status.get("ready", 0),
@@ -37,13 +37,13 @@ def overview(request: HttpRequest, actor: Actor) -> HttpResponse:
         "unapproved_total": unapproved.count(),
         "unapproved": unapproved[:SHOWN],
         "recent": changes.filter(status__in=ENDED)[:SHOWN],
-        "troubled_chains": chains.filter(status__in=TROUBLED_CHAINS).prefetch_related(None)[:SHOWN],
+        "troubled_chains": chains.filter(status_now__in=TROUBLED_CHAINS).prefetch_related(None)[:SHOWN],
     }
     if actor.is_operator:
         devices = selectors.device_list(actor)
         context |= {
-            "device_counts": _counts(devices, "status__condition"),
-            "troubled_devices": devices.filter(status__condition__in=TROUBLED_DEVICES)[:SHOWN],
+            "device_counts": _counts(devices, "condition_now"),
+            "troubled_devices": devices.filter(_troubled())[:SHOWN],
         }
     name = "parts/overview_now" if request.htmx else "overview"
     return show(request, actor, name, context)
@@ -52,6 +52,11 @@ def overview(request: HttpRequest, actor: Actor) -> HttpResponse:
 def _parked(changes: QuerySet[Any]) -> QuerySet[Any]:
     """Those that a person has to retry: not the ones that a later change has overtaken."""
     return changes.filter(status="failed", plan__findings__code="change-parked", plan__findings__closed_at=None)
+
+
+def _troubled() -> Q:
+    """Known to be in trouble, or managed and not read for too long."""
+    return Q(condition_now__in=TROUBLED_DEVICES) | Q(condition_now="unknown", status__observed_at__isnull=False)
 
 
 def _counts(rows: QuerySet[Any], field: str) -> dict[str, int]:

@@ -134,7 +134,9 @@ def commands(port: int, workers: int) -> dict[str, tuple[str, ...]]:
     found["relay"] = (python, str(CHECKOUT / "manage.py"), "relay")
     for number in range(1, workers + 1):
         worker = (python, "-m", "celery", "-A", "orchestrator.celery", "worker", "--concurrency", "2")
-        found[f"worker-{number}"] = (*worker, "--hostname", f"worker-{number}@{port}", "--without-mingle")
+        # Workers need not know of each other. With gossip one that met a silent broker did not listen any more.
+        alone = ("--without-mingle", "--without-gossip")
+        found[f"worker-{number}"] = (*worker, "--hostname", f"worker-{number}@{port}", *alone)
     return found
 
 

@@ -62,6 +62,8 @@ POLICIES: Mapping[tuple[str, str], tuple[str, str]] = {
     ("devices/", "GET"): (OPERATE, LIST),
     ("devices/{id}/", "GET"): (OPERATE, SHARED),
     ("devices/{id}/", "PATCH"): (OPERATE, SHARED),
+    ("devices/{id}/adopt/", "POST"): (OPERATE, SHARED),
+    ("devices/{id}/enforce/", "POST"): (OPERATE, SHARED),
     ("fabric/", "GET"): (OPERATE, LIST),
     ("fabric/", "PUT"): (OPERATE, LIST),
     ("findings/", "GET"): (VIEW, LIST),
@@ -102,7 +104,7 @@ POLICIES: Mapping[tuple[str, str], tuple[str, str]] = {
 ROLES = {VIEW: {"viewer", "a", "b", "operator"}, EDIT: {"a", "b", "operator"}, OPERATE: {"operator"}}
 MISSING = 987_654
 # Writes that take no body.
-BARE = ("plan/", "apply/", "approve/", "cancel/", "retry/", "undo/")
+BARE = ("plan/", "apply/", "approve/", "cancel/", "retry/", "undo/", "adopt/", "enforce/")
 CANARY = "canary-of-b"
 
 

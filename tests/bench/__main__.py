@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable, Iterator
 
 from orchestrator.services.places import ServiceError
-from tests.bench import placement
+from tests.bench import placement, posting
 from tests.bench.report import Figure, line, show
 
 
@@ -30,9 +30,34 @@ def placement_figures(is_small: bool) -> Iterator[Figure]:
     yield from placement.figures(placement.SMALL if is_small else placement.FULL)
 
 
+def post_figures(is_small: bool) -> Iterator[Figure]:
+    yield from posting.figures(posting.SMALL if is_small else posting.FULL)
+
+
+def sweep_figures(is_small: bool) -> Iterator[Figure]:
+    from tests.bench import database
+
+    with database.private():
+        from tests.bench import sweeping
+
+        yield from sweeping.figures(sweeping.SMALL if is_small else sweeping.FULL)
+
+
+def wall_figures(is_small: bool) -> Iterator[Figure]:
+    from tests.bench import database
+
+    with database.private():
+        from tests.bench import wall
+
+        yield from wall.figures(wall.SMALL if is_small else wall.FULL)
+
+
 BENCHES: dict[str, Callable[[bool], Iterator[Figure]]] = {
     "placement": placement_figures,
     "compile": compile_figures,
+    "post": post_figures,
+    "sweep": sweep_figures,
+    "wall": wall_figures,
 }
 
 

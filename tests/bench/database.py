@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import dj_database_url
+
 from orchestrator.services import postgres
 from orchestrator.services.places import state_folder
 from orchestrator.services.processes import ProcessGroup
@@ -22,25 +24,51 @@ _TEMPLATE = postgres.DATABASE
 
 @contextmanager
 def private() -> Iterator[None]:
-    """Django is set up with an empty schema; at the end server and files are gone."""
-    state_folder().mkdir(parents=True, exist_ok=True)
-    state = Path(tempfile.mkdtemp(prefix="bench-", dir=state_folder()))
-    state.chmod(0o755)  # as root the server runs as nobody, and must be able to reach its folder
-    try:
-        os.environ["VIADUCT_STATE"] = str(state)
-        os.environ["DATABASE_URL"] = postgres.start_postgres(state, is_fast=True, environ={})
-        os.environ.setdefault("DJANGO_SETTINGS_MODULE", "orchestrator.settings")
-        import django
-        from django.core.management import call_command
+    """Django is set up with an empty schema; at the end server and files are gone. One after the other only."""
+    with state() as folder, _environment(VIADUCT_STATE=str(folder)):
+        url = postgres.start_postgres(folder, is_fast=True, environ={})
+        with _environment(DATABASE_URL=url):
+            os.environ.setdefault("DJANGO_SETTINGS_MODULE", "orchestrator.settings")
+            import django
+            from django.core.management import call_command
+            from django.db import connection
 
-        django.setup()
-        call_command("migrate", interactive=False, verbosity=0)
+            django.setup()
+            try:
+                # The settings are read once a process: another benchmark may have read them for its own server.
+                connection.settings_dict.update(dj_database_url.parse(url))
+                call_command("migrate", interactive=False, verbosity=0)
+                yield
+            finally:
+                connection.close()
+
+
+@contextmanager
+def state() -> Iterator[Path]:
+    """A state folder of its own; at the end what runs in it is stopped, and it is gone."""
+    state_folder().mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix="bench-", dir=state_folder()))
+    folder.chmod(0o755)  # as root the server runs as nobody, and must be able to reach its folder
+    try:
+        yield folder
+    finally:
+        ProcessGroup(folder).stop_all()
+        postgres.remove(folder)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def _environment(**values: str) -> Iterator[None]:
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
         yield
     finally:
-        _close()
-        ProcessGroup(state).stop_all()
-        postgres.remove(state)
-        shutil.rmtree(state, ignore_errors=True)
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 def switch(name: str) -> None:
@@ -64,12 +92,11 @@ def copy(name: str) -> None:
         server.execute(f'CREATE DATABASE "{name}" TEMPLATE "{_TEMPLATE}"')
 
 
-def _close() -> None:
-    from django.core.exceptions import ImproperlyConfigured
-
+@contextmanager
+def without(*names: str) -> Iterator[None]:
+    """The environment without these variables."""
+    before = {name: os.environ.pop(name) for name in names if name in os.environ}
     try:
-        from django.db import connections
-
-        connections.close_all()
-    except ImproperlyConfigured:
-        return  # the server did not start, so Django was not set up
+        yield
+    finally:
+        os.environ.update(before)

@@ -35,7 +35,7 @@ def chains_in_force(count: int) -> list[int]:
     """Their numbers. The first TENANTS ones belong to different tenants, and so on round the tenants."""
     firsts = [_first(index) for index in range(min(count, TENANTS))]
     patterns = [selectors.chain_snapshot(chain) for chain in firsts]
-    chains = [*firsts, *_clones(firsts, count)]
+    chains = [*firsts, *clones(firsts, count)]
     rows, fabric, names = Rows(), selectors.fabric_snapshot(firsts[0]), Names()
     for index, chain in enumerate(chains):
         wanted = _for_port(patterns[index % TENANTS], chain, FIRST_PORT + index // TENANTS)
@@ -57,7 +57,7 @@ def _first(index: int) -> models.Chain:
     return intent.chain_create(actor=SYSTEM, tenant=tenant, data=chain_data(index, FIRST_PORT))
 
 
-def _clones(firsts: list[models.Chain], count: int) -> list[models.Chain]:
+def clones(firsts: list[models.Chain], count: int) -> list[models.Chain]:
     """The other chains: the same rows for another port."""
     made = [
         models.Chain(

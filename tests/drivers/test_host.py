@@ -228,8 +228,16 @@ class TestReplay:
         assert found != wanted
         assert push(agent_target, found, wanted).state == wanted
         box.run("nft", "add", "chain", "inet", "viaduct", "stranger")
-        with pytest.raises(Rejected, match="remove"):
-            read(agent_target)
+        box.run("nft", "add", "set", "inet", "viaduct", "s", "{ type ipv4_addr ; }")
+        seen = read(agent_target)
+        assert seen.state == wanted
+        assert seen.attached == ("chain inet viaduct stranger, 0 rules", "set inet viaduct s")
+        for work in ("validate", "push"):
+            with DRIVER.open(agent_target, 10.0) as session, pytest.raises(Rejected, match="remove"):
+                getattr(session, work)(DRIVER.render(diff(wanted, EMPTY), agent_target))
+        box.run("nft", "delete", "chain", "inet", "viaduct", "stranger")
+        box.run("nft", "delete", "set", "inet", "viaduct", "s")
+        assert push(agent_target, wanted, EMPTY).attached == ()
 
 
 class TestTrust:

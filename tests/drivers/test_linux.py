@@ -277,20 +277,53 @@ class TestDamage:
         assert not arrives(inner, (SERVER, 53), outer, b"\xde\xad\xbe\xef")
         assert not arrives(inner, (SERVER, 54), udp(wire.server, SERVER, 54))
 
-    @pytest.mark.parametrize(
-        "command",
-        [
-            "nft add chain inet viaduct stranger",
-            "nft add set inet viaduct s { type ipv4_addr ; }",
-            "iptables -A VIADUCT7r1f1i1 -p tcp -j ACCEPT",
-            "iptables -N VIADUCTx",
-        ],
-    )
-    def test_what_we_never_write_is_rejected(self, wire: Wire, command: str) -> None:
+    def test_a_rule_that_we_never_write_in_a_chain_of_ours_is_rejected(self, wire: Wire) -> None:
         wire.hold(firewall(allow("udp", 53)), Signatures(OUTWARD, ("deadbeef",), "in", "out"))
-        wire.fw.run(*command.split())
+        wire.fw.run("iptables", "-A", "VIADUCT7r1f1i1", "-p", "tcp", "-j", "ACCEPT")
         with pytest.raises(Rejected, match="remove"):
             wire.read()
+
+
+class TestStrangers:
+    """What others put among ours is told, and nothing is written until it is gone; beside ours, it is only told."""
+
+    @pytest.mark.parametrize(
+        ("command", "line"),
+        [
+            ("nft add chain inet viaduct stranger", "chain inet viaduct stranger, 0 rules"),
+            ("nft add set inet viaduct s { type ipv4_addr ; }", "set inet viaduct s"),
+            ("nft add map inet viaduct m { type ipv4_addr : verdict ; }", "map inet viaduct m"),
+            ("iptables -N VIADUCTx", "iptables chain VIADUCTx"),
+        ],
+    )
+    def test_among_ours(self, wire: Wire, command: str, line: str) -> None:
+        wanted = wire.hold(firewall(allow("udp", 53)), Signatures(OUTWARD, ("deadbeef",), "in", "out"))
+        assert wire.read().attached == ()
+        wire.fw.run(*command.split())
+        with DRIVER.open(wire.target, 10.0) as session:
+            seen = session.read()
+            assert (seen.state, seen.attached) == (wanted, (line,))
+            native = DRIVER.render(diff(wanted, EMPTY), wire.target)
+            for work in (session.validate, session.push):
+                with pytest.raises(Rejected, match="remove it"):
+                    work(native)
+            assert session.read() == seen
+
+    def test_nobody_writes_without_having_looked(self, wire: Wire) -> None:
+        wanted = wire.hold(firewall(allow("udp", 53)))
+        wire.fw.run("nft", "add", "chain", "inet", "viaduct", "stranger")
+        with DRIVER.open(wire.target, 10.0) as session, pytest.raises(Rejected, match="remove it"):
+            session.push(DRIVER.render(diff(wanted, EMPTY), wire.target))
+        assert wire.read().state == wanted
+
+    def test_before_ours(self, wire: Wire) -> None:
+        """A rule that iptables asks first keeps packets from the signatures: told, and repaired by nobody."""
+        wanted = wire.hold(firewall(allow("udp", 53)), Signatures(OUTWARD, ("deadbeef",), "in", "out"))
+        wire.fw.run("iptables", "-A", "FORWARD", "-p", "tcp", "-j", "ACCEPT")
+        assert wire.read().attached == ()
+        wire.fw.run("iptables", "-I", "FORWARD", "-p", "udp", "-j", "ACCEPT")
+        seen = wire.read()
+        assert (seen.state, seen.attached) == (wanted, ("iptables -A FORWARD -p udp -j ACCEPT",))
 
 
 class TestPartialFailure:

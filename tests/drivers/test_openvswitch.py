@@ -220,6 +220,22 @@ def test_no_packet_meets_a_switch_without_the_flow(switch: Switch) -> None:
     assert min(sent, arrived["a"], arrived["b"]) > 0
 
 
+def test_a_strangers_flow_before_ours_is_told(switch: Switch) -> None:
+    """As a real switch prints it; it really takes the packets, and ours is still as it was written."""
+    wanted = switch.hold(Redirect("a", 0, WEB, NextHop("b")), Guard("a", 0, WEB))
+    switch.bridge.flows("add-flow", "cookie=0x7,priority=30000,in_port=1,udp,actions=drop")
+    switch.bridge.flows("add-flow", "cookie=0x8,priority=100,in_port=1,tcp,actions=drop")
+    with DRIVER.open(switch.bridge.target(), TIMEOUT_S) as session:
+        assert session.read().attached == ()
+        switch.bridge.flows("add-flow", f"cookie=0x9,priority=30000,in_port=1,tcp,nw_src={clients(4)},actions=drop")
+        seen = session.read()
+    key = next(key for key in wanted if key.kind is Kind.REDIRECT)
+    assert seen.state == wanted
+    assert [line.partition(": ")[0] for line in seen.attached] == [f"shadows {key}"]
+    assert "cookie=0x9" in seen.attached[0]
+    assert switch.out(WEB_FRAME) == {}
+
+
 def test_drift_is_seen_and_repaired_and_the_stranger_stays(switch: Switch) -> None:
     wide = replace(WEB, destination_ports=(80, 84))
     wanted = switch.hold(Redirect("a", 0, wide, NextHop("b")), Guard("a", 0, wide))

@@ -23,7 +23,7 @@ from tests.engine import world
 
 pytestmark = pytest.mark.slow
 CELERY = (sys.executable, "-m", "celery", "-A", "orchestrator.celery")
-WORKER = (*CELERY, "worker", "--concurrency", "2", "--without-mingle")
+WORKER = (*CELERY, "worker", "--concurrency", "2", "--without-mingle", "--without-gossip")
 RELAY = (sys.executable, "manage.py", "relay")
 DEAD_BROKER = "redis://127.0.0.1:1/0"
 
