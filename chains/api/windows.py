@@ -23,14 +23,15 @@ from chains.services import windows
 
 
 class WindowSerializer(serializers.ModelSerializer):  # type: ignore[type-arg]
-    """tenant, site null: all of them. weekdays: 0 is Monday. next_opening null: it is open now, or never."""
+    """tenant, site null: all of them. weekdays: 0 is Monday. opens_at: "HH:MM".
+    next_opening null: it is open now, or never."""
 
     url = Address("window")
     display = serializers.CharField(source="name")
     tenant = serializers.SerializerMethodField()
     site = serializers.SerializerMethodField()
     weekdays = serializers.ListField(child=serializers.IntegerField(min_value=0, max_value=6))
-    opens_at = serializers.TimeField(format="%H:%M")
+    opens_at = serializers.SerializerMethodField()
     next_opening = serializers.SerializerMethodField()
 
     class Meta:
@@ -54,6 +55,9 @@ class WindowSerializer(serializers.ModelSerializer):  # type: ignore[type-arg]
 
     def get_site(self, row: ChangeWindow) -> str | None:
         return row.site.name if row.site else None
+
+    def get_opens_at(self, row: ChangeWindow) -> str:
+        return row.opens_at.strftime("%H:%M")
 
     def get_next_opening(self, row: ChangeWindow) -> datetime | None:
         return opening_of([row], timezone.now()).at
