@@ -153,7 +153,7 @@ def allocation(public: str, subscribers: str = "10.10.1.0/24", block_size: int =
 def decide(plan: models.Plan) -> models.Change:
     """Applied up to the decision, as the engine does it."""
     change = intent.change_create(actor=SYSTEM, plan=plan)
-    assert record.change_claim(change.pk, 60.0) is not None
+    assert record.change_claim(change.pk, 60.0).change is not None
     record.allocations_record(plan)
     record.decision_record(change)
     return change

@@ -13,7 +13,7 @@ from rest_framework.response import Response
 from chains import selectors
 from chains.api.manners.access import Access
 from chains.api.manners.fields import Address, Choice, Empty
-from chains.api.manners.lists import MAX_LIMIT, Filter, Listing, single
+from chains.api.manners.lists import MAX_LIMIT, Filter, Listing, single, values_of
 from chains.api.manners.parsers import MAX_INTEGER
 from chains.api.manners.schema import listed
 from chains.api.manners.views import ApiView
@@ -39,7 +39,9 @@ class StepSerializer(serializers.ModelSerializer):  # type: ignore[type-arg]
 
 class ChangeBriefSerializer(serializers.ModelSerializer):  # type: ignore[type-arg]
     """decided_at: from here on it only goes forward; before it, trouble means revert.
-    next_try_at: when it is looked at again, while it has not ended; error: why the last attempt ended."""
+    next_try_at: when it is looked at again, while it has not ended; error: why the last attempt ended.
+    waits: why nothing happens now. attempts: of this phase; broken: those of them that ended by what nobody foresaw.
+    status failed: parked, after too many of those; nothing happens until somebody retries it."""
 
     url = Address("change")
     display = serializers.SerializerMethodField()
@@ -65,6 +67,9 @@ class ChangeBriefSerializer(serializers.ModelSerializer):  # type: ignore[type-a
             "status",
             "decided_at",
             "attempts",
+            "broken",
+            "is_urgent",
+            "waits",
             "next_try_at",
             "created_at",
             "started_at",
@@ -104,8 +109,12 @@ class ChangeEventsSerializer(serializers.Serializer):  # type: ignore[type-arg]
     results = ChangeEventSerializer(many=True)
 
 
+IS_WAITING = Filter("is_waiting", kind="flag", description="Does it say why nothing happens now?")
+
+
 class ChangeListApi(ApiView):
     access = {"GET": Access.VIEW}
+    parameters = {"GET": (IS_WAITING,)}
     listing = Listing(
         filters=(
             Filter("tenant", "plan__tenant__name"),
@@ -119,7 +128,10 @@ class ChangeListApi(ApiView):
 
     @extend_schema(operation_id="change_list", responses=listed(ChangeBriefSerializer))
     def get(self, request: Request) -> Response:
-        return self.rows(selectors.change_list(self.actor), self.shown(ChangeBriefSerializer))
+        rows = selectors.change_list(self.actor)
+        for value in values_of(request, IS_WAITING):
+            rows = rows.exclude(waits="") if value else rows.filter(waits="")
+        return self.rows(rows, self.shown(ChangeBriefSerializer))
 
 
 class ChangeApi(ApiView):
@@ -137,7 +149,8 @@ class ChangeRetryApi(ApiView):
         operation_id="change_retry",
         request=Empty,
         responses={202: ChangeSerializer},
-        description="Tried at once instead of at `next_try_at`. 409 if it has ended.",
+        description="Tried at once instead of at `next_try_at`. One that is parked (`failed`) goes on where it was, "
+        "with its counters at 0. 409 if it has ended, or if a later change of its chain exists.",
     )
     def post(self, request: Request, id: int) -> Response:
         self.no_body()

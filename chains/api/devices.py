@@ -13,7 +13,7 @@ from rest_framework.response import Response
 from chains import selectors
 from chains.api.manners.access import Access
 from chains.api.manners.fields import Address, Body, Choice, Flag
-from chains.api.manners.lists import Filter, Listing
+from chains.api.manners.lists import Filter, Listing, values_of
 from chains.api.manners.schema import listed
 from chains.api.manners.views import ApiView
 from chains.models import Device, DeviceStatus, Port
@@ -30,7 +30,8 @@ class PortSerializer(serializers.ModelSerializer):  # type: ignore[type-arg]
 
 class DeviceBriefSerializer(serializers.ModelSerializer):  # type: ignore[type-arg]
     """condition is unknown until the device was read; foreign: objects of others on it, never touched.
-    credential is a reference, never the secret."""
+    credential is a reference, never the secret. failures: in a row, a reading under way included.
+    left_alone_until: no change opens a session to it before a reading has answered, which is made after that time."""
 
     url = Address("device")
     display = serializers.CharField(source="name")
@@ -41,6 +42,8 @@ class DeviceBriefSerializer(serializers.ModelSerializer):  # type: ignore[type-a
     reason = serializers.CharField(source="status.reason")
     desired_generation = serializers.IntegerField(source="status.desired_generation")
     observed_generation = serializers.IntegerField(source="status.observed_generation")
+    failures = serializers.IntegerField(source="status.failures")
+    left_alone_until = serializers.DateTimeField(source="status.closed_until", allow_null=True)
     foreign = serializers.IntegerField(source="status.foreign")
     observed_at = serializers.DateTimeField(source="status.observed_at", allow_null=True)
 
@@ -67,6 +70,8 @@ class DeviceBriefSerializer(serializers.ModelSerializer):  # type: ignore[type-a
             "reason",
             "desired_generation",
             "observed_generation",
+            "failures",
+            "left_alone_until",
             "foreign",
             "observed_at",
         )
@@ -140,8 +145,14 @@ class DeviceInputSerializer(Body):
     is_enabled = Flag()
 
 
+IS_LEFT_ALONE = Filter(
+    "is_left_alone", kind="flag", description="Did it fail so often in a row that no change opens a session to it?"
+)
+
+
 class DeviceListApi(ApiView):
     access = {"GET": Access.OPERATE}
+    parameters = {"GET": (IS_LEFT_ALONE,)}
     listing = Listing(
         filters=(
             Filter("name", "name"),
@@ -158,7 +169,10 @@ class DeviceListApi(ApiView):
 
     @extend_schema(operation_id="device_list", responses=listed(DeviceBriefSerializer))
     def get(self, request: Request) -> Response:
-        return self.rows(selectors.device_list(self.actor), self.shown(DeviceBriefSerializer))
+        rows = selectors.device_list(self.actor)
+        for value in values_of(request, IS_LEFT_ALONE):
+            rows = rows.filter(status__closed_until__isnull=not value)
+        return self.rows(rows, self.shown(DeviceBriefSerializer))
 
 
 class DeviceApi(ApiView):

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from chains import models
+from chains.engine.claims import turn_of
 from chains.engine.converge import look_at_chain
 from chains.engine.observe import observe_device
 from chains.engine.reconcile import run_change
@@ -14,7 +15,7 @@ Topic = models.Outbox.Topic
 def answer(topic: str, ref: int) -> None:
     """Errors: ValueError for a topic that does not exist."""
     if topic == Topic.CHANGE:
-        run_change(ref)
+        run_change(turn_of(ref))
     elif topic == Topic.CHAIN:
         look_at_chain(ref)
     elif topic == Topic.DEVICE:

@@ -7,8 +7,10 @@ Never applies an edit that nobody applied: a chain is moved by itself only at th
 
 from __future__ import annotations
 
+import logging
 from datetime import timedelta
 
+from django.db import Error as DatabaseError
 from django.db.models import Exists, OuterRef, Q
 
 from chains import models
@@ -16,13 +18,29 @@ from chains.engine import planner
 from chains.engine.document import plain
 from chains.engine.limits import limits
 from chains.errors import Conflict
+from chains.selectors.attempts import parked_half_way
 from chains.services import intent, record
 from chains.services.actor import Actor
 
+log = logging.getLogger(__name__)
 Status = models.Chain.Status
 ACTOR = Actor("viaduct", None, models.Role.OPERATOR)
 UNDER_WAY = (models.Change.Status.PENDING, models.Change.Status.RUNNING, models.Change.Status.REVERTING)
 UNSETTLED = (Status.DEGRADED, Status.UNKNOWN, Status.READY, Status.ERROR)
+
+
+def look_safely(chain_id: int) -> None:
+    """The same for one of many: a chain that breaks its look does not keep the others from theirs, and says so."""
+    record.chain_looked_at(chain_id)  # before: if a worker dies of it, the others come first the next time
+    try:
+        look_at_chain(chain_id)
+    except DatabaseError:
+        raise
+    except Exception as error:  # noqa: BLE001  whatever is wrong with one chain
+        log.exception("chain %s: its look broke", chain_id)
+        record.look_broke(chain_id, f"{type(error).__name__}: {error}"[:2000])
+    else:
+        record.look_went_well(chain_id)
 
 
 def look_at_chain(chain_id: int) -> None:
@@ -30,6 +48,8 @@ def look_at_chain(chain_id: int) -> None:
     chain = models.Chain.objects.select_related("tenant").filter(pk=chain_id).first()
     if chain is None or models.Change.objects.filter(plan__chain=chain, status__in=UNDER_WAY).exists():
         return
+    if parked_half_way(chain.pk) is not None:
+        return  # until a person retries it
     if not chain.is_wanted:
         if not _is_resting(chain):
             _start(chain, planner.compute(chain))
@@ -45,14 +65,17 @@ def look_at_chain(chain_id: int) -> None:
 
 
 def chains_to_look_at(limit: int) -> list[int]:
-    """Not wanted, or served by an offer that is down or off, or with a status that may be out of date."""
+    """Not wanted, or served by an offer that is down or off, or with a status that may be out of date.
+
+    Those first that were not looked at for longest: sixteen that cannot be helped do not hide the next one.
+    """
     under_way = models.Change.objects.filter(plan__chain=OuterRef("pk"), status__in=UNDER_WAY)
     lost = models.Use.objects.filter(_lost(), chain=OuterRef("pk"))
     open_findings = models.Finding.objects.filter(chain=OuterRef("pk"), closed_at=None)
     wanted = Q(is_wanted=False) | Q(revision__gt=0) & (
         Exists(lost) | Exists(open_findings) | Q(status__in=(Status.DEGRADED, Status.UNKNOWN))
     )
-    rows = models.Chain.objects.filter(wanted).exclude(Exists(under_way)).order_by("status_at")
+    rows = models.Chain.objects.filter(wanted).exclude(Exists(under_way)).order_by("updated_at")
     return list(rows.values_list("pk", flat=True)[:limit])
 
 

@@ -15,7 +15,7 @@ from chains import models
 from chains.engine.carry import Job, confirm, say
 from chains.engine.drain import drain
 from chains.engine.moves import Move, by_device, removed_by, waves
-from chains.engine.run import Level, Run, job_of, send, told, write
+from chains.engine.run import Level, Run, job_of, refused_by, send, told, write
 from chains.engine.sessions import read
 from chains.services import record
 from drivers.base import DriverError, Observation, Transient
@@ -114,8 +114,7 @@ def _end(run: Run, errors: Mapping[str, DriverError]) -> bool:
     """A device that went away after the decision is left to its repair: by then nothing leads to it any more."""
     is_patience_over = run.change.attempts >= run.limits.attempts or errors.keys() <= _silent(run).keys()
     if errors and not (errors.keys() <= _only_late(run) and is_patience_over):
-        run.again(told(errors))
-        return False
+        return run.again(told(errors), refused_by(errors))
     for name, error in errors.items():
         text = f"left behind: {say(error)}; what is left there is removed when it answers again"
         run.say(text, device=name, level=Level.WARNING)

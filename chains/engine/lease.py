@@ -10,7 +10,7 @@ import os
 import socket
 import time
 import uuid
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from types import TracebackType
 
 from django.db.models.functions import Now
@@ -50,6 +50,7 @@ class Leases:
         self._holder = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:12]}"
         self._epochs: dict[int, int] = {}
         self._renewed = 0.0
+        self.on_renewed: Callable[[], None] = lambda: None
 
     def __enter__(self) -> Leases:
         """Errors: LeaseBusy after `wait_s`."""
@@ -95,3 +96,4 @@ class Leases:
         if not record.lease_renew(self._epochs, self._holder, self._limits.lease_ttl_s):
             raise LeaseLost
         self._renewed = asked
+        self.on_renewed()

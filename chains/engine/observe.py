@@ -11,6 +11,8 @@ import logging
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
+from django.db.models.functions import Now
+
 from chains import models, selectors
 from chains.engine import claims, converge
 from chains.engine.carry import Job, carry, say
@@ -20,7 +22,7 @@ from chains.engine.lease import LeaseBusy, LeaseLost, Leases, free_epochs
 from chains.engine.limits import Limits, limits
 from chains.engine.sessions import Fleet, fleet_of, read
 from chains.services import record
-from drivers.base import DriverError, Observation, Target
+from drivers.base import DriverError, Observation, Target, Transient
 from drivers.diff import Change, diff, patch
 from drivers.order import order
 from drivers.registry import driver
@@ -30,7 +32,6 @@ log = logging.getLogger(__name__)
 Condition = models.DeviceStatus.Condition
 DRIFT, SILENT = "drift", "unreachable"
 CHAINS_AT_ONCE = 50
-UNFINISHED = (models.Change.Status.RUNNING, models.Change.Status.REVERTING)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +65,7 @@ def observe_devices(device_ids: Collection[int]) -> None:
     """One reading of each, side by side; then drift, repairs, health and the chains that depend on them."""
     given = limits()
     rows = models.Device.objects.filter(pk__in=device_ids, is_enabled=True).exclude(driver="").order_by("pk")
+    rows = rows.exclude(status__closed_until__gt=Now())  # left alone
     devices = {row.name: row for row in rows}
     if devices:
         gate = Gate()
@@ -75,15 +77,18 @@ def observe_devices(device_ids: Collection[int]) -> None:
 def _read_all(devices: Mapping[str, models.Device], fleet: Fleet, given: Limits, gate: Gate) -> None:
     """What a switch says of its ports is acted on as it comes in; repairs wait until all have spoken."""
     epochs = free_epochs(row.pk for row in devices.values())
+    record.reading_begins(epochs, given.breaker_failures, given.breaker_s)
     suspects = []
     for name, answer in fleet.arrivals({name: read for name, device in devices.items() if device.pk in epochs}):
         device = devices[name]
         if isinstance(answer, DriverError):
             record.device_unreachable(device, say(answer))
+            _judge(device, answer, given)
             witness = {"error": type(answer).__name__}
             record.finding_open(code=SILENT, device=device, detail=say(answer), witness=witness)
             continue
-        if record.finding_close(code=SILENT, device=device):
+        was_open = record.device_answered([device.pk])
+        if record.finding_close(code=SILENT, device=device) or was_open:
             claims.hurry(device)
         # A reading from while somebody was writing says nothing: the writer records its own.
         if free_epochs([device.pk]).get(device.pk) == epochs[device.pk] and _seen(device, answer):
@@ -95,24 +100,25 @@ def _read_all(devices: Mapping[str, models.Device], fleet: Fleet, given: Limits,
             _repair(device, fleet, given, gate)
 
 
+def _judge(device: models.Device, answer: DriverError, given: Limits) -> None:
+    """For the breaker: a device that answers what is not understood does answer."""
+    if isinstance(answer, Transient):
+        record.device_failed([device.pk], given.breaker_failures, given.breaker_s, was_counted=True)
+    else:
+        record.device_answered([device.pk])
+
+
 def _seen(device: models.Device, observation: Observation) -> bool:
     """Record the reading. True if it differs from what is wanted and no half-done change explains it."""
     status = record.observation_record(device, observation)
     if status.condition == Condition.IN_SYNC:
         record.finding_close(code=DRIFT, device=device)
-    if status.condition != Condition.DRIFTED or _is_in_change(device):
+    if status.condition != Condition.DRIFTED or record.is_under_way(device):
         return False
     drift = Drift(diff(observation.state, selectors.desired_state(device)))
     detail = f"{device.name} is not as wanted: {drift.detail}"
     record.finding_open(code=DRIFT, device=device, detail=detail, witness=drift.witness)
     return True
-
-
-def _is_in_change(device: models.Device) -> bool:
-    started = (models.Step.Status.SENT, models.Step.Status.DONE, models.Step.Status.FAILED)
-    return models.Step.objects.filter(
-        plan_step__device=device, status__in=started, change__status__in=UNFINISHED
-    ).exists()
 
 
 def is_suspect() -> bool:
@@ -133,7 +139,7 @@ def _repair(device: models.Device, fleet: Fleet, given: Limits, gate: Gate) -> N
     try:
         gate.check()
         with Leases([device.pk], given, wait_s=0) as leases:
-            if not _is_in_change(device):
+            if not record.is_under_way(device):
                 _repair_now(device, fleet, leases, gate)
     except Frozen as frozen:
         log.info("%s: not repaired: %s", device.name, frozen)
@@ -184,6 +190,6 @@ def _after(device_ids: Collection[int]) -> None:
     unsettled = held.filter(chain__status__in=converge.UNSETTLED).exclude(chain__status=models.Chain.Status.READY)
     chains = set(troubled.values_list("chain_id", flat=True)) | set(unsettled.values_list("chain_id", flat=True))
     for chain_id in sorted(chains):
-        converge.look_at_chain(chain_id)
+        converge.look_safely(chain_id)
     for chain_id in converge.chains_to_look_at(CHAINS_AT_ONCE):
-        converge.look_at_chain(chain_id)
+        converge.look_safely(chain_id)

@@ -8,11 +8,12 @@ after it the change is carried to its end, however often it takes. What is sent 
 from __future__ import annotations
 
 import logging
+import random
 
 from django.db.models import Prefetch
 
 from chains import models
-from chains.engine import stage
+from chains.engine import breaker, stage
 from chains.engine.carry import say
 from chains.engine.claims import steps_open
 from chains.engine.finish import roll_forward
@@ -20,12 +21,13 @@ from chains.engine.freeze import Frozen, Gate
 from chains.engine.lease import LeaseBusy, LeaseLost, Leases
 from chains.engine.limits import limits
 from chains.engine.moves import moves_of, waves
-from chains.engine.run import Failed, Level, Run, Stale, job_back, send
+from chains.engine.run import Failed, Level, Run, Stale, job_back, refused_by, send
 from chains.engine.sessions import fleet_of
 from chains.services import record
 
 log = logging.getLogger(__name__)
 Status = models.Change.Status
+BUSY = "other changes on the same devices are being worked on"
 ENDED = (Status.SUCCEEDED, Status.REVERTED, Status.FAILED)
 
 
@@ -34,16 +36,19 @@ def run_change(change_id: int) -> bool:
     try:
         return _attempt(change_id)
     except LeaseBusy:
-        record.change_postpone(change_id, 1.0)
+        record.attempt_waits(change_id, random.uniform(1.0, 3.0), BUSY, was_counted=False, is_told=False)
         return False
     except Frozen as frozen:
         record.attempt_waits(change_id, limits().sweep_s, str(frozen), was_counted=frozen.was_counted)
         return False
     except LeaseLost:
         log.warning("change %s: another worker took over", change_id)
+        record.attempt_over(change_id)
         return False
     except Exception as error:  # noqa: BLE001  the one broad catch: record it, then let it be seen
-        record.change_crashed(change_id, f"{type(error).__name__}: {error}"[:2000], limits().retry_cap_s)
+        given = limits()
+        wait_s = given.retry_after_s(given.attempts) * random.random()
+        record.change_crashed(change_id, f"{type(error).__name__}: {error}"[:2000], wait_s, given.broken)
         raise
 
 
@@ -56,17 +61,26 @@ def _attempt(change_id: int) -> bool:
         return False  # another attempt is running, or the last one asked for patience
     gate = Gate()
     gate.check()
+    wait = breaker.must_wait(change)
+    if wait is not None:
+        record.attempt_waits(change_id, wait.after_s, wait.text, was_counted=False)
+        return False
     devices = {step.device.name: step.device for step in change.plan.steps.all() if step.device}
     with Leases((device.pk for device in devices.values()), given, wait_s=given.lease_wait_s) as leases:
-        if record.change_claim(change_id, given.lease_ttl_s) is None:
-            return True
+        claim = record.change_claim(change_id, given.lease_ttl_s, given.broken)
+        if claim.change is None:
+            return claim.is_over
         gate.is_counted = True
+        leases.on_renewed = lambda: record.change_hold(change_id, given.lease_ttl_s)
         steps_open(change)
         change = _load(change_id)
         assert change is not None
         moves = moves_of(change.plan, change.steps.all())
         with fleet_of(devices.values(), given, lambda: _while_waiting(leases, gate)) as fleet:
-            return _go(Run(change, change.plan, moves, leases, fleet, given, gate))
+            fleet.leave_alone(breaker.left_alone(devices))
+            is_over = _go(Run(change, change.plan, moves, leases, fleet, given, gate))
+            breaker.note(devices, fleet.heard, given)
+            return is_over
 
 
 def _while_waiting(leases: Leases, gate: Gate) -> None:
@@ -107,8 +121,7 @@ def _give_up(run: Run, failure: Failed) -> bool:
     is_sent = any(move.is_started for move in run.moves)
     run.say(str(failure), level=Level.ERROR)
     if not is_sent and failure.is_passing and run.change.attempts < run.limits.attempts:
-        run.again(str(failure))
-        return False
+        return run.again(str(failure))
     record.change_reverting(run.change, str(failure))
     return _revert(run, str(failure), is_stale=isinstance(failure, Stale))
 
@@ -127,8 +140,7 @@ def _revert(run: Run, reason: str, *, is_stale: bool = False) -> bool:
         for name, error in answers.errors.items():
             run.say(f"not taken back yet: {say(error)}", device=name, level=Level.ERROR)
         if answers.errors:
-            run.again(reason)
-            return False
+            return run.again(reason, refused_by(answers.errors))
     record.change_reverted(run.change, reason, is_stale=is_stale)
     if not is_stale and run.plan.chain is not None:
         witness = {"change": run.change.pk, "plan": run.plan.pk}

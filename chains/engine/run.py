@@ -91,10 +91,14 @@ class Run:
             raise Failed(f"{batches} pushes take {whole_s} s; devices wait {LONGEST_REVERT_S} s. Split the change")
         return whole_s
 
-    def again(self, error: str) -> None:
-        """Later, and with every attempt a little later."""
-        wait_s = self.limits.retry_after_s(self.change.attempts) * random.uniform(0.5, 1.0)
-        record.change_postpone(self.change.pk, wait_s, error=error)
+    def again(self, error: str, refusal: str = "") -> bool:
+        """Later, and with every attempt a little later. refusal: too many of them, and the change is parked (True)."""
+        wait_s = self.limits.retry_after_s(self.change.attempts) * random.random()
+        if not refusal:
+            record.change_postpone(self.change.pk, wait_s, error=error)
+            return False
+        most = self.limits.broken
+        return record.change_refused(self.change.pk, wait_s, error=error, refusal=refusal, most_broken=most)
 
 
 def job_of(run: Run, move: Move, *, is_strict: bool, is_kept: bool) -> Job:
@@ -216,6 +220,11 @@ def _counted(move: Move) -> str:
 
 def told(errors: Mapping[str, DriverError]) -> str:
     return "; ".join(say(error) for _, error in sorted(errors.items()))[:2000]
+
+
+def refused_by(errors: Mapping[str, DriverError]) -> str:
+    """What devices turned down, "" if they only did not answer."""
+    return told({name: error for name, error in errors.items() if not isinstance(error, Transient)})
 
 
 def is_passing(errors: Mapping[str, DriverError]) -> bool:

@@ -66,6 +66,8 @@ class Fleet:
         self._open: dict[str, Held] = {}
         self._aside: list[Held] = []
         self._unreachable: dict[str, Transient] = {}
+        self._left_alone: frozenset[str] = frozenset()
+        self.heard: dict[str, bool] = {}
         workers = max(1, min(threads, len(targets)))
         self._pool = ThreadPoolExecutor(max_workers=workers, thread_name_prefix="device") if threads > 1 else None
 
@@ -87,6 +89,11 @@ class Fleet:
         self._open.clear()
         self._aside.clear()
 
+    def leave_alone(self, answers: Mapping[str, Transient]) -> None:
+        """These are not asked: their answer is known, and is no new failure."""
+        self._unreachable.update(answers)
+        self._left_alone = frozenset(answers)
+
     def each(self, work: Mapping[str, Callable[[Session], T]], *, is_anew: bool = False) -> Answers[T]:
         """Run one function per device side by side. Errors of drivers are answers; any other error is raised.
 
@@ -103,7 +110,7 @@ class Fleet:
         """The same, each answer as it comes in. A function may be run twice: it must begin with a reading."""
         if self._pool is None:
             for name, function in work.items():
-                answer = self._one(name, function)
+                answer = self._hear(name, self._one(name, function))
                 self._while_waiting()
                 yield name, answer
             return
@@ -115,7 +122,13 @@ class Fleet:
             done, pending = wait(pending, timeout=TICK_S, return_when=FIRST_COMPLETED)
             self._while_waiting()
             for future in done:
-                yield futures[future], future.result()
+                yield futures[future], self._hear(futures[future], future.result())
+
+    def _hear(self, name: str, answer: T | DriverError) -> T | DriverError:
+        """`heard`: did the device answer, whatever it said, when it was last asked?"""
+        if name not in self._left_alone:
+            self.heard[name] = not isinstance(answer, Transient)
+        return answer
 
     def _one(self, name: str, function: Callable[[Session], T]) -> T | DriverError:
         try:

@@ -17,7 +17,7 @@ from django.db import connections
 
 from chains.engine import bells, claims, converge
 from chains.engine.kept import KEPT
-from chains.engine.limits import limits
+from chains.engine.limits import Limits, limits
 from chains.engine.observe import observe_devices
 from chains.engine.reconcile import run_change
 from chains.services import record
@@ -36,23 +36,41 @@ def sweep() -> int:
     rung = claims.bells_claim(AT_ONCE, BELL_GRACE_S)
     for topic, ref in rung:
         _safely(bells.answer, topic, ref)
+    done = len(rung) + _changes() + _readings(given)
+    # Last: whoever dies of a chain has done the rest. What they start is not left to the next pass.
     chains = converge.chains_to_look_at(AT_ONCE)
     for chain_id in chains:
-        _safely(converge.look_at_chain, chain_id)
-    changes = claims.changes_due(AT_ONCE)
-    for change_id in changes:
-        _safely(run_change, change_id)
-    devices = claims.devices_claim(AT_ONCE, given.observe_s)
-    if devices:
-        _safely(observe_devices, devices)
-    silent = claims.devices_claim(AT_ONCE, max(given.observe_s, SILENT_AGAIN_S), is_silent=True)
-    if silent:
-        _safely(observe_devices, silent)
+        converge.look_safely(chain_id)
+    if chains:
+        done += len(chains) + _changes()
     _safely(KEPT.close_idle)
     record.outbox_prune()
     tokens_expired()
     record.replies_prune()
-    return len(rung) + len(chains) + len(changes) + len(devices) + len(silent)
+    return done
+
+
+def _changes(*, is_sick: bool = False) -> int:
+    changes = claims.changes_due(AT_ONCE, is_sick=is_sick)
+    for change_id in changes:
+        _safely(run_change, change_id)
+    return len(changes)
+
+
+def _readings(given: Limits) -> int:
+    """First the devices that answer; what needs or reads others may take as long as their time-outs."""
+    devices = claims.devices_claim(AT_ONCE, given.observe_s)
+    if devices:
+        _safely(observe_devices, devices)
+    done = len(devices)
+    while done < 2 * AT_ONCE and (alone := claims.devices_claim(1, given.observe_s, is_alone=True)):
+        _safely(observe_devices, alone)
+        done += 1
+    done += _changes(is_sick=True)
+    silent = claims.devices_claim(AT_ONCE, max(given.observe_s, SILENT_AGAIN_S), is_silent=True)
+    if silent:
+        _safely(observe_devices, silent)
+    return done + len(silent)
 
 
 def _safely(work: Callable[..., object], *arguments: object) -> None:

@@ -13,23 +13,30 @@ from django.db.models.functions import Now
 
 from chains.errors import Conflict
 from chains.models import Chain, Change, Outbox, Plan
+from chains.selectors.attempts import in_flight, latest_of
 from chains.selectors.intent import chain_intent
 from chains.selectors.usage import UNDER_WAY
 from chains.services.actor import Actor, require_editor
 from chains.services.intent import chain_update
+from chains.services.parking import unpark
 from chains.services.trail import audit, bell
 
 
 @transaction.atomic
 def change_retry(*, actor: Actor, change: Change) -> Change:
-    """Due now, whatever it waited for. Errors: NotFound, Forbidden; Conflict if it has ended."""
+    """Due now, whatever it waited for; a parked one goes on where it was. One that is being attempted is left to it.
+
+    Errors: NotFound, Forbidden; Conflict if it has ended, or a later one of its chain exists.
+    """
     plan = change.plan
     require_editor(actor, plan.tenant_id)
     row = Change.objects.select_for_update().get(pk=change.pk)
-    if row.status not in UNDER_WAY:
+    detail = {"change": row.pk, "attempts": row.attempts, "was": row.status}
+    if row.status == Change.Status.FAILED:
+        unpark(row)
+    elif row.status not in UNDER_WAY:
         raise Conflict(f"Change {row.pk} has ended: it is {row.status}. Fix: ask for a new plan.", code="change-ended")
-    Change.objects.filter(pk=row.pk).update(due_at=Now())
-    detail = {"change": row.pk, "attempts": row.attempts}
+    Change.objects.filter(pk=row.pk).exclude(in_flight()).update(due_at=Now())
     subject = f"chain {plan.tenant.name}/{plan.chain_name}"
     audit(actor, "change.retry", subject, tenant=plan.tenant, detail=detail)
     bell(Outbox.Topic.CHANGE, row.pk)
@@ -62,6 +69,14 @@ def change_undo(*, actor: Actor, change: Change, force: bool = False) -> Chain:
     detail = {"change": change.pk, "force": force}
     audit(actor, "change.undo", f"chain {plan.tenant.name}/{chain.name}", tenant=plan.tenant, detail=detail)
     return chain
+
+
+def can_retry(change: Change) -> bool:
+    """Whether to offer it; `change_retry` decides by itself."""
+    if change.status == Change.Status.FAILED:
+        latest = latest_of(change.plan)
+        return latest is None or latest.pk == change.pk
+    return change.status in UNDER_WAY and bool(change.waits)
 
 
 def can_undo(change: Change) -> bool:

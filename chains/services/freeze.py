@@ -6,14 +6,12 @@ The row is all there is: the engine reads it before every push, so it survives r
 
 from __future__ import annotations
 
-from datetime import timedelta
-
 from django.db import transaction
-from django.db.models import F
 from django.db.models.functions import Now
 
 from chains.errors import FieldError
 from chains.models import Change, Freeze, Outbox
+from chains.selectors.attempts import in_flight
 from chains.selectors.usage import UNDER_WAY
 from chains.services.actor import Actor, require_operator
 from chains.services.reading import invalid, is_line
@@ -46,23 +44,10 @@ def freeze_lift(*, actor: Actor) -> bool:
     if row is None:
         return False
     Freeze.objects.filter(pk=row.pk).update(lifted_at=Now(), lifted_by=actor.name)
-    waiting = Change.objects.filter(status__in=UNDER_WAY)
+    waiting = Change.objects.filter(status__in=UNDER_WAY).exclude(in_flight())
+    found = list(waiting.values_list("pk", flat=True))
     waiting.update(due_at=Now())
-    for change_id in waiting.values_list("pk", flat=True):
+    for change_id in found:
         bell(Outbox.Topic.CHANGE, change_id)
     audit(actor, "freeze.lift", f"freeze {row.pk}", tenant=None, detail={"reason": row.reason})
     return True
-
-
-def attempt_waits(change_id: int, after_s: float, text: str, *, was_counted: bool) -> None:
-    """The engine met a freeze. Waiting is no failure: the attempt is not counted; the log says it once."""
-    with transaction.atomic():
-        change = Change.objects.select_for_update().filter(pk=change_id, status__in=UNDER_WAY).first()
-        if change is None:
-            return
-        if was_counted and change.attempts:
-            change.attempts = F("attempts") - 1
-        change.due_at = Now() + timedelta(seconds=after_s)
-        change.save(update_fields=["attempts", "due_at"])
-        if not change.events.filter(text=text).exists():
-            change.events.create(text=text, level="warning")

@@ -27,6 +27,7 @@ from chains.models import (
     Step,
     Tenant,
 )
+from chains.selectors.attempts import parked_half_way
 from chains.selectors.intent import chain_intent
 from chains.selectors.usage import UNDER_WAY
 from chains.services.actor import Actor, require_editor
@@ -174,6 +175,10 @@ def _check_plan(plan: Plan) -> Chain:
     chain = Chain.objects.select_for_update().filter(pk=plan.chain_id).select_related("tenant").first()
     if chain is None:
         raise Conflict("The plan's chain was deleted.", code="plan-stale")
+    parked = parked_half_way(chain.pk)
+    if parked is not None:
+        detail = f"Change {parked.pk} of this chain is parked half-way: nothing else may touch it. Fix: retry it."
+        raise Conflict(detail, code="change-parked")
     if plan.status != Plan.Status.READY:
         raise Conflict(f"The plan is {plan.status}. {fix}", code="plan-stale")
     if (plan.generation, plan.base_revision) != (chain.generation, chain.revision):

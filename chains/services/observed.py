@@ -70,12 +70,11 @@ def device_due_set(device: Device, after_s: float) -> None:
 
 
 def is_under_way(device: Device) -> bool:
-    """Is a change half done on the device?"""
+    """Is a change half done on the device? One that is parked before its decision is: it may still be taken back."""
     started = (Step.Status.SENT, Step.Status.DONE, Step.Status.FAILED)
-    halves = (Change.Status.RUNNING, Change.Status.REVERTING)
-    return Step.objects.filter(
-        plan_step__device=device, status__in=started, change__status__in=halves
-    ).exists()
+    halves = Q(change__status__in=(Change.Status.RUNNING, Change.Status.REVERTING))
+    halves |= Q(change__status=Change.Status.FAILED, change__decided_at=None)
+    return Step.objects.filter(halves, plan_step__device=device, status__in=started).exists()
 
 
 @transaction.atomic

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How a change gets on: claimed, postponed, its steps, the decision, its end.
+"""How a change gets on: its steps, the decision, its end. Its attempts are in `attempts`.
 
 Called by the engine through `services.record`. Nothing here waits or talks to a device. Every function is one
 transaction; the decision is the point of no return: before it a change is taken back, after it the change
@@ -9,27 +9,23 @@ is carried to its end.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from datetime import datetime, timedelta
+from datetime import timedelta
 
-from django.db import connection, transaction
-from django.db.models.functions import Now
+from django.db import transaction
+from django.db.models.functions import Least, Now
 
 from chains.errors import Conflict
 from chains.models import Chain, Change, ChangeEvent, Outbox, Plan, Step
+from chains.selectors.attempts import STARTED
 from chains.selectors.usage import UNDER_WAY
 from chains.services import taking
 from chains.services.actor import SYSTEM
+from chains.services.attempts import wake_others
+from chains.services.clock import now
+from chains.services.parking import parked_close
 from chains.services.trail import audit, bell
 
 Status = Change.Status
-
-
-def now() -> datetime:
-    """The database's clock, the only one that several machines share."""
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT clock_timestamp()")
-        found: datetime = cursor.fetchone()[0]
-        return found
 
 
 def event_log(
@@ -37,40 +33,6 @@ def event_log(
 ) -> ChangeEvent:
     """One line of the change's log."""
     return ChangeEvent.objects.create(change_id=change.pk, text=text, device=device, level=level)
-
-
-@transaction.atomic
-def change_claim(change_id: int, due_in_s: float) -> Change | None:
-    """An attempt begins; None if the change has ended. If the attempt dies, it is due again after `due_in_s`."""
-    change = Change.objects.select_for_update().filter(pk=change_id, status__in=UNDER_WAY).first()
-    if change is None:
-        return None
-    if change.status == Status.PENDING:
-        change.status, change.started_at = Status.RUNNING, Now()
-        Chain.objects.filter(plans__change=change).update(
-            status=Chain.Status.APPLYING, status_reason="", status_at=Now()
-        )
-    change.attempts = min(change.attempts + 1, 32767)
-    change.due_at = Now() + timedelta(seconds=due_in_s)
-    change.save(update_fields=["status", "started_at", "attempts", "due_at"])
-    change.refresh_from_db()
-    return change
-
-
-def change_postpone(change_id: int, after_s: float, *, error: str | None = None) -> None:
-    """To be attempted again later. error: why, kept for people."""
-    values = {} if error is None else {"error": error}
-    Change.objects.filter(pk=change_id, status__in=UNDER_WAY).update(
-        due_at=Now() + timedelta(seconds=after_s), **values
-    )
-
-
-def change_crashed(change_id: int, error: str, cap_s: float) -> None:
-    """An attempt ended by what nobody foresaw: say so, and try again after 2^attempts seconds, at most `cap_s`."""
-    change = Change.objects.filter(pk=change_id).first()
-    if change is not None:
-        change_postpone(change_id, min(cap_s, 2.0 ** min(change.attempts, 16)), error=error)
-        event_log(change, f"the attempt broke: {error}", level=ChangeEvent.Level.ERROR)
 
 
 def steps_set(steps: Iterable[Step], status: str, *, error: str = "") -> None:
@@ -132,9 +94,10 @@ def decision_record(change: Change) -> None:
     taking.uses_add(chain, plan)
     chain.revision = plan.revision
     chain.save(update_fields=["revision", "updated_at"])
-    row.decided_at = now()
-    row.save(update_fields=["decided_at"])
-    change.decided_at = row.decided_at
+    # A new phase: what was counted belongs to the one before, but for the attempt under way.
+    row.decided_at, row.attempts, row.broken = now(), min(row.attempts, 1), min(row.broken, 1)
+    row.save(update_fields=["decided_at", "attempts", "broken"])
+    change.decided_at, change.attempts = row.decided_at, row.attempts
     detail = {"change": row.pk, "plan": plan.pk, "revision": plan.revision, "digest": plan.digest}
     audit(
         SYSTEM,
@@ -171,12 +134,13 @@ def change_succeeded(change: Change) -> None:
 
 def change_reverting(change: Change, reason: str) -> None:
     """What was sent is being taken back. Errors: Conflict after the decision."""
-    changed = Change.objects.filter(pk=change.pk, decided_at=None, status__in=UNDER_WAY).update(
-        status=Status.REVERTING, error=reason
-    )
+    values: dict[str, object] = {"status": Status.REVERTING, "error": reason}
+    if change.steps.filter(status__in=STARTED).exists():
+        values |= {"attempts": Least("attempts", 1), "broken": Least("broken", 1)}  # a new phase
+    changed = Change.objects.filter(pk=change.pk, decided_at=None, status__in=UNDER_WAY).update(**values)
     if not changed:
         raise Conflict(f"Change {change.pk} is decided or has ended: it cannot be taken back.")
-    change.status, change.error = Status.REVERTING, reason
+    change.refresh_from_db(fields=["status", "error", "attempts"])
 
 
 @transaction.atomic
@@ -192,14 +156,6 @@ def change_reverted(change: Change, reason: str, *, is_stale: bool = False) -> N
         _chain_status(chain, Chain.Status.PENDING, reason)
     else:
         _chain_status(chain, Chain.Status.ERROR, f"change {row.pk} was taken back: {reason}")
-
-
-@transaction.atomic
-def change_failed(change: Change, reason: str) -> None:
-    """Neither applied nor taken back: needs a person. What the plan takes stays taken."""
-    _, chain = _ended(change, Status.FAILED, reason)
-    if chain is not None:
-        _chain_status(chain, Chain.Status.ERROR, f"change {change.pk} failed: {reason}")
 
 
 @transaction.atomic
@@ -220,8 +176,11 @@ def _ended(change: Change, status: str, error: str) -> tuple[Change, Chain | Non
         raise Conflict(f"Change {row.pk} has ended already: it is {row.status}.")
     if (row.decided_at is None) == (status == Status.SUCCEEDED):
         raise Conflict(f"Change {row.pk} cannot be {status}: the decision says otherwise.")
-    row.status, row.error, row.finished_at = status, error, now()
-    row.save(update_fields=["status", "error", "finished_at"])
+    row.status, row.error, row.finished_at, row.waits = status, error, now(), ""
+    row.broken = max(row.broken - 1, 0)
+    row.save(update_fields=["status", "error", "finished_at", "waits", "broken"])
+    parked_close(row)
+    wake_others(row.pk)
     change.status, change.error, change.finished_at = row.status, row.error, row.finished_at
     return row, Chain.objects.select_for_update().filter(pk=row.plan.chain_id).first()
 

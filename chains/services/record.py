@@ -1,8 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
 """Every write of the machine, in one place to import from. The engine's alone: people's writes are in `intent`."""
 
-from chains.services.freeze import attempt_waits
+from chains.services.attempts import (
+    Claim,
+    attempt_over,
+    attempt_waits,
+    change_claim,
+    change_crashed,
+    change_hold,
+    change_postpone,
+    change_refused,
+)
+from chains.services.breaker import device_answered, device_failed, reading_begins
+from chains.services.clock import now
 from chains.services.lease import lease_check, lease_release, lease_renew, lease_take
+from chains.services.looks import chain_looked_at, look_broke, look_went_well
 from chains.services.observed import (
     device_due_set,
     device_unreachable,
@@ -19,16 +31,11 @@ from chains.services.planned import plan_store
 from chains.services.progress import (
     allocations_record,
     chain_status_set,
-    change_claim,
-    change_crashed,
-    change_failed,
-    change_postpone,
     change_reverted,
     change_reverting,
     change_succeeded,
     decision_record,
     event_log,
-    now,
     reverts_at_set,
     steps_confirmed,
     steps_sent,
@@ -41,20 +48,26 @@ from chains.services.writes import Push, canary_passed, writes_begin, writes_end
 __all__ = [
     "CHANNEL",
     "Push",
+    "Claim",
     "allocations_record",
+    "attempt_over",
     "attempt_waits",
     "bell",
     "canary_passed",
+    "chain_looked_at",
     "chain_status_set",
     "change_claim",
     "change_crashed",
-    "change_failed",
+    "change_hold",
     "change_postpone",
+    "change_refused",
     "change_reverted",
     "change_reverting",
     "change_succeeded",
     "decision_record",
+    "device_answered",
     "device_due_set",
+    "device_failed",
     "device_unreachable",
     "event_log",
     "finding_close",
@@ -65,12 +78,15 @@ __all__ = [
     "lease_release",
     "lease_renew",
     "lease_take",
+    "look_broke",
+    "look_went_well",
     "now",
     "observation_record",
     "outbox_due",
     "outbox_mark",
     "outbox_prune",
     "plan_store",
+    "reading_begins",
     "replies_prune",
     "reverts_at_set",
     "steps_confirmed",

@@ -8,7 +8,6 @@ from typing import Any
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
-from django.utils import timezone
 from django.views.decorators.http import require_POST
 
 from chains import selectors
@@ -56,6 +55,7 @@ def state_of(row: Any) -> dict[str, Any]:
         "done": sum(step.status == "done" for step in steps),
         "events": list(selectors.events_after(row, 0)[:LOG_LINES]),
         "is_live": row.status not in ENDED,
-        "is_waiting": row.status not in ENDED and row.attempts > 0 and row.due_at > timezone.now(),
+        "is_parked": row.status == "failed",
+        "can_retry": again.can_retry(row),
         "can_undo": again.can_undo(row),
     }

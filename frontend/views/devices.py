@@ -16,7 +16,7 @@ from frontend.access import operators, parameter, show
 from frontend.items import rows_of
 from frontend.paging import page_of
 
-CONDITIONS = ("in_sync", "drifted", "unreachable", "unknown")
+CONDITIONS = ("in_sync", "drifted", "unreachable", "unknown", "left_alone")
 KINDS = ("switch", "appliance", "host", "external")
 
 
@@ -29,6 +29,8 @@ def device_list(request: HttpRequest, actor: Actor) -> HttpResponse:
         rows = rows.filter(Q(name__icontains=q) | Q(management__icontains=q))
     if condition == "unknown":
         rows = rows.filter(Q(status=None) | Q(status__condition=condition))
+    elif condition == "left_alone":
+        rows = rows.exclude(status__closed_until=None)
     elif condition in CONDITIONS:
         rows = rows.filter(status__condition=condition)
     if kind in KINDS:

@@ -32,6 +32,7 @@ def overview(request: HttpRequest, actor: Actor) -> HttpResponse:
         "finding_total": findings.count(),
         "findings": findings[:SHOWN],
         "running": changes.filter(status__in=UNDER_WAY)[:SHOWN],
+        "parked": _parked(changes)[:SHOWN],
         "recent": changes.exclude(status__in=UNDER_WAY)[:SHOWN],
         "troubled_chains": chains.filter(status__in=TROUBLED_CHAINS).prefetch_related(None)[:SHOWN],
     }
@@ -43,6 +44,11 @@ def overview(request: HttpRequest, actor: Actor) -> HttpResponse:
         }
     name = "parts/overview_now" if request.htmx else "overview"
     return show(request, actor, name, context)
+
+
+def _parked(changes: QuerySet[Any]) -> QuerySet[Any]:
+    """Those that a person has to retry: not the ones that a later change has overtaken."""
+    return changes.filter(status="failed", plan__findings__code="change-parked", plan__findings__closed_at=None)
 
 
 def _counts(rows: QuerySet[Any], field: str) -> dict[str, int]:

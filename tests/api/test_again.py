@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from chains.engine.reconcile import run_change
-from chains.models import Change, Plan
+from chains.models import Change, Device, Plan
+from chains.services import record
 from drivers import fake
 from tests.api.world import World, chain_body, problem
 
@@ -51,6 +52,46 @@ def test_a_waiting_change_says_when_and_why_and_is_hurried(world: World) -> None
     assert problem(world.a.post(f"changes/{change}/retry/"), 409)["type"] == "urn:viaduct:change-ended"
     problem(world.viewer.post(f"changes/{change}/retry/"), 403)
     problem(world.b.post(f"changes/{change}/retry/"), 404)
+
+
+def test_a_parked_change_is_told_and_retried(world: World) -> None:
+    chain = world.a.post("chains/", chain_body()).json()["id"]
+    plan = world.a.post(f"chains/{chain}/plan/").json()
+    change = world.a.post(f"plans/{plan['id']}/apply/").json()["id"]
+    Change.objects.update(broken=5, error="KeyError: x")
+    assert run_change(change) is True
+    seen = world.a.get(f"changes/{change}/").json()
+    assert (seen["status"], seen["broken"], seen["waits"], seen["next_try_at"]) == ("failed", 5, "", None)
+    assert "KeyError: x" in seen["error"]
+    assert [row["id"] for row in world.a.get("changes/?status=failed").json()["results"]] == [change]
+    found = [row for row in world.a.get("findings/").json()["results"] if row["code"] == "change-parked"]
+    assert [row["severity"] for row in found] == ["critical"]
+    problem(world.viewer.post(f"changes/{change}/retry/"), 403)
+    problem(world.b.post(f"changes/{change}/retry/"), 404)
+    again = world.a.post(f"changes/{change}/retry/")
+    assert (again.status_code, again.json()["status"], again.json()["broken"]) == (202, "running", 0)
+    run_change(change)
+    assert world.a.get(f"changes/{change}/").json()["status"] == "succeeded"
+
+
+def test_what_waits_and_what_is_left_alone_can_be_asked_for(world: World) -> None:
+    chain = world.a.post("chains/", chain_body()).json()["id"]
+    plan = world.a.post(f"chains/{chain}/plan/").json()
+    change = world.a.post(f"plans/{plan['id']}/apply/").json()["id"]
+    record.device_failed([Device.objects.get(name="fw1").pk], 3, 60.0, was_counted=False)
+    assert world.operator.get("devices/?is_left_alone=true").json()["results"] == []
+    record.device_failed([Device.objects.get(name="fw1").pk], 2, 60.0, was_counted=False)
+    (device,) = world.operator.get("devices/?is_left_alone=true").json()["results"]
+    assert (device["name"], device["failures"]) == ("fw1", 2)
+    assert device["left_alone_until"] is not None
+    others = world.operator.get("devices/?is_left_alone=false").json()["results"]
+    assert "fw1" not in [row["name"] for row in others]
+    assert len(others) == Device.objects.count() - 1
+    assert world.a.get("changes/?is_waiting=true").json()["results"] == []
+    assert run_change(change) is False
+    (waiting,) = world.a.get("changes/?is_waiting=true").json()["results"]
+    assert waiting["waits"].startswith("fw1 does not answer: tried again at ")
+    assert world.a.get("changes/?is_waiting=false").json()["results"] == []
 
 
 def test_undo_answers_with_a_ready_plan(world: World) -> None:

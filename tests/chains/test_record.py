@@ -244,25 +244,28 @@ def test_a_decision_needs_the_chain_that_the_plan_started_from() -> None:
 
 def test_an_attempt_is_claimed_counted_and_due_again_by_itself() -> None:
     change = intent.change_create(actor=OPERATOR, plan=make_plan(make_chain()))
-    claimed = record.change_claim(change.pk, 60)
+    claimed = record.change_claim(change.pk, 60).change
     assert claimed is not None
-    assert (claimed.status, claimed.attempts) == (Change.Status.RUNNING, 1)
+    assert (claimed.status, claimed.attempts, claimed.broken) == (Change.Status.RUNNING, 1, 1)
     assert 55 < (claimed.due_at - record.now()).total_seconds() <= 60
     started = claimed.started_at
-    record.change_postpone(change.pk, 1, error="busy")
-    claimed = record.change_claim(change.pk, 60)
-    assert claimed is not None and (claimed.attempts, claimed.started_at, claimed.error) == (
+    assert record.change_claim(change.pk, 60) == record.Claim(None, is_over=False), "it is being attempted"
+    record.change_postpone(change.pk, 0, error="busy")
+    claimed = record.change_claim(change.pk, 60).change
+    assert claimed is not None and (claimed.attempts, claimed.broken, claimed.started_at, claimed.error) == (
         2,
+        1,
         started,
         "busy",
     )
-    record.change_crashed(change.pk, "KeyError: x", 300)
+    record.change_crashed(change.pk, "KeyError: x", 4, 5)
     row = Change.objects.get(pk=change.pk)
-    assert row.error == "KeyError: x" and 2 < (row.due_at - record.now()).total_seconds() <= 4
+    assert (row.error, row.broken) == ("KeyError: x", 1)
+    assert 2 < (row.due_at - record.now()).total_seconds() <= 4
     record.change_reverting(change, "no")
     record.change_reverted(change, "no")
-    assert record.change_claim(change.pk, 60) is None
-    assert record.change_claim(10**9, 60) is None
+    assert record.change_claim(change.pk, 60) == record.Claim(None, is_over=True)
+    assert record.change_claim(10**9, 60) == record.Claim(None, is_over=True)
 
 
 def test_steps_are_set_in_rows_and_in_hand() -> None:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import pytest
 
@@ -87,7 +88,8 @@ def test_a_silent_device_is_waited_for_while_nothing_was_sent(tap: Tap) -> None:
     assert change.status == "succeeded", world.events(change)
 
 
-def test_patience_ends_and_nothing_was_sent(tap: Tap) -> None:
+def test_patience_ends_and_nothing_was_sent(tap: Tap, settings: Any) -> None:
+    settings.VIADUCT_BREAKER_FAILURES = 100
     change = world.change(long_chain())
     faulty("ips1", is_unreachable=True)
     attempt_until_ended(change)

@@ -132,6 +132,7 @@ def offer(name: str) -> models.Offer:
 def due_now() -> None:
     """Time passes: everything that waits is due, every bell is old enough."""
     models.DeviceStatus.objects.update(due_at=None)
+    models.DeviceStatus.objects.exclude(closed_until=None).update(closed_until="2000-01-01T00:00:00Z")
     models.Change.objects.filter(status__in=claims.UNDER_WAY).update(due_at=F("created_at"))
     for bell in models.Outbox.objects.filter(rung_at=None):
         models.Outbox.objects.filter(pk=bell.pk).update(created_at=bell.created_at.replace(year=2000))

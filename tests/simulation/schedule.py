@@ -55,6 +55,7 @@ SELECT setval(pg_get_serial_sequence('chains_change', 'id'), 1, false);
 TIME_PASSES = """
 UPDATE chains_lease SET expires_at = clock_timestamp() - interval '1 s' WHERE expires_at IS NOT NULL;
 UPDATE chains_devicestatus SET due_at = NULL WHERE due_at IS NOT NULL;
+UPDATE chains_devicestatus SET closed_until = clock_timestamp() - interval '1 s' WHERE closed_until IS NOT NULL;
 UPDATE chains_change SET due_at = created_at WHERE status IN ('pending', 'running', 'reverting');
 UPDATE chains_outbox SET created_at = created_at - interval '1 hour' WHERE rung_at IS NULL;
 """
