@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from chains import models
 from chains.engine.claims import turn_of
-from chains.engine.converge import look_at_chain
+from chains.engine.converge import look_safely
 from chains.engine.observe import observe_device
 from chains.engine.reconcile import run_change
 
@@ -17,7 +17,7 @@ def answer(topic: str, ref: int) -> None:
     if topic == Topic.CHANGE:
         run_change(turn_of(ref))
     elif topic == Topic.CHAIN:
-        look_at_chain(ref)
+        look_safely(ref)
     elif topic == Topic.DEVICE:
         observe_device(ref)
     else:

@@ -31,16 +31,17 @@ UNSETTLED = (Status.DEGRADED, Status.UNKNOWN, Status.READY, Status.ERROR)
 
 def look_safely(chain_id: int) -> None:
     """The same for one of many: a chain that breaks its look does not keep the others from theirs, and says so."""
-    record.chain_looked_at(chain_id)  # before: if a worker dies of it, the others come first the next time
+    if not record.look_begins(chain_id):
+        return
     try:
         look_at_chain(chain_id)
     except DatabaseError:
         raise
     except Exception as error:  # noqa: BLE001  whatever is wrong with one chain
         log.exception("chain %s: its look broke", chain_id)
-        record.look_broke(chain_id, f"{type(error).__name__}: {error}"[:2000])
+        record.look_ends(chain_id, f"{type(error).__name__}: {error}"[:2000])
     else:
-        record.look_went_well(chain_id)
+        record.look_ends(chain_id)
 
 
 def look_at_chain(chain_id: int) -> None:

@@ -14,7 +14,7 @@ from chains.services.attempts import (
 from chains.services.breaker import device_answered, device_failed, reading_begins
 from chains.services.clock import now
 from chains.services.lease import lease_check, lease_release, lease_renew, lease_take
-from chains.services.looks import chain_looked_at, look_broke, look_went_well
+from chains.services.looks import look_begins, look_ends
 from chains.services.observed import (
     device_due_set,
     device_unreachable,
@@ -54,7 +54,6 @@ __all__ = [
     "attempt_waits",
     "bell",
     "canary_passed",
-    "chain_looked_at",
     "chain_status_set",
     "change_claim",
     "change_crashed",
@@ -78,8 +77,8 @@ __all__ = [
     "lease_release",
     "lease_renew",
     "lease_take",
-    "look_broke",
-    "look_went_well",
+    "look_begins",
+    "look_ends",
     "now",
     "observation_record",
     "outbox_due",

@@ -57,6 +57,7 @@ UPDATE chains_lease SET expires_at = clock_timestamp() - interval '1 s' WHERE ex
 UPDATE chains_devicestatus SET due_at = NULL WHERE due_at IS NOT NULL;
 UPDATE chains_devicestatus SET closed_until = clock_timestamp() - interval '1 s' WHERE closed_until IS NOT NULL;
 UPDATE chains_change SET due_at = created_at WHERE status IN ('pending', 'running', 'reverting');
+UPDATE chains_outbox SET rung_at = rung_at - interval '1 hour' WHERE ref < 0;
 UPDATE chains_outbox SET created_at = created_at - interval '1 hour' WHERE rung_at IS NULL;
 """
 
