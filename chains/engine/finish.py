@@ -75,10 +75,15 @@ def _read_back(run: Run, errors: Mapping[str, DriverError]) -> dict[str, DriverE
         for name, arrival in written.values.items():
             answers.values[name] = arrival.observation
             run.say("was not as decided any more; written anew", device=name, level=Level.WARNING)
-    for name, seen in answers.values.items():
-        if name not in found:
-            record.observation_record(last[name].step.plan_step.device, seen)
+    read_back = {name: seen for name, seen in answers.values.items() if name not in found}
+    record.observations_record({_device(last[name]): seen for name, seen in read_back.items()})
     return found
+
+
+def _device(move: Move) -> models.Device:
+    device = move.step.plan_step.device
+    assert device is not None, "a drain step is no move"
+    return device
 
 
 def _is_as_decided(run: Run, move: Move, seen: Observation) -> bool:

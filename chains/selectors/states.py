@@ -35,9 +35,13 @@ def others_on(devices: Iterable[str], chain: Chain) -> dict[str, DeviceState]:
 
 def desired_state(device: Device) -> DeviceState:
     """The union of all chains' contributions to the device. Keys hold the chain's number, so they cannot collide."""
-    items: dict[Key, Item] = {}
-    for stored in (
-        Contribution.objects.filter(device=device).order_by("chain").values_list("items", flat=True)
-    ):
-        items.update(state_from_json(stored))
-    return DeviceState(items)
+    return desired_states([device])[device.pk]
+
+
+def desired_states(devices: Iterable[Device]) -> dict[int, DeviceState]:
+    """The same of many, by device id."""
+    items: dict[int, dict[Key, Item]] = {device.pk: {} for device in devices}
+    rows = Contribution.objects.filter(device__in=list(items)).order_by("device", "chain")
+    for device_id, stored in rows.values_list("device_id", "items"):
+        items[device_id].update(state_from_json(stored))
+    return {device_id: DeviceState(held) for device_id, held in items.items()}

@@ -18,7 +18,7 @@ from django.db.models.functions import Now
 
 from chains.models import Chain, Change, Device, DeviceStatus, Finding, Instance, Outbox, Plan, Step
 from chains.selectors.ages import is_stale, stale_after_s
-from chains.selectors.states import desired_state
+from chains.selectors.states import desired_states
 from drivers.base import Observation
 from drivers.codec import state_to_json
 from drivers.state import DeviceState, Item, Key
@@ -26,7 +26,6 @@ from drivers.state import DeviceState, Item, Key
 Condition = DeviceStatus.Condition
 
 
-@transaction.atomic
 def observation_record(
     device: Device, observation: Observation, *, desired_generation: int | None = None
 ) -> DeviceStatus:
@@ -36,9 +35,37 @@ def observation_record(
     about the newer one. While a change is under way on the device, what its chain holds there is neither in sync
     nor drift, and nothing is said of it; the condition is about all that belongs to others.
     """
-    status = _locked(device)
-    desired = desired_state(device)
-    busy = chains_under_way(device)
+    observations_record({device: observation}, desired_generation=desired_generation)
+    return DeviceStatus.objects.get(device=device)
+
+
+@transaction.atomic
+def observations_record(
+    seen: Mapping[Device, Observation], *, desired_generation: int | None = None
+) -> None:
+    """The same for many devices, with as many queries as for one."""
+    DeviceStatus.objects.bulk_create([DeviceStatus(device=device) for device in seen], ignore_conflicts=True)
+    locked = DeviceStatus.objects.select_for_update().filter(device__in=list(seen)).order_by("device_id")
+    rows = list(locked)  # in one order, so that two of these cannot dead-lock
+    found = {device.pk: observation for device, observation in seen.items()}
+    desired, busy = desired_states(seen), _chains_under_way(seen)
+    for status in rows:
+        device_id = status.device_id
+        read_for = status.desired_generation if desired_generation is None else desired_generation
+        _judge(status, found[device_id], desired[device_id], busy.get(device_id, frozenset()), read_for)
+    DeviceStatus.objects.bulk_create(rows, update_conflicts=True, unique_fields=["id"], update_fields=OBSERVED)
+
+
+# What a reading is written to.
+OBSERVED = (
+    "observed", "counters", "links_up", "foreign", "attached", "pending", "observed_at", "observed_generation",
+    "condition", "reason",
+)  # fmt: skip
+
+
+def _judge(
+    status: DeviceStatus, observation: Observation, desired: DeviceState, busy: Collection[int], read_for: int
+) -> None:
     status.observed = state_to_json(observation.state)
     status.counters = {str(key): asdict(value) for key, value in observation.counters.items()}
     status.links_up = dict(observation.links_up)
@@ -46,7 +73,6 @@ def observation_record(
     status.attached = list(observation.attached)
     status.pending = observation.pending[:63]
     status.observed_at = Now()
-    read_for = status.desired_generation if desired_generation is None else desired_generation
     if observation.state == desired:
         status.observed_generation = max(status.observed_generation, read_for)
         status.condition, status.reason = Condition.IN_SYNC, ""
@@ -55,9 +81,6 @@ def observation_record(
     else:
         status.condition = Condition.DRIFTED
         status.reason = _drift_text(len(desired), len(observation.state))
-    status.save()
-    status.refresh_from_db()
-    return status
 
 
 @transaction.atomic
@@ -95,15 +118,23 @@ def is_under_way(device: Device) -> bool:
 
 
 def chains_under_way(device: Device) -> frozenset[int]:
-    """The chains (0 for one that is gone) with a change half done on the device.
+    """The chains (0 for one that is gone) with a change half done on the device."""
+    return _chains_under_way([device]).get(device.pk, frozenset())
 
-    One that is parked before its decision is half done: it may still be taken back.
+
+def _chains_under_way(devices: Iterable[Device]) -> dict[int, frozenset[int]]:
+    """The same by device id; devices without one are left out.
+
+    A change that is parked before its decision is half done: it may still be taken back.
     """
     started = (Step.Status.SENT, Step.Status.DONE, Step.Status.FAILED)
     halves = Q(change__status__in=(Change.Status.RUNNING, Change.Status.REVERTING))
     halves |= Q(change__status=Change.Status.FAILED, change__decided_at=None)
-    steps = Step.objects.filter(halves, plan_step__device=device, status__in=started)
-    return frozenset(number or 0 for number in steps.values_list("change__plan__chain", flat=True))
+    steps = Step.objects.filter(halves, plan_step__device__in=list(devices), status__in=started)
+    found: dict[int, frozenset[int]] = {}
+    for device_id, number in steps.values_list("plan_step__device", "change__plan__chain"):
+        found[device_id] = found.get(device_id, frozenset()) | {number or 0}
+    return found
 
 
 def without(state: DeviceState, chains: Collection[int]) -> dict[Key, Item]:

@@ -44,6 +44,34 @@ def test_placement_costs_what_a_shortest_path_costs() -> None:
     assert figures[0]["value"] > 0 and figures[0]["against"] > 0
 
 
+def test_a_write_is_accepted_whatever_the_broker_does() -> None:
+    code, figures, errors = run("post", "--small")
+    by_name = {figure["name"]: figure for figure in figures}
+    assert set(by_name) == {"post", "post.hung", "post.median", "post.errors", "post.bells"}, errors
+    assert by_name["post.errors"]["value"] == 0, by_name["post.errors"]["size"]
+    assert by_name["post.bells"]["ok"] and by_name["post.bells"]["value"] > 0
+    assert by_name["post"]["ratio"] <= SLACK and by_name["post.hung"]["ratio"] <= SLACK
+    assert code == (0 if all(figure["ok"] for figure in figures) else 1)
+
+
+def test_a_sweep_asks_as_much_whatever_rests() -> None:
+    _, figures, errors = run("sweep", "--small")
+    by_name = {figure["name"]: figure for figure in figures}
+    assert set(by_name) == {"sweep", "sweep.queries", "sweep.reading", "sweep.reading.queries"}, errors
+    for name in ("sweep.queries", "sweep.reading.queries"):
+        assert by_name[name]["ok"] and by_name[name]["ratio"] == 1.0, by_name[name]
+    assert by_name["sweep"]["ratio"] <= SLACK
+
+
+def test_many_devices_are_written_side_by_side() -> None:
+    """One after the other they would take as many times one device."""
+    _, figures, errors = run("wall", "--small")
+    by_name = {figure["name"]: figure for figure in figures}
+    assert set(by_name) >= {"wall", "wall.1", "wall.chain"}, errors
+    assert by_name["wall"]["size"].startswith("20 devices")
+    assert by_name["wall"]["ratio"] < 20
+
+
 def test_an_unknown_name_is_one_line_and_status_2(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["nonsense"]) == 2
     said = capsys.readouterr()

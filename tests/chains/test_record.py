@@ -6,6 +6,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 
 from chains.errors import Conflict
 from chains.models import (
@@ -293,6 +295,26 @@ def test_a_reading_is_in_sync_only_if_it_equals_what_is_wanted() -> None:
     status = record.device_unreachable(leaf, "no route")
     assert (status.condition, status.links_up) == ("unreachable", {})
     assert record.observation_record(leaf, reading(1, 2, chain=chain)).condition == "in_sync"
+
+
+def test_readings_of_many_devices_are_judged_each_by_itself_with_as_many_queries_as_one() -> None:
+    chain = make_chain()
+    apply(make_plan(chain, target=target(chain, leaf1=(1, 2), leaf2=(1,), spine1=(3,))))
+    seen = {
+        device("leaf1"): reading(1, 2, chain=chain),
+        device("leaf2"): reading(1, 2, chain=chain),
+        device("spine1"): reading(3, chain=chain),
+    }
+    with CaptureQueriesContext(connection) as one:
+        record.observations_record({device("fw1"): reading(chain=chain)})
+    with CaptureQueriesContext(connection) as many:
+        record.observations_record(seen)
+    assert len(many) == len(one) - 1  # but for looking up fw1
+    found = dict(DeviceStatus.objects.exclude(observed=None).values_list("device__name", "condition"))
+    assert found == {"fw1": "in_sync", "leaf1": "in_sync", "leaf2": "drifted", "spine1": "in_sync"}
+    held = DeviceStatus.objects.get(device__name="leaf2")
+    assert (len(held.observed or {}), held.observed_generation) == (2, 0)
+    assert desired_generations() == {"leaf1": 1, "leaf2": 1, "spine1": 1}  # not written by a reading
 
 
 def test_a_half_done_change_is_no_drift() -> None:
