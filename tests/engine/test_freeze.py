@@ -12,6 +12,7 @@ from chains import models
 from chains.engine.freeze import Frozen, Gate
 from chains.engine.reconcile import run_change
 from chains.engine.sweep import sweep
+from chains.services import record
 from chains.services.actor import SYSTEM
 from chains.services.freeze import freeze_lift, freeze_set
 from drivers import fake
@@ -45,37 +46,36 @@ def test_no_change_starts_and_it_is_not_counted(tap: Tap) -> None:
     assert world.network() == target(change)
 
 
-def freeze_when(patched: pytest.MonkeyPatch, is_time: Callable[[dict[str, Any]], bool]) -> None:
-    """Set the switch in the caller's thread, with the first line of the log of which `is_time` is true."""
-    real = models.ChangeEvent.objects.create
+def freeze_when(patched: pytest.MonkeyPatch, is_time: Callable[[], bool]) -> None:
+    """Set the switch in the caller's thread, when a write's end is recorded and `is_time`."""
+    real = record.writes_end
 
-    def create(**values: Any) -> models.ChangeEvent:
-        if not models.Freeze.objects.exists() and is_time(values):
+    def ends(*values: Any) -> None:
+        if not models.Freeze.objects.exists() and is_time():
             freeze()
-        return real(**values)
+        real(*values)
 
-    patched.setattr(models.ChangeEvent.objects, "create", create)
+    patched.setattr(record, "writes_end", ends)
 
 
-@pytest.mark.parametrize("number", [0, 1, 2, 3, 6])
-def test_frozen_in_the_middle_it_stops_after_the_wave(tap: Tap, number: int) -> None:
-    """Set when push `number` was read back: its wave is the last that is written, before and after the decision."""
+@pytest.mark.parametrize("number", [0, 1, 2, 3, 4, 5])
+def test_frozen_in_the_middle_it_stops_after_the_push(tap: Tap, number: int) -> None:
+    """Set when push `number` was read back: it is the last that is written, before and after the decision."""
     chain = world.chain(world.NGFW)
     world.apply(chain)
     world.edit(chain, hops=[{**world.NGFW, "realm": "host"}])
     change = world.change(chain)
-    waves = [step.wave for step in change.plan.steps.all() if step.device]
-    assert len(waves) == 7
+    assert len([step for step in change.plan.steps.all() if step.device]) == 7
     del tap.pushes[:]
     with pytest.MonkeyPatch.context() as patched:
-        freeze_when(patched, lambda _: len(tap.pushes) > number)
+        freeze_when(patched, lambda: len(tap.pushes) > number)
         assert run_change(change.pk) is False
     change.refresh_from_db()
     assert (change.status, change.attempts) == ("running", 0)
     held = world.network()
-    assert len(tap.pushes) == sum(wave <= waves[number] for wave in waves)
+    assert len(tap.pushes) == number + 1
     world.sweep_on(2)
-    assert len(tap.pushes) == sum(wave <= waves[number] for wave in waves)
+    assert len(tap.pushes) == number + 1
     assert world.network() == held
     freeze_lift(actor=SYSTEM)
     world.sweep_on()
@@ -101,7 +101,7 @@ def test_what_is_being_taken_back_waits_too(tap: Tap) -> None:
     last = [step for step in change.plan.steps.all() if step.device][-1]
     tap.refuses = frozenset({last.native})
     with pytest.MonkeyPatch.context() as patched:
-        freeze_when(patched, lambda values: values.get("level") == "error")
+        freeze_when(patched, lambda: tap.pushes[-1][1] == last.native)
         run_change(change.pk)
     change.refresh_from_db()
     held, sent = world.network(), len(tap.pushes)
