@@ -36,7 +36,8 @@ def watch(run: Run, moves: tuple[Move, ...], seconds: float) -> None:
     The first look goes through new connections: a change that cut its own way in shows here. Errors: Failed,
     LeaseLost, Frozen.
     """
-    expected = {name: _expected(run, held) for name, held in by_device(moves).items()}
+    ports = ports_of(run.plan)
+    expected = {name: _expected(run, held, ports.get(name, frozenset())) for name, held in by_device(moves).items()}
     until = time.monotonic() + seconds
     is_first = True
     while True:
@@ -57,13 +58,13 @@ def _wait(run: Run, seconds: float) -> None:
         run.gate.must_be_open()
 
 
-def _expected(run: Run, moves: tuple[Move, ...]) -> Expected:
+def _expected(run: Run, moves: tuple[Move, ...], ports: frozenset[str]) -> Expected:
     device = moves[0].device
     return Expected(
         device,
         run.chain_number,
         moves[-1].after,
-        ports_of(run.plan).get(device, frozenset()),
+        ports,
         tuple(move.step.label for move in moves if move.step.label),
     )
 

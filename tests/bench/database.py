@@ -9,9 +9,10 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import dj_database_url
 
@@ -100,3 +101,14 @@ def without(*names: str) -> Iterator[None]:
         yield
     finally:
         os.environ.update(before)
+
+
+class Counter:
+    """For `connection.execute_wrapper`: counts queries and keeps none, as some are large."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def __call__(self, execute: Callable[..., Any], *query: Any) -> Any:
+        self.count += 1
+        return execute(*query)

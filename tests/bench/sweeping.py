@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import gc
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from statistics import median
-from typing import Any
 
 from django.db import connection
 from django.db.models.functions import Now
@@ -110,7 +109,7 @@ def _swept(world: World, due: str) -> tuple[float, int]:
     models.DeviceStatus.objects.update(due_at=Now() + timedelta(days=1), observed_at=Now())
     if due == READING:
         models.DeviceStatus.objects.filter(device__name=world.device).update(due_at=None)
-    seen = _Counter()
+    seen = database.Counter()
     gc.collect()
     gc.disable()
     try:
@@ -123,14 +122,3 @@ def _swept(world: World, due: str) -> tuple[float, int]:
     assert found == (due == READING), f"{found} pieces of work in a network that rests"
     assert not models.Finding.objects.exists(), "a finding in a network that rests"
     return took_s, seen.count
-
-
-class _Counter:
-    """Counts queries and keeps none: a reading's are large."""
-
-    def __init__(self) -> None:
-        self.count = 0
-
-    def __call__(self, execute: Callable[..., Any], *query: Any) -> Any:
-        self.count += 1
-        return execute(*query)

@@ -70,6 +70,7 @@ def test_many_devices_are_written_side_by_side() -> None:
     assert set(by_name) >= {"wall", "wall.1", "wall.chain"}, errors
     assert by_name["wall"]["size"].startswith("20 devices")
     assert by_name["wall"]["ratio"] < 20
+    assert by_name["wall.queries"]["ok"], by_name["wall.queries"]
 
 
 def test_an_unknown_name_is_one_line_and_status_2(capsys: pytest.CaptureFixture[str]) -> None:
