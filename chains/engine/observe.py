@@ -75,6 +75,8 @@ def observe_devices(device_ids: Collection[int]) -> None:
 def _read_all(devices: Mapping[str, models.Device], fleet: Fleet, given: Limits, gate: Gate) -> None:
     """What a switch says of its ports is acted on as it comes in; repairs wait until all have spoken."""
     epochs = free_epochs(row.pk for row in devices.values())
+    statuses = models.DeviceStatus.objects.filter(device__in=list(epochs))
+    links = dict(statuses.values_list("device_id", "links_up"))
     suspects = []
     for name, answer in fleet.arrivals({name: read for name, device in devices.items() if device.pk in epochs}):
         device = devices[name]
@@ -88,7 +90,7 @@ def _read_all(devices: Mapping[str, models.Device], fleet: Fleet, given: Limits,
         # A reading from while somebody was writing says nothing: the writer records its own.
         if free_epochs([device.pk]).get(device.pk) == epochs[device.pk] and _seen(device, answer):
             suspects.append(device)
-        if device.kind == models.Device.Kind.SWITCH:
+        if device.kind == models.Device.Kind.SWITCH and links.get(device.pk) != dict(answer.links_up):
             _after([device.pk])
     if suspects and given.drift == "enforce" and not is_suspect():
         for device in suspects:

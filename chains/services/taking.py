@@ -54,30 +54,44 @@ def uses_add(chain: Chain, plan: Plan) -> None:
     """New uses beside the old ones; where both take the same, the larger counts."""
     offers, links = _offers(plan), _links(plan)
     held = {(row.hop_position, row.offer_id): row for row in Use.objects.filter(chain=chain)}
+    uses = []
     for use in plan.summary.get("offer_uses", ()):
         old = held.get((use["hop"], offers[use["offer"]].pk))
-        Use.objects.update_or_create(
-            chain=chain,
-            hop_position=use["hop"],
-            offer=offers[use["offer"]],
-            defaults={
-                "bandwidth_mbps": max(use["bandwidth_mbps"], old.bandwidth_mbps if old else 0),
-                "entries": max(use["entries"], old.entries if old else 0),
-            },
+        uses.append(
+            Use(
+                chain=chain,
+                hop_position=use["hop"],
+                offer=offers[use["offer"]],
+                bandwidth_mbps=max(use["bandwidth_mbps"], old.bandwidth_mbps if old else 0),
+                entries=max(use["entries"], old.entries if old else 0),
+            )
         )
+    Use.objects.bulk_create(
+        uses,
+        update_conflicts=True,
+        unique_fields=["chain", "hop_position", "offer"],
+        update_fields=["bandwidth_mbps", "entries"],
+    )
     held_links = {row.link_id: row for row in LinkUse.objects.filter(chain=chain)}
+    link_uses = []
     for use in plan.summary.get("link_uses", ()):
         link = links[use["a"], use["b"]]
         before = held_links.get(link.pk)
-        LinkUse.objects.update_or_create(
-            chain=chain,
-            link=link,
-            defaults={
-                "from_a_mbps": max(use["from_a_mbps"], before.from_a_mbps if before else 0),
-                "from_b_mbps": max(use["from_b_mbps"], before.from_b_mbps if before else 0),
-                "tags": sorted({*use["tags"], *(before.tags if before else ())}),
-            },
+        link_uses.append(
+            LinkUse(
+                chain=chain,
+                link=link,
+                from_a_mbps=max(use["from_a_mbps"], before.from_a_mbps if before else 0),
+                from_b_mbps=max(use["from_b_mbps"], before.from_b_mbps if before else 0),
+                tags=sorted({*use["tags"], *(before.tags if before else ())}),
+            )
         )
+    LinkUse.objects.bulk_create(
+        link_uses,
+        update_conflicts=True,
+        unique_fields=["chain", "link"],
+        update_fields=["from_a_mbps", "from_b_mbps", "tags"],
+    )
 
 
 def uses_settle(chain: Chain, plan: Plan) -> None:

@@ -10,6 +10,7 @@ from django.db import connection, transaction
 
 from chains import models
 from drivers import fake
+from tests.simulation.clock import EPOCH
 
 # By device: how often it is switched off in a schedule. The other devices are always there.
 SPARE = {"a1": 0.8, "a2": 0.8, "b1": 0.8, "b2": 0.8, "fw2": 0.4, "ips1": 0.2, "ips2": 0.8, "cgn1": 0.7}
@@ -41,6 +42,22 @@ def draw(chosen: random.Random) -> list[str]:
     off = [name for name, share in SPARE.items() if chosen.random() < share]
     models.Device.objects.filter(name__in=off).update(is_enabled=False)
     if chosen.random() < 0.8:  # else nobody has looked yet
-        models.Instance.objects.update(health=models.Instance.Health.UP)
+        _looked_at()
     rows = models.Device.objects.filter(is_enabled=True).exclude(driver="")
     return sorted(rows.values_list("name", flat=True))
+
+
+def _looked_at() -> None:
+    """Every device was read, and nothing was on it."""
+    models.Instance.objects.update(health=models.Instance.Health.UP)
+    rows = models.Device.objects.exclude(driver="").prefetch_related("ports").order_by("pk")
+    models.DeviceStatus.objects.bulk_create(
+        models.DeviceStatus(
+            device=row,
+            observed={},
+            links_up={port.name: True for port in row.ports.all()},
+            condition=models.DeviceStatus.Condition.IN_SYNC,
+            observed_at=EPOCH,
+        )
+        for row in rows
+    )

@@ -21,7 +21,7 @@ from chains.engine.bells import answer
 from chains.engine.observe import observe_devices
 from chains.engine.relay import carry_bells
 from chains.engine.sweep import sweep
-from tests.simulation import fabric, oracle
+from tests.simulation import fabric, known, oracle
 from tests.simulation.clock import Clock, told_by
 from tests.simulation.devices import Outside, installed
 from tests.simulation.faults import Faults
@@ -100,6 +100,7 @@ def run(seed: int, crew: Crew) -> Verdict:
         with ExitStack() as stack:
             stack.enter_context(told_by(clock))
             stack.enter_context(crew.at_work())
+            stack.enter_context(known.kept())
             stack.enter_context(installed(schedule.outside))
             stack.enter_context(_listening(schedule.verdict.other))
             schedule.play()
