@@ -7,6 +7,8 @@ import random
 
 from django.apps import apps
 from django.db import connection, transaction
+from django.db.models import Value
+from django.db.models.functions import Concat
 
 from chains import models
 from drivers import fake
@@ -18,7 +20,9 @@ INVENTORY = (
     models.Fabric, models.Tenant, models.Site, models.Vrf, models.Device, models.Port, models.Link,
     models.Function, models.Offer, models.Instance, models.Segment, models.Attachment,
 )  # fmt: skip
+CONFIRMING = ("fake-switch", "fake-appliance")
 AS_LOADED = """
+UPDATE chains_device SET driver = replace(driver, '-confirming', '') WHERE driver LIKE '%%-confirming';
 UPDATE chains_device SET is_enabled = true WHERE NOT is_enabled;
 UPDATE chains_offer SET is_enabled = true WHERE NOT is_enabled;
 UPDATE chains_instance SET health = 'unknown', health_reason = '', health_at = NULL WHERE health <> 'unknown';
@@ -37,14 +41,20 @@ def forget() -> None:
     fake.reset()
 
 
-def draw(chosen: random.Random) -> list[str]:
-    """Switch some devices off; the names of the others, without those that are never programmed."""
+def draw(chosen: random.Random) -> tuple[list[str], list[str]]:
+    """Switch some devices off; give some to a family with confirmed commit. The names of the devices that are on and
+    programmed, and of those of them with confirmed commit.
+    """
     off = [name for name, share in SPARE.items() if chosen.random() < share]
     models.Device.objects.filter(name__in=off).update(is_enabled=False)
     if chosen.random() < 0.8:  # else nobody has looked yet
         _looked_at()
-    rows = models.Device.objects.filter(is_enabled=True).exclude(driver="")
-    return sorted(rows.values_list("name", flat=True))
+    rows = models.Device.objects.filter(is_enabled=True).exclude(driver="").order_by("name")
+    drivers = dict(rows.values_list("name", "driver"))
+    share = chosen.choice((0.0, 0.5, 1.0))
+    confirming = [name for name, driver in drivers.items() if driver in CONFIRMING and chosen.random() < share]
+    models.Device.objects.filter(name__in=confirming).update(driver=Concat("driver", Value("-confirming")))
+    return list(drivers), confirming
 
 
 def _looked_at() -> None:

@@ -6,36 +6,70 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 from drivers import fake
 from drivers.state import DeviceState, Guard, Item, Key, Match, RuleSet, Signatures, slot
-from tests.simulation.devices import Outside, Trouble
-from tests.simulation.packets import Watcher
+from tests.simulation.devices import Outside
 
-TROUBLES = ("unreachable", "unreachable", "refuses", "loses_reply", "silent")
+# Name of a fault -> its value. Of every vendor's kind: see `drivers.fake.Faults`.
+TROUBLES: tuple[tuple[str, Any], ...] = (
+    ("is_unreachable", True),
+    ("is_unreachable", True),
+    ("reject", "% Table full"),
+    ("loses_reply", True),
+    ("is_silent", True),
+    ("swallows_error", "whole"),
+    ("swallows_error", "half"),
+    ("verification_failed", True),
+)
+CONFIRMING: tuple[tuple[str, Any], ...] = (
+    ("confirm_loses_reply", True),
+    ("confirm_lies", True),
+    ("late_confirm_ok", True),
+    ("any_commit_confirms", True),
+    ("aborts_on_close", True),
+    ("hidden_pending", True),
+    ("refused_stays_pending", True),
+    ("cuts_management", True),
+)
 ARMS = (("leaf1", "fw1-in"), ("leaf2", "fw2-in"), ("leaf2", "ips1-out"), ("leaf1", "ips2-out"), ("leaf2", "cgn1-in"))
 
 
 @dataclass
 class Faults:
-    """devices: those that are switched on."""
+    """devices: those that are switched on. confirming: those of them that take back what nobody confirms."""
 
     random: random.Random
     outside: Outside
-    watcher: Watcher
     devices: list[str]
+    confirming: list[str]
     say: Callable[[str], None]
 
     def trouble(self) -> None:
-        kind = self.random.choice(TROUBLES)
         device = self.random.choice(self.devices)
-        self.outside.troubles[device] = Trouble(kind, self.random.choice((1, 1, 2, 5)))
-        self.say(f"  {kind} {device}")
+        kinds = TROUBLES + CONFIRMING if device in self.confirming else TROUBLES
+        name, value = self.random.choice(kinds)
+        with fake.box(device) as box:
+            setattr(box.faults, name, value)
+            box.faults.counts[name] = self.random.choice((1, 1, 2, 5))
+            if name == "refused_stays_pending":
+                box.faults.reject, box.faults.counts["reject"] = "% Table full", 1
+        self.say(f"  {name} {device}")
 
     def stranger(self) -> None:
-        """What others put on a device is theirs."""
-        with fake.box(self.random.choice(self.devices)) as box:
-            box.foreign.append("a stranger's")
+        """What others put on a device is theirs. Their commit may confirm ours, or wait for its own confirmation."""
+        device = self.random.choice(self.devices)
+        kind = self.random.choice(("item", "confirm", "commit", "reboot"))
+        with self.outside.by_hand(device, is_hand=False) as box:
+            if device not in self.confirming or kind == "item":
+                box.foreign.append("a stranger's")
+            elif kind == "confirm":
+                box.confirm()
+            elif kind == "reboot":
+                box.reboot()
+            elif box.pending is None:
+                box.commit(box.state, "operator", 120)
         self.outside.crew.shown["stranger"] += 1
 
     def link(self) -> None:
@@ -65,14 +99,14 @@ class Faults:
                 items[key] = altered
         self.say(f"  {kind} on {device}")
         self.outside.crew.shown["drift"] += 1
-        with fake.box(device) as box:
+        with self.outside.by_hand(device) as box:
             box.state = DeviceState(items)
-            self.watcher.by_hand(device, box.state)
 
     def peace(self) -> None:
-        self.outside.troubles.clear()
+        """Devices behave again; what waits for a confirmation goes on waiting."""
         for name in self.devices:
             with fake.box(name) as box:
+                box.faults = fake.Faults()
                 box.links_down = []
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,6 +25,10 @@ KEPT_READINGS = 60
 ENDS = "SELECT id, status, decided_at IS NOT NULL FROM chains_change WHERE id <> ALL(%s)"
 PLAN = """
 SELECT plan.chain_id, plan.goal, plan.base, plan.target FROM chains_plan AS plan
+  JOIN chains_change AS change ON change.plan_id = plan.id WHERE change.id = %s
+"""
+CHAIN_OF = """
+SELECT chain.id FROM chains_chain AS chain JOIN chains_plan AS plan ON plan.chain_id = chain.id
   JOIN chains_change AS change ON change.plan_id = plan.id WHERE change.id = %s
 """
 STEPS = """
@@ -96,6 +100,7 @@ class Judge:
     readings: Readings = field(default_factory=Readings)
     false_ready: list[str] = field(default_factory=list)
     mixed: list[str] = field(default_factory=list)
+    on_end: Callable[[int], None] = lambda chain: None
     _ready_at: dict[int, Any] = field(default_factory=dict)
     _ended: list[int] = field(default_factory=list)
     _decided: set[int] = field(default_factory=set)
@@ -127,6 +132,8 @@ class Judge:
                 self._require(number, status, self.mixed)
             if status in ("succeeded", "reverted", "cancelled"):
                 self._ended.append(number)
+                for (chain,) in ask(CHAIN_OF, number):
+                    self.on_end(chain)
 
     def _require(self, number: int, what: str, problems: list[str]) -> None:
         """What the change says of itself must have been seen on every device that it wrote."""
@@ -226,6 +233,11 @@ def rows() -> list[tuple[Any, ...]]:
     """What moves while anything is to be done."""
     chains = ask("SELECT id, status, status_reason, generation, revision FROM chains_chain ORDER BY id")
     return chains + ask("SELECT id, status FROM chains_change ORDER BY id")
+
+
+def is_busy() -> bool:
+    """Is a change under way?"""
+    return bool(ask("SELECT 1 FROM chains_change WHERE status = ANY(%s)", list(UNDER_WAY)))
 
 
 def stuck() -> list[str]:

@@ -45,11 +45,13 @@ class Promise:
 @dataclass
 class Watcher:
     """altered: items that somebody changed by hand and that were not put right yet, with what they were; their
-    chains are not judged meanwhile: no plan ever promised anything for such a state.
+    chains are not judged meanwhile: no plan ever promised anything for such a state. astray: the same, of items that
+    a device took back by itself; until the change has ended.
     """
 
     states: dict[str, DeviceState] = field(default_factory=dict)
     altered: dict[tuple[str, Key], object] = field(default_factory=dict)
+    astray: dict[tuple[str, Key], object] = field(default_factory=dict)
     bypasses: list[str] = field(default_factory=list)
     cut: list[str] = field(default_factory=list)
     walked: int = 0
@@ -57,31 +59,38 @@ class Watcher:
     _intents: dict[int, Chain] = field(default_factory=dict)
     _promises: dict[int, Promise] = field(default_factory=dict)
 
-    def by_hand(self, device: str, after: DeviceState) -> None:
-        """Somebody else than the engine made it so."""
-        before = self.states.get(device, EMPTY)
+    def others(self, device: str, before: DeviceState, after: DeviceState, is_hand: bool) -> None:
+        """Somebody else than the engine made it so: a hand, or the device by itself."""
+        into = self.altered if is_hand else self.astray
         for key in before.keys() | after.keys():
             if before.get(key) != after.get(key):
-                self.altered.setdefault((device, key), before.get(key))
+                into.setdefault((device, key), before.get(key))
         self._set(device, after)
+
+    def ended(self, chain: int) -> None:
+        """A change of the chain ended: what devices did by themselves meanwhile is no excuse any more."""
+        self.astray = {place: was for place, was in self.astray.items() if place[1].chain != chain}
+        self.judge([chain])
 
     def pushed(self, device: str, before: DeviceState, after: DeviceState) -> None:
         """The engine made it so."""
         touched = {key for key in before.keys() | after.keys() if before.get(key) != after.get(key)}
         for key in touched:
             self.altered.pop((device, key), None)
+            self.astray.pop((device, key), None)
         self._set(device, after)
         self.judge({key.chain for key in touched})
 
     def _set(self, device: str, after: DeviceState) -> None:
         self.states[device] = after
-        for (name, key), was in list(self.altered.items()):
-            if name == device and after.get(key) == was:
-                del self.altered[name, key]
+        for excuses in (self.altered, self.astray):
+            for (name, key), was in list(excuses.items()):
+                if name == device and after.get(key) == was:
+                    del excuses[name, key]
 
     def judge(self, chains: Iterable[int]) -> None:
         """Look at these chains' packets as the network is at this moment."""
-        wanted = sorted(set(chains) - {key.chain for _, key in self.altered})
+        wanted = sorted(set(chains) - {key.chain for _, key in (*self.altered, *self.astray)})
         for chain, plans in _deciding(wanted).items():
             if any(plan is not None for plan in plans):
                 promises = [self._promise(chain, plan) for plan in plans if plan is not None]

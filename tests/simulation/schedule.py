@@ -121,13 +121,19 @@ class Schedule:
         self.asked = Asked()
         self.broker: list[tuple[str, int]] = []
         self.paused: dict[int, int] = {}
-        self.outside = Outside(crew, self.judge.readings.on_read, self._on_state)
+        self.outside = Outside(crew, self.judge.readings.on_read, self._on_state, self._on_own)
+        self.judge.on_end = self.watcher.ended
         self.tenants = Tenants(self.random, self.asked, self._say)
         crew.on_error, crew.on_commit = self._on_error, self.judge.on_commit
 
     def _on_state(self, device: str, before: oracle.DeviceState, after: oracle.DeviceState) -> None:
         self.judge.readings.on_state(device, before, after)
         self.watcher.pushed(device, before, after)
+
+    def _on_own(self, device: str, before: oracle.DeviceState, after: oracle.DeviceState, is_hand: bool) -> None:
+        if not is_hand:
+            self.judge.readings.on_state(device, before, after)
+        self.watcher.others(device, before, after, is_hand)
 
     def _on_error(self, worker: Worker, error: BaseException) -> None:
         """Nothing may come out of the engine, but that the database is gone."""
@@ -140,8 +146,8 @@ class Schedule:
     # --- the play -----------------------------------------------------------------------------
 
     def play(self) -> None:
-        self.devices = fabric.draw(self.random)
-        self.faults = Faults(self.random, self.outside, self.watcher, self.devices, self._say)
+        self.devices, confirming = fabric.draw(self.random)
+        self.faults = Faults(self.random, self.outside, self.devices, confirming, self._say)
         for _ in range(self.random.choice((0, 1, 1, 2))):
             self._begin()
         self._storm(self._drawn())
@@ -174,7 +180,7 @@ class Schedule:
     def _storm(self, acts: list[Callable[[], None]]) -> None:
         """Workers in turn, acts in between, until there is nothing left to do."""
         while True:
-            self.crew.clock.now_s += 0.01
+            self._pass(0.01)
             ready = self._ready()
             is_free = bool(self.crew.idle())
             if is_free and self.broker and self.random.random() < 0.4:
@@ -186,18 +192,24 @@ class Schedule:
             elif ready:
                 self.verdict.switches += 1
                 self.random.choice(ready).step(self.random.choice(BURSTS))
-            elif not acts:
+            elif not acts and not self.crew.busy():
                 return
 
     def _ready(self) -> list[Worker]:
         """Workers that may go on. One that sleeps wakes after a while, or when nobody else is there."""
         busy = self.crew.busy()
-        ready = [worker for worker in busy if not self.paused.get(worker.number)]
         for number in list(self.paused):
             self.paused[number] -= 1
-            if self.paused[number] <= 0 or not ready:
+            if self.paused[number] <= 0 or len(busy) == 1:
                 del self.paused[number]
-        return ready or busy
+        awake = [worker for worker in busy if worker.number not in self.paused]
+        if awake and min(worker.wakes_s for worker in awake) > self.crew.clock.now_s:
+            self._pass(min(worker.wakes_s for worker in awake) - self.crew.clock.now_s)
+        return [worker for worker in awake if worker.wakes_s <= self.crew.clock.now_s]
+
+    def _pass(self, seconds: float) -> None:
+        self.crew.clock.now_s += seconds
+        self.outside.pass_time()
 
     def _give(self, name: str, work: Callable[[], object]) -> None:
         """A worker that is free begins with it, and may be killed or lose its database at it."""
@@ -215,7 +227,7 @@ class Schedule:
         worker = self.crew.workers[0]
         self.crew.give(worker, name, work, Fate())
         while worker.is_busy:
-            self.crew.clock.now_s += 0.01
+            self._pass(max(0.01, worker.wakes_s - self.crew.clock.now_s))
             worker.step(NEVER)
 
     # --- what may happen ----------------------------------------------------------------------
@@ -256,7 +268,7 @@ class Schedule:
     def _act_time(self) -> None:
         seconds = self.random.choice(PASSES)
         self._say(f"  {seconds:.0f} s pass")
-        self.crew.clock.now_s += seconds
+        self._pass(seconds)
 
     def _act_pause(self) -> None:
         """A worker is stopped past its leases; another one looks for what is due."""
@@ -267,7 +279,7 @@ class Schedule:
         self.crew.shown["paused"] += 1
         self.paused[sleeper.number] = self.random.randint(2, 12)
         self._say(f"  worker {sleeper.number} ({sleeper.name}) sleeps")
-        self.crew.clock.now_s += 61.0
+        self._pass(61.0)
         due = list(models.Change.objects.filter(status__in=oracle.UNDER_WAY).order_by("pk").values_list("pk", flat=True))
         if due:
             number = self.random.choice(due)
@@ -284,10 +296,10 @@ class Schedule:
         before: Collection[object] = ()
         for round_ in range(1, ROUNDS + 1):
             pushes = len(self.outside.pushes)
-            self.crew.clock.now_s += CALM_S
+            self._pass(CALM_S)
             self._alone(f"calm sweep {round_}", sweep)
             now = oracle.rows()
-            if len(self.outside.pushes) == pushes and now == before:
+            if len(self.outside.pushes) == pushes and now == before and not oracle.is_busy():
                 self.verdict.rounds = round_
                 return
             before = now
@@ -296,6 +308,7 @@ class Schedule:
     def _judge(self) -> None:
         verdict, outside = self.verdict, self.outside
         self.watcher.altered.clear()
+        self.watcher.astray.clear()
         chains = oracle.ask("SELECT id FROM chains_chain")
         self.watcher.judge(number for (number,) in chains)  # also what was altered, and is to be right by now
         verdict.lost_intents += oracle.lost(self.asked.changes, self.asked.chains)

@@ -51,6 +51,7 @@ class Worker:
     work: Callable[[], object] | None = None
     fate: Fate = field(default_factory=Fate)
     burst: int = 0
+    wakes_s: float = 0.0
     is_dead: bool = False
     is_cut: bool = False
     is_own: bool = False
@@ -63,7 +64,7 @@ class Worker:
     _thread: threading.Thread = field(init=False)
 
     def __post_init__(self) -> None:
-        self.forget_sessions()
+        self.sessions = self._no_sessions()
         self._thread = threading.Thread(target=self._run, name=f"worker-{self.number}", daemon=True)
         self._thread.start()
 
@@ -72,7 +73,12 @@ class Worker:
         return self.work is not None
 
     def forget_sessions(self) -> None:
-        self.sessions = kept.Kept(lambda: self.crew.clock.now_s)
+        """Its connections to devices end with it."""
+        self.sessions.close_idle(0)
+        self.sessions = self._no_sessions()
+
+    def _no_sessions(self) -> kept.Kept:
+        return kept.Kept(lambda: self.crew.clock.now_s)
 
     def step(self, burst: int) -> None:
         """Called by the schedule: go on until `burst` points were passed or the work has ended."""
@@ -146,9 +152,20 @@ class Worker:
         if not self.is_dead:
             self.burst -= 1
             if self.burst <= 0:
-                self.crew.back.release()
-                self._go.acquire()
+                self._pass_baton()
         self.touch(can_be_cut=can_be_cut)
+
+    def sleep(self, seconds: float) -> None:
+        """The others go on meanwhile, and time passes."""
+        assert not connection.in_atomic_block, "a transaction is open while the engine sleeps"
+        self.touch()
+        self.wakes_s = self.crew.clock.now_s + seconds
+        self._pass_baton()
+        self.touch()
+
+    def _pass_baton(self) -> None:
+        self.crew.back.release()
+        self._go.acquire()
 
     def _tell(self) -> None:
         """The database's clock is set to the simulated one. Only outside a transaction: there it stands still."""
@@ -247,9 +264,13 @@ class Crew:
         """A new schedule: nobody remembers the last one."""
         assert not self.busy()
         self.clock, self.shown, self.holders, self._attempts = clock, Counter(), {}, 0
+        clock.on_sleep = self._sleep
         for worker in self.workers:
-            worker.forget_sessions()
-            worker._told_s = -1.0
+            worker.wakes_s, worker._told_s = 0.0, -1.0
+
+    def _sleep(self, seconds: float) -> None:
+        assert self.current is not None, "nobody may sleep here"
+        self.current.sleep(seconds)
 
     def busy(self) -> list[Worker]:
         return [worker for worker in self.workers if worker.is_busy]
@@ -283,6 +304,8 @@ class Crew:
         try:
             yield
         finally:
+            for worker in self.workers:
+                worker.forget_sessions()
             sessions.KEPT = sweep.KEPT = before
 
     def end(self) -> None:
