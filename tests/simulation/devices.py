@@ -31,6 +31,10 @@ UNDER_LEASE = """
 SELECT lease.holder FROM chains_lease AS lease JOIN chains_device AS device ON device.id = lease.device_id
  WHERE device.name = %s AND lease.expires_at > clock_timestamp()
 """
+FROZEN = """
+SELECT 1 FROM chains_freeze WHERE lifted_at IS NULL AND created_at < clock_timestamp() - make_interval(secs => %s)
+"""
+STOPS_WITHIN_S = 5.0
 # With these the device holds what no plan promised: nobody's packets are judged until it is put right.
 ODD = frozenset({"swallows_error"})
 
@@ -49,6 +53,7 @@ class Outside:
     on_own: Callable[[str, DeviceState, DeviceState, bool], None]
     pushes: list[tuple[str, str]] = field(default_factory=list)
     overlaps: list[str] = field(default_factory=list)
+    frozen: list[str] = field(default_factory=list)
     vain: list[str] = field(default_factory=list)
     is_calm: bool = False
 
@@ -63,6 +68,9 @@ class Outside:
         with self.crew.own(), connection.cursor() as cursor:
             cursor.execute(UNDER_LEASE, [device])
             row = cursor.fetchone()
+            cursor.execute(FROZEN, [STOPS_WITHIN_S])
+            if cursor.fetchone() is not None:
+                self.frozen.append(f"{device}: written by {worker.name} while everything is frozen")
         if row is None or self.crew.holders.get(row[0]) != (worker.number, worker.attempt):
             self.overlaps.append(f"{device}: written by {worker.name} without a lease")
 

@@ -19,6 +19,7 @@ from chains.engine import planner
 from chains.errors import Problem
 from chains.services import intent
 from chains.services.actor import SYSTEM
+from chains.services.freeze import freeze_lift, freeze_set
 from tests.engine import world
 
 HOPS = ("ngfw", "ips", "filter", "ngfw ips", "ips ngfw", "filter ngfw", "filter ips ngfw", "cgn", "ngfw cgn")
@@ -106,6 +107,12 @@ class Tenants:
         self.asked.accepted["chain.delete"] += 1
         self.say(f"  deleted {name}")
 
+    def freeze(self) -> None:
+        """Set the freeze switch, or lift it."""
+        if not freeze_lift(actor=SYSTEM):
+            freeze_set(actor=SYSTEM, reason="simulated")
+            self.asked.accepted["freeze.set"] += 1
+
     def apply(self, row: models.Chain) -> None:
         plan = planner.plan_chain(row, "simulation")
         if plan.status != models.Plan.Status.READY:
@@ -125,7 +132,7 @@ class Tenants:
         return self._updated(row, names)
 
     def _updated(self, row: models.Chain, names: list[str]) -> models.Chain:
-        port = row.classifiers.get().destination_port_first
+        port = 80 + int(row.name.removeprefix("c"))
         after = world.edit(row, hops=[self._hop(name, port) for name in names])
         if after.generation > row.generation:
             self.asked.accepted["chain.update"] += 1

@@ -21,6 +21,8 @@ from chains.engine.bells import answer
 from chains.engine.observe import observe_devices
 from chains.engine.relay import carry_bells
 from chains.engine.sweep import sweep
+from chains.services.actor import SYSTEM
+from chains.services.freeze import freeze_lift
 from tests.simulation import fabric, known, oracle
 from tests.simulation.clock import Clock, told_by
 from tests.simulation.devices import Outside, installed
@@ -171,7 +173,7 @@ class Schedule:
         acts += [self._act_observe] * self.random.randint(0, 2)
         others = (
             faults.trouble, faults.trouble, faults.drift, faults.link, faults.stranger,
-            self._act_flush, self._act_time, self._act_time, self._act_pause, self._act_pause,
+            self._act_flush, self._act_freeze, self._act_time, self._act_time, self._act_pause, self._act_pause,
         )  # fmt: skip
         acts += [self.random.choice(others) for _ in range(self.random.randint(4, 9))]
         self.random.shuffle(acts)
@@ -235,6 +237,11 @@ class Schedule:
     def _act_request(self) -> None:
         self._give("request", self.tenants.request)
 
+    def _act_freeze(self) -> None:
+        """Twice: it is lifted again, perhaps."""
+        self.crew.shown["freeze"] += 1
+        self._give("freeze", self.tenants.freeze)
+
     def _act_relay(self) -> None:
         self._give("relay", lambda: carry_bells(self._ring))
 
@@ -292,6 +299,7 @@ class Schedule:
     def _settle(self) -> None:
         """Faults stop; workers sweep until nothing moves any more. From here on no push may be in vain."""
         self.faults.peace()
+        freeze_lift(actor=SYSTEM)
         self.outside.is_calm = True
         before: Collection[object] = ()
         for round_ in range(1, ROUNDS + 1):
@@ -318,7 +326,7 @@ class Schedule:
         verdict.false_ready += self.judge.false_ready
         verdict.overlapping_writers += outside.overlaps
         verdict.other += [f"{device} was written though nothing differed" for device in outside.vain]
-        verdict.other += self.asked.doubled
+        verdict.other += outside.frozen + self.asked.doubled
         verdict.bypassed_packets += self.watcher.bypasses
         verdict.other += [f"cut off: {text}" for text in self.watcher.cut]
         verdict.intents, verdict.walked, verdict.pushes = self.asked.count, self.watcher.walked, outside.pushes
