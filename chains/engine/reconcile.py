@@ -22,6 +22,7 @@ from chains.engine.limits import limits
 from chains.engine.moves import moves_of, waves
 from chains.engine.run import Failed, Level, Run, Stale, job_back, send
 from chains.engine.sessions import fleet_of
+from chains.errors import Conflict
 from chains.services import record
 
 log = logging.getLogger(__name__)
@@ -66,7 +67,11 @@ def _attempt(change_id: int) -> bool:
         assert change is not None
         moves = moves_of(change.plan, change.steps.all())
         with fleet_of(devices.values(), given, lambda: _while_waiting(leases, gate)) as fleet:
-            return _go(Run(change, change.plan, moves, leases, fleet, given, gate))
+            try:
+                return _go(Run(change, change.plan, moves, leases, fleet, given, gate))
+            except Conflict:
+                leases.check()  # refused because whoever took over has gone on: then this is no error
+                raise
 
 
 def _while_waiting(leases: Leases, gate: Gate) -> None:

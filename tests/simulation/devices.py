@@ -28,11 +28,10 @@ LIMITS = {
 }
 # Read by the database's clock, as the lease itself is.
 UNDER_LEASE = """
-SELECT lease.holder FROM chains_lease AS lease JOIN chains_device AS device ON device.id = lease.device_id
- WHERE device.name = %s AND lease.expires_at > clock_timestamp()
-"""
-FROZEN = """
-SELECT 1 FROM chains_freeze WHERE lifted_at IS NULL AND created_at < clock_timestamp() - make_interval(secs => %s)
+SELECT (SELECT lease.holder FROM chains_lease AS lease JOIN chains_device AS device ON device.id = lease.device_id
+         WHERE device.name = %s AND lease.expires_at > clock_timestamp()),
+       EXISTS (SELECT 1 FROM chains_freeze
+                WHERE lifted_at IS NULL AND created_at < clock_timestamp() - make_interval(secs => %s))
 """
 STOPS_WITHIN_S = 5.0
 # With these the device holds what no plan promised: nobody's packets are judged until it is put right.
@@ -66,12 +65,11 @@ class Outside:
         """Nobody writes but who holds the device's lease at this moment."""
         worker = self.worker
         with self.crew.own(), connection.cursor() as cursor:
-            cursor.execute(UNDER_LEASE, [device])
-            row = cursor.fetchone()
-            cursor.execute(FROZEN, [STOPS_WITHIN_S])
-            if cursor.fetchone() is not None:
-                self.frozen.append(f"{device}: written by {worker.name} while everything is frozen")
-        if row is None or self.crew.holders.get(row[0]) != (worker.number, worker.attempt):
+            cursor.execute(UNDER_LEASE, [device, STOPS_WITHIN_S])
+            ((holder, is_frozen),) = cursor.fetchall()
+        if is_frozen:
+            self.frozen.append(f"{device}: written by {worker.name} while everything is frozen")
+        if self.crew.holders.get(holder) != (worker.number, worker.attempt):
             self.overlaps.append(f"{device}: written by {worker.name} without a lease")
 
     @contextmanager

@@ -10,6 +10,7 @@ from typing import Any
 
 from drivers import fake
 from drivers.state import DeviceState, Guard, Item, Key, Match, RuleSet, Signatures, slot
+from tests.simulation import oracle
 from tests.simulation.devices import Outside
 
 # Name of a fault -> its value. Of every vendor's kind: see `drivers.fake.Faults`.
@@ -47,7 +48,9 @@ class Faults:
     say: Callable[[str], None]
 
     def trouble(self) -> None:
-        device = self.random.choice(self.devices)
+        """Rather where something is about to be written."""
+        due = [name for (name,) in oracle.ask(oracle.DUE, list(oracle.UNDER_WAY)) if name in self.devices]
+        device = self.random.choice(due if due and self.random.random() < 0.8 else self.devices)
         kinds = TROUBLES + CONFIRMING if device in self.confirming else TROUBLES
         name, value = self.random.choice(kinds)
         with fake.box(device) as box:

@@ -87,7 +87,7 @@ class Tenants:
     def tune(self, rows: list[models.Chain]) -> None:
         """Edits in a row; perhaps nobody applies them."""
         row = self.random.choice(rows)
-        for _ in range(self.random.randint(2, 4)):
+        for _ in range(self.random.randint(1, 3)):
             row = self._edited(row)
         if self.random.random() < 0.3:
             self.apply(row)

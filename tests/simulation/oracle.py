@@ -46,6 +46,16 @@ WANTED = """
 SELECT device.name, held.items FROM chains_contribution AS held JOIN chains_device AS device ON device.id = held.device_id
  WHERE held.chain_id = %s
 """
+MOVING = """
+SELECT 'chain', id, status, status_reason, generation, revision FROM chains_chain
+UNION ALL SELECT 'change', id, status, '', 0, 0 FROM chains_change
+UNION ALL SELECT 'instance', id, health, health_reason, 0, 0 FROM chains_instance
+UNION ALL SELECT 'device', device_id, condition, reason, 0, 0 FROM chains_devicestatus ORDER BY 1, 2
+"""
+DUE = """
+SELECT DISTINCT device.name FROM chains_device AS device JOIN chains_planstep AS planned ON planned.device_id = device.id
+  JOIN chains_change AS change ON change.plan_id = planned.plan_id WHERE change.status = ANY(%s) ORDER BY 1
+"""
 EARLY = ("build", "switch")
 UNDER_WAY = ("pending", "running", "reverting")
 
@@ -231,8 +241,7 @@ def mixed() -> list[str]:
 
 def rows() -> list[tuple[Any, ...]]:
     """What moves while anything is to be done."""
-    chains = ask("SELECT id, status, status_reason, generation, revision FROM chains_chain ORDER BY id")
-    return chains + ask("SELECT id, status FROM chains_change ORDER BY id")
+    return ask(MOVING)
 
 
 def is_busy() -> bool:
