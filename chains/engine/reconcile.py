@@ -22,7 +22,6 @@ from chains.engine.limits import limits
 from chains.engine.moves import moves_of, waves
 from chains.engine.run import Failed, Level, Run, Stale, job_back, send
 from chains.engine.sessions import fleet_of
-from chains.errors import Conflict
 from chains.services import record
 
 log = logging.getLogger(__name__)
@@ -67,11 +66,7 @@ def _attempt(change_id: int) -> bool:
         assert change is not None
         moves = moves_of(change.plan, change.steps.all())
         with fleet_of(devices.values(), given, lambda: _while_waiting(leases, gate)) as fleet:
-            try:
-                return _go(Run(change, change.plan, moves, leases, fleet, given, gate))
-            except Conflict:
-                leases.check()  # refused because whoever took over has gone on: then this is no error
-                raise
+            return _go(Run(change, change.plan, moves, leases, fleet, given, gate))
 
 
 def _while_waiting(leases: Leases, gate: Gate) -> None:
@@ -97,7 +92,9 @@ def _go(run: Run) -> bool:
         return _revert(run, run.change.error)
     try:
         if run.change.attempts > run.limits.attempts:
-            raise Failed(f"gave up after {run.limits.attempts} attempts: {run.change.error or 'every one broke off'}")
+            raise Failed(
+                f"gave up after {run.limits.attempts} attempts: {run.change.error or 'every one broke off'}"
+            )
         stage.apply(run)
     except Failed as failure:
         return _give_up(run, failure)
@@ -114,7 +111,8 @@ def _give_up(run: Run, failure: Failed) -> bool:
     if not is_sent and failure.is_passing and run.change.attempts < run.limits.attempts:
         run.again(str(failure))
         return False
-    record.change_reverting(run.change, str(failure))
+    with record.fenced(run.leases.check):
+        record.change_reverting(run.change, str(failure))
     return _revert(run, str(failure), is_stale=isinstance(failure, Stale))
 
 
@@ -134,7 +132,8 @@ def _revert(run: Run, reason: str, *, is_stale: bool = False) -> bool:
         if answers.errors:
             run.again(reason)
             return False
-    record.change_reverted(run.change, reason, is_stale=is_stale)
+    with record.fenced(run.leases.check):
+        record.change_reverted(run.change, reason, is_stale=is_stale)
     if not is_stale and run.plan.chain is not None:
         witness = {"change": run.change.pk, "plan": run.plan.pk}
         record.finding_open(

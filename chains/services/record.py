@@ -2,7 +2,7 @@
 """Every write of the machine, in one place to import from. The engine's alone: people's writes are in `intent`."""
 
 from chains.services.freeze import attempt_waits
-from chains.services.lease import lease_check, lease_release, lease_renew, lease_take
+from chains.services.lease import fenced, lease_check, lease_release, lease_renew, lease_take
 from chains.services.observed import (
     device_due_set,
     device_unreachable,
@@ -57,6 +57,7 @@ __all__ = [
     "device_due_set",
     "device_unreachable",
     "event_log",
+    "fenced",
     "finding_close",
     "finding_open",
     "instance_health_set",

@@ -58,7 +58,9 @@ class Clock:
 def told_by(clock: Clock) -> Iterator[None]:
     """Whatever the product asks for the time, in Python, is answered by `clock`."""
     told: list[ModuleType] = [
-        module for name, module in sys.modules.items() if name.startswith(TOLD) and vars(module).get("time") is time
+        module
+        for name, module in sys.modules.items()
+        if name.startswith(TOLD) and vars(module).get("time") is time
     ]
     real_now = timezone.now
     for module in told:

@@ -52,7 +52,9 @@ def draw(chosen: random.Random) -> tuple[list[str], list[str]]:
     rows = models.Device.objects.filter(is_enabled=True).exclude(driver="").order_by("name")
     drivers = dict(rows.values_list("name", "driver"))
     share = chosen.choice((0.0, 0.5, 1.0))
-    confirming = [name for name, driver in drivers.items() if driver in CONFIRMING and chosen.random() < share]
+    confirming = [
+        name for name, driver in drivers.items() if driver in CONFIRMING and chosen.random() < share
+    ]
     models.Device.objects.filter(name__in=confirming).update(driver=Concat("driver", Value("-confirming")))
     return list(drivers), confirming
 

@@ -34,7 +34,13 @@ CONFIRMING: tuple[tuple[str, Any], ...] = (
     ("refused_stays_pending", True),
     ("cuts_management", True),
 )
-ARMS = (("leaf1", "fw1-in"), ("leaf2", "fw2-in"), ("leaf2", "ips1-out"), ("leaf1", "ips2-out"), ("leaf2", "cgn1-in"))
+ARMS = (
+    ("leaf1", "fw1-in"),
+    ("leaf2", "fw2-in"),
+    ("leaf2", "ips1-out"),
+    ("leaf1", "ips2-out"),
+    ("leaf2", "cgn1-in"),
+)
 
 
 @dataclass
@@ -90,7 +96,9 @@ class Faults:
         if kind == "orphan" or not items:
             if not device.startswith("leaf"):
                 return
-            items[Key.parse("c7777.r1.f.0.guard.0")] = Guard("spine1", 0, Match("192.0.2.0/24", "198.51.100.0/24"))
+            items[Key.parse("c7777.r1.f.0.guard.0")] = Guard(
+                "spine1", 0, Match("192.0.2.0/24", "198.51.100.0/24")
+            )
         else:
             key = self.random.choice(sorted(items))
             if kind == "delete":

@@ -23,7 +23,12 @@ from chains.services.freeze import freeze_lift, freeze_set
 from tests.engine import world
 
 HOPS = ("ngfw", "ips", "filter", "ngfw ips", "ips ngfw", "filter ngfw", "filter ips ngfw", "cgn", "ngfw cgn")
-PINS = {"ngfw": ("fw1", "fw2"), "ips": ("ips1", "ips2"), "filter": ("leaf1", "leaf2", "spine1"), "cgn": ("cgn1",)}
+PINS = {
+    "ngfw": ("fw1", "fw2"),
+    "ips": ("ips1", "ips2"),
+    "filter": ("leaf1", "leaf2", "spine1"),
+    "cgn": ("cgn1",),
+}
 
 
 @dataclass
@@ -147,7 +152,9 @@ class Tenants:
             hop["policy"] = {"block_size": self.random.choice((128, 256))}
         else:
             rules = [{"verdict": "permit", "protocol": "tcp", "destination_ports": str(port)}]
-            rules += [{"verdict": "deny", "protocol": "udp", "destination_ports": str(self.random.randint(1, 9))}]
+            rules += [
+                {"verdict": "deny", "protocol": "udp", "destination_ports": str(self.random.randint(1, 9))}
+            ]
             hop["policy"] = {"default": "deny", "rules": rules}
         if self.random.random() < 0.4:
             hop["device"] = self.random.choice(PINS[function])

@@ -29,7 +29,9 @@ def _replaced(module: Any, name: str, value: object) -> Iterator[None]:
         setattr(module, name, before)
 
 
-def _all_at_once(read: Callable[[Iterable[str]], dict[str, Any]]) -> Callable[[Iterable[str]], dict[str, Any]]:
+def _all_at_once(
+    read: Callable[[Iterable[str]], dict[str, Any]],
+) -> Callable[[Iterable[str]], dict[str, Any]]:
     every = lru_cache(lambda: read(models.Device.objects.values_list("name", flat=True)))
     return lambda names: {name: every()[name] for name in names if name in every()}
 
@@ -60,7 +62,9 @@ class _Rows:
     def __call__(self, pk: int) -> models.Chain:
         row = (
             models.Chain.objects.select_related("tenant", "source__vrf", "destination__vrf")
-            .prefetch_related("classifiers", Prefetch("hops", models.Hop.objects.select_related("function", "device")))
+            .prefetch_related(
+                "classifiers", Prefetch("hops", models.Hop.objects.select_related("function", "device"))
+            )
             .get(pk=pk)
         )
         if not {row.source_id, row.destination_id} <= self._attached.keys():

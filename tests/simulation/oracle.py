@@ -43,7 +43,8 @@ SELECT chain.id, chain.status_at, chain.generation, chain.observed_generation FR
  WHERE chain.status = 'ready' ORDER BY chain.id
 """
 WANTED = """
-SELECT device.name, held.items FROM chains_contribution AS held JOIN chains_device AS device ON device.id = held.device_id
+SELECT device.name, held.items FROM chains_contribution AS held
+  JOIN chains_device AS device ON device.id = held.device_id
  WHERE held.chain_id = %s
 """
 MOVING = """
@@ -53,7 +54,8 @@ UNION ALL SELECT 'instance', id, health, health_reason, 0, 0 FROM chains_instanc
 UNION ALL SELECT 'device', device_id, condition, reason, 0, 0 FROM chains_devicestatus ORDER BY 1, 2
 """
 DUE = """
-SELECT DISTINCT device.name FROM chains_device AS device JOIN chains_planstep AS planned ON planned.device_id = device.id
+SELECT DISTINCT device.name FROM chains_device AS device
+  JOIN chains_planstep AS planned ON planned.device_id = device.id
   JOIN chains_change AS change ON change.plan_id = planned.plan_id WHERE change.status = ANY(%s) ORDER BY 1
 """
 EARLY = ("build", "switch")
@@ -100,7 +102,9 @@ class Readings:
     def shows(self, device: str, chain: int, wanted: DeviceState) -> bool:
         """Was the device read back with exactly this of the chain, after its last write?"""
         since = self.written.get((device, chain), 0)
-        return any(count > since and state.of_chain(chain) == wanted for count, state in reversed(self.read[device]))
+        return any(
+            count > since and state.of_chain(chain) == wanted for count, state in reversed(self.read[device])
+        )
 
 
 @dataclass
@@ -131,7 +135,9 @@ class Judge:
                 self.false_ready.append(f"chain {chain} is ready at another generation than the observed one")
             for device, items in ask(WANTED, chain):
                 if not self.readings.shows(device, chain, state_from_json(_json(items))):
-                    self.false_ready.append(f"chain {chain} is ready, but {device} was not read back as it wants")
+                    self.false_ready.append(
+                        f"chain {chain} is ready, but {device} was not read back as it wants"
+                    )
 
     def _changes(self) -> None:
         for number, status, is_decided in ask(ENDS, self._ended):
@@ -191,11 +197,15 @@ def lost(changes: list[int], chains: Mapping[str, bool | None]) -> list[str]:
         if number not in rung:
             problems.append(f"change {number} has no bell")
         if row.status not in ("succeeded", "reverted", "failed"):
-            problems.append(f"change {number} never ended: {row.status} after {row.attempts} attempts: {row.error}")
+            problems.append(
+                f"change {number} never ended: {row.status} after {row.attempts} attempts: {row.error}"
+            )
         elif row.status != "succeeded" and not row.error:
             problems.append(f"change {number} is {row.status} and does not say why")
     there = {f"{tenant}/{name}" for tenant, name in models.Chain.objects.values_list("tenant__name", "name")}
-    problems += [f"chain {name} is gone" for name, is_wanted in chains.items() if is_wanted and name not in there]
+    problems += [
+        f"chain {name} is gone" for name, is_wanted in chains.items() if is_wanted and name not in there
+    ]
     unwanted = [name for name, is_wanted in chains.items() if is_wanted is False]
     problems += [f"chain {name} was not removed" for name in unwanted if name in there]
     return problems

@@ -102,7 +102,9 @@ class Watcher:
             found = tuple(Allocation(**allocation) for allocation in plan.allocations)
             target = {name: state_from_json(items) for name, items in plan.target.items() if items}
             intent = self._intent(chain)
-            self._promises[plan_id] = Promise(demands(intent, pairs(intent, found), {}), _hops(target), target)
+            self._promises[plan_id] = Promise(
+                demands(intent, pairs(intent, found), {}), _hops(target), target
+            )
         return self._promises[plan_id]
 
     def _intent(self, number: int) -> Chain:
@@ -130,9 +132,12 @@ class Watcher:
                 if trace.outcome in CUT:
                     if not (was_bare and trace.outcome is Outcome.GUARDED):
                         self.cut.append(f"{text} and is {trace.outcome.value} on {trace.device}")
-                elif trace.outcome in ARRIVED and not any(_passes(trace, hops, demand) for hops in ways):
-                    if not (may_be_bare and trace.outcome is Outcome.BASE):
-                        self.bypasses.append(f"{text} on {trace.trail}")
+                elif (
+                    trace.outcome in ARRIVED
+                    and not any(_passes(trace, hops, demand) for hops in ways)
+                    and not (may_be_bare and trace.outcome is Outcome.BASE)
+                ):
+                    self.bypasses.append(f"{text} on {trace.trail}")
 
 
 def fates(network: Network, demand: Demand) -> Iterator[Trace]:

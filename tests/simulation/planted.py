@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
+from chains import models
 from chains.engine import carry, claims, finish, lease, moves, observe, reconcile, stage
 from chains.engine.freeze import Gate
 from chains.engine.sessions import Answers
@@ -124,7 +125,7 @@ def decided_without_conditions() -> Any:
     """A decision does not look whether the chain moved on."""
 
     def record_again(change: Any) -> None:
-        progress.Change.objects.filter(pk=change.pk).update(decided_at=progress.now())
+        models.Change.objects.filter(pk=change.pk).update(decided_at=record.now())
 
     return _as((record, "decision_record", record_again))
 

@@ -24,6 +24,7 @@ from chains.engine.relay import carry_bells
 from chains.engine.sweep import sweep
 from chains.services.actor import SYSTEM
 from chains.services.freeze import freeze_lift
+from drivers.state import DeviceState
 from tests.simulation import fabric, known, oracle
 from tests.simulation.clock import Clock, told_by
 from tests.simulation.devices import Outside, installed
@@ -134,11 +135,11 @@ class Schedule:
         self.tenants = Tenants(self.random, self.asked, self._say)
         crew.on_error, crew.on_commit = self._on_error, self.judge.on_commit
 
-    def _on_state(self, device: str, before: oracle.DeviceState, after: oracle.DeviceState) -> None:
+    def _on_state(self, device: str, before: DeviceState, after: DeviceState) -> None:
         self.judge.readings.on_state(device, before, after)
         self.watcher.pushed(device, before, after)
 
-    def _on_own(self, device: str, before: oracle.DeviceState, after: oracle.DeviceState, is_hand: bool) -> None:
+    def _on_own(self, device: str, before: DeviceState, after: DeviceState, is_hand: bool) -> None:
         if not is_hand:
             self.judge.readings.on_state(device, before, after)
         self.watcher.others(device, before, after, is_hand)
@@ -301,8 +302,8 @@ class Schedule:
         self.paused[sleeper.number] = self.random.randint(2, 12)
         self._say(f"  worker {sleeper.number} ({sleeper.name}) sleeps")
         self._pass(61.0)
-        due = list(models.Change.objects.filter(status__in=oracle.UNDER_WAY).order_by("pk").values_list("pk", flat=True))
-        if due:
+        rows = models.Change.objects.filter(status__in=oracle.UNDER_WAY).order_by("pk")
+        if due := list(rows.values_list("pk", flat=True)):
             number = self.random.choice(due)
             self._give(f"ring change {number}", lambda: answer("change", number))
         else:
@@ -343,5 +344,9 @@ class Schedule:
         verdict.other += outside.frozen + self.asked.doubled
         verdict.bypassed_packets += self.watcher.bypasses
         verdict.other += [f"cut off: {text}" for text in self.watcher.cut]
-        verdict.intents, verdict.walked, verdict.pushes = self.asked.count, self.watcher.walked, outside.pushes
+        verdict.intents, verdict.walked, verdict.pushes = (
+            self.asked.count,
+            self.watcher.walked,
+            outside.pushes,
+        )
         verdict.changes = Counter(models.Change.objects.values_list("status", flat=True))

@@ -47,7 +47,9 @@ class Totals:
     def text(self, took_s: float) -> str:
         lines = [f"{name}: {value}" for name, value in self.json().items()]
         lines.append(f"faults by kind: {_by_count(self.faults)}")
-        lines.append(f"changes: {_by_count(self.changes)}; pushes: {self.pushes}; walks of packets: {self.walked}")
+        lines.append(
+            f"changes: {_by_count(self.changes)}; pushes: {self.pushes}; walks of packets: {self.walked}"
+        )
         many = max(1, self.schedules)
         lines.append(
             f"a schedule: {self.intents / many:.1f} intents, {self.switches / many:.0f} times another worker went on"

@@ -230,9 +230,9 @@ class Worker:
             connection.connection.execute(SEARCH)
             self._tell()
 
-        connection.set_autocommit = begin  # type: ignore[method-assign]
-        connection.commit = committed  # type: ignore[method-assign]
-        connection.connect = connected  # type: ignore[method-assign]
+        connection.set_autocommit = begin
+        connection.commit = committed
+        connection.connect = connected
 
 
 class _KeptOfCurrent:
@@ -249,7 +249,7 @@ class _KeptOfCurrent:
 class Crew:
     """All workers. shown: faults that really hit. holders: of leases, by whom they were taken."""
 
-    def __init__(self, workers: int) -> None:
+    def __init__(self, workers: int = 3) -> None:
         self.clock = Clock()
         self.shown: Counter[str] = Counter()
         self.holders: dict[str, tuple[int, int]] = {}
@@ -299,14 +299,16 @@ class Crew:
     @contextmanager
     def at_work(self) -> Iterator[None]:
         """While a schedule is played."""
-        before = sessions.KEPT
-        sessions.KEPT = sweep.KEPT = _KeptOfCurrent(self)  # type: ignore[assignment]
+        of_process, of_worker = kept.KEPT, _KeptOfCurrent(self)
+        for module in (sessions, sweep):
+            vars(module)["KEPT"] = of_worker
         try:
             yield
         finally:
             for worker in self.workers:
                 worker.forget_sessions()
-            sessions.KEPT = sweep.KEPT = before
+            for module in (sessions, sweep):
+                vars(module)["KEPT"] = of_process
 
     def end(self) -> None:
         for worker in self.workers:
