@@ -22,6 +22,7 @@ from chains.engine.limits import limits
 from chains.engine.moves import moves_of, waves
 from chains.engine.run import Failed, Level, Run, Stale, job_back, send
 from chains.engine.sessions import fleet_of
+from chains.errors import Conflict
 from chains.services import record
 
 log = logging.getLogger(__name__)
@@ -66,7 +67,13 @@ def _attempt(change_id: int) -> bool:
         assert change is not None
         moves = moves_of(change.plan, change.steps.all())
         with fleet_of(devices.values(), given, lambda: _while_waiting(leases, gate)) as fleet:
-            return _go(Run(change, change.plan, moves, leases, fleet, given, gate))
+            try:
+                return _go(Run(change, change.plan, moves, leases, fleet, given, gate))
+            except Conflict:
+                # A plan that writes nothing has no leases: somebody else may have ended it at the same time.
+                if models.Change.objects.filter(pk=change_id, status__in=ENDED).exists():
+                    return True
+                raise
 
 
 def _while_waiting(leases: Leases, gate: Gate) -> None:
@@ -92,9 +99,7 @@ def _go(run: Run) -> bool:
         return _revert(run, run.change.error)
     try:
         if run.change.attempts > run.limits.attempts:
-            raise Failed(
-                f"gave up after {run.limits.attempts} attempts: {run.change.error or 'every one broke off'}"
-            )
+            raise Failed(f"gave up after {run.limits.attempts} attempts: {run.change.error or 'every one broke off'}")
         stage.apply(run)
     except Failed as failure:
         return _give_up(run, failure)
