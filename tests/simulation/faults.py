@@ -19,6 +19,8 @@ TROUBLES: tuple[tuple[str, Any], ...] = (
     ("is_unreachable", True),
     ("reject", "% Table full"),
     ("loses_reply", True),
+    ("loses_reply", True),
+    ("is_silent", True),
     ("is_silent", True),
     ("swallows_error", "whole"),
     ("swallows_error", "half"),
@@ -56,7 +58,10 @@ class Faults:
     def trouble(self) -> None:
         """Rather where something is about to be written."""
         due = [name for (name,) in oracle.ask(oracle.DUE, list(oracle.UNDER_WAY)) if name in self.devices]
-        device = self.random.choice(due if due and self.random.random() < 0.8 else self.devices)
+        for _ in range(self.random.choice((1, 2, 3))):
+            self._trouble(self.random.choice(due if due and self.random.random() < 0.8 else self.devices))
+
+    def _trouble(self, device: str) -> None:
         kinds = TROUBLES + CONFIRMING if device in self.confirming else TROUBLES
         name, value = self.random.choice(kinds)
         with fake.box(device) as box:

@@ -129,15 +129,21 @@ class Watcher:
                 self.walked += 1
                 passed = " ".join(f"{device}/{key}" for device, key in trace.functions) or "nothing"
                 text = f"chain {chain}: {trace.origin.witness()} {demand.direction.value} passed {passed}"
-                if trace.outcome in CUT:
-                    if not (was_bare and trace.outcome is Outcome.GUARDED):
-                        self.cut.append(f"{text} and is {trace.outcome.value} on {trace.device}")
+                is_lost = trace.outcome in CUT or (trace.outcome is Outcome.BASE and self._is_led(trace))
+                if is_lost and not (was_bare and trace.outcome is Outcome.GUARDED):
+                    self.cut.append(f"{text} and is {trace.outcome.value} on {trace.device}")
                 elif (
                     trace.outcome in ARRIVED
                     and not any(_passes(trace, hops, demand) for hops in ways)
                     and not (may_be_bare and trace.outcome is Outcome.BASE)
                 ):
                     self.bypasses.append(f"{text} on {trace.trail}")
+
+    def _is_led(self, trace: Trace) -> bool:
+        """Did a redirect take the packets up before nothing of ours matched them? Base forwarding drops them then:
+        they come with a tag that it does not know, or out of a function.
+        """
+        return any(isinstance(self.states[device].get(key), Redirect) for device, key in trace.steering)
 
 
 def fates(network: Network, demand: Demand) -> Iterator[Trace]:

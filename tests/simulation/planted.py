@@ -41,8 +41,11 @@ def no_lease_check() -> Any:
 
 
 def no_read_back() -> Any:
-    """What a device says is believed."""
-    return _as((carry, "_require", lambda observation, job: observation))
+    """What a device says is believed: what is read after it is not looked at."""
+    return _as(
+        (carry, "_require", lambda observation, job: observation),
+        (stage, "watch", lambda run, moves, seconds: None),
+    )
 
 
 def errors_ignored() -> Any:
@@ -55,7 +58,7 @@ def errors_ignored() -> Any:
         except Rejected:
             return carry.Arrival(session.read(), job.native)
 
-    return _as((carry, "_run", run))
+    return _as((carry, "_run", run), (stage, "watch", lambda run, moves, seconds: None))
 
 
 def decision_first() -> Any:

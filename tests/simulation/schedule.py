@@ -180,8 +180,8 @@ class Schedule:
         acts += [self._act_sweep] * self.random.randint(0, 2)
         acts += [self._act_observe] * self.random.randint(0, 2)
         others = (
-            faults.trouble, faults.trouble, faults.trouble, faults.drift, faults.link, faults.stranger,
-            self._act_flush, self._act_freeze, self._act_time, self._act_pause, self._act_pause, self._act_pause,
+            *([faults.trouble] * 5), faults.drift, faults.link, faults.stranger, self._act_flush, self._act_freeze,
+            self._act_time, *([self._act_pause] * 3),
         )  # fmt: skip
         acts += [self.random.choice(others) for _ in range(self.random.randint(5, 10))]
         self.random.shuffle(acts)
