@@ -123,7 +123,8 @@ def _end(run: Run, errors: Mapping[str, DriverError]) -> bool:
     for name, error in errors.items():
         text = f"left behind: {say(error)}; what is left there is removed when it answers again"
         run.say(text, device=name, level=Level.WARNING)
-    record.change_succeeded(run.change)
+    with record.fenced(run.leases.check):
+        record.change_succeeded(run.change)
     record.finding_close(code="change-failed", chain=run.plan.chain)
     run.say("done: every device was read back as decided" if not errors else "done, but for what was left behind")
     return True

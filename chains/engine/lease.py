@@ -24,11 +24,12 @@ POLL_S = 0.1
 
 def free_epochs(device_ids: Iterable[int]) -> dict[int, int]:
     """The epochs of devices that nobody holds now, 0 for one that was never held; held ones are left out."""
-    wanted = list(device_ids)
-    rows = models.Lease.objects.filter(device__in=wanted)
-    free = {pk: 0 for pk in wanted} | dict(rows.values_list("device_id", "epoch"))
-    for held in rows.filter(expires_at__gt=Now()).values_list("device_id", flat=True):
-        del free[held]
+    free = dict.fromkeys(device_ids, 0)
+    rows = models.Lease.objects.filter(device__in=list(free)).annotate(now=Now())
+    for device_id, epoch, expires_at, now in rows.values_list("device_id", "epoch", "expires_at", "now"):
+        free[device_id] = epoch
+        if expires_at is not None and expires_at > now:
+            del free[device_id]
     return free
 
 

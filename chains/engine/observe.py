@@ -49,6 +49,8 @@ def _read_all(devices: Mapping[str, models.Device], fleet: Fleet, given: Limits,
     """What a switch says of its ports is acted on as it comes in; repairs wait until all have spoken."""
     epochs = free_epochs(row.pk for row in devices.values())
     record.reading_begins(epochs, given.breaker_failures, given.breaker_s)
+    statuses = models.DeviceStatus.objects.filter(device__in=list(epochs))
+    links = dict(statuses.values_list("device_id", "links_up"))
     suspects = []
     for name, answer in fleet.arrivals({name: read for name, device in devices.items() if device.pk in epochs}):
         device = devices[name]
@@ -66,7 +68,7 @@ def _read_all(devices: Mapping[str, models.Device], fleet: Fleet, given: Limits,
             record.device_answers(device)
         elif _seen(device, answer):
             suspects.append(device)
-        if device.kind == models.Device.Kind.SWITCH:
+        if device.kind == models.Device.Kind.SWITCH and links.get(device.pk) != dict(answer.links_up):
             _after([device.pk])
     if suspects and not is_suspect():
         for device in suspects:

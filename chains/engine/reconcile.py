@@ -23,7 +23,8 @@ from chains.engine.limits import limits
 from chains.engine.moves import moves_of, waves
 from chains.engine.run import Failed, Level, Run, Stale, job_back, refused_by, send
 from chains.engine.sessions import fleet_of
-from chains.selectors.usage import OPEN, UNDER_WAY
+from chains.errors import Conflict
+from chains.selectors.usage import ENDED, OPEN, UNDER_WAY
 from chains.services import record
 
 log = logging.getLogger(__name__)
@@ -78,7 +79,7 @@ def _attempt(change_id: int) -> bool:
         moves = moves_of(change.plan, change.steps.all())
         with fleet_of(devices.values(), given, lambda: _while_waiting(leases, gate)) as fleet:
             fleet.leave_alone(breaker.left_alone(devices))
-            is_over = _go(Run(change, change.plan, moves, leases, fleet, given, gate))
+            is_over = _go_once(Run(change, change.plan, moves, leases, fleet, given, gate))
             breaker.note(devices, fleet.heard, given)
             return is_over
 
@@ -97,6 +98,16 @@ def _load(change_id: int) -> models.Change | None:
         .filter(pk=change_id)
         .first()
     )
+
+
+def _go_once(run: Run) -> bool:
+    try:
+        return _go(run)
+    except Conflict:
+        # A plan that writes nothing has no leases: somebody else may have ended it at the same time.
+        if models.Change.objects.filter(pk=run.change.pk, status__in=ENDED).exists():
+            return True
+        raise
 
 
 def _go(run: Run) -> bool:
@@ -122,7 +133,8 @@ def _give_up(run: Run, failure: Failed) -> bool:
     run.say(str(failure), level=Level.ERROR)
     if not is_sent and failure.is_passing and run.change.attempts < run.limits.attempts:
         return run.again(str(failure))
-    record.change_reverting(run.change, str(failure))
+    with record.fenced(run.leases.check):
+        record.change_reverting(run.change, str(failure))
     return _revert(run, str(failure), is_stale=isinstance(failure, Stale))
 
 
@@ -141,7 +153,8 @@ def _revert(run: Run, reason: str, *, is_stale: bool = False) -> bool:
             run.say(f"not taken back yet: {say(error)}", device=name, level=Level.ERROR)
         if answers.errors:
             return run.again(reason, refused_by(answers.errors))
-    record.change_reverted(run.change, reason, is_stale=is_stale)
+    with record.fenced(run.leases.check):
+        record.change_reverted(run.change, reason, is_stale=is_stale)
     if not is_stale and run.plan.chain is not None:
         witness = {"change": run.change.pk, "plan": run.plan.pk}
         record.finding_open(

@@ -121,6 +121,7 @@ def _decide(run: Run) -> None:
     reverts_at = run.change.reverts_at
     if reverts_at is not None and record.now() + timedelta(seconds=VERIFY_S) > reverts_at:
         raise Failed("it took too long: devices are about to take back what is not confirmed")
-    record.decision_record(run.change)
+    with record.fenced(run.leases.check):
+        record.decision_record(run.change)
     run.change.decided_at = record.now()
     run.say("decided: every device was read back as planned; from here on the change is carried to its end")

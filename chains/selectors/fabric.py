@@ -16,11 +16,15 @@ def fabric_snapshot(chain: Chain) -> types.Fabric:
     """Everything that placement of this chain needs. Use by other chains is summed by the database."""
     taken = taken_by_others(chain.pk)
     return types.Fabric(
-        devices={row.name: _device(row) for row in Device.objects.prefetch_related("ports")},
+        devices=_devices(),
         links=_links(taken),
         offers=_offers(taken),
         vrfs=vrf_tags(),
     )
+
+
+def _devices() -> dict[str, types.Device]:
+    return {row.name: _device(row) for row in Device.objects.prefetch_related("ports")}
 
 
 def vrf_tags() -> dict[str, int]:

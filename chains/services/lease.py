@@ -8,7 +8,8 @@ statement waits for a lock. A holder names one attempt (unique), so a restarted 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 
 from django.db import connection, transaction
 
@@ -75,6 +76,18 @@ def lease_renew(epochs: Mapping[int, int], holder: str, ttl_s: float) -> bool:
     except _Busy:
         return False
     return True
+
+
+@contextmanager
+def fenced(check: Callable[[], object]) -> Iterator[None]:
+    """One transaction, in which the leases are proved to be held and nobody can take them over until it has ended.
+
+    check: renews them, and raises if they were lost. What a change says of itself is written so: between a question
+    and a write of its own another worker could take over.
+    """
+    with transaction.atomic():
+        check()
+        yield
 
 
 def lease_release(epochs: Mapping[int, int], holder: str) -> None:

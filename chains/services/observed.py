@@ -208,8 +208,12 @@ def outbox_prune(keep_s: float = 86_400.0) -> int:
 
 
 def _locked(device: Device) -> DeviceStatus:
+    rows = DeviceStatus.objects.select_for_update()
+    row = rows.filter(device=device).first()
+    if row is not None:
+        return row
     DeviceStatus.objects.bulk_create([DeviceStatus(device=device)], ignore_conflicts=True)
-    return DeviceStatus.objects.select_for_update().get(device=device)
+    return rows.get(device=device)
 
 
 def _drift_text(desired: int, observed: int) -> str:

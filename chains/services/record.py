@@ -16,7 +16,7 @@ from chains.services.clock import now
 from chains.services.conditions import conditions_write
 from chains.services.drift import contributions_adopt, drift_found, drift_order_of, drift_said
 from chains.services.foreign import foreign_found
-from chains.services.lease import lease_check, lease_release, lease_renew, lease_take
+from chains.services.lease import fenced, lease_check, lease_release, lease_renew, lease_take
 from chains.services.looks import look_begins, look_ends
 from chains.services.observed import (
     device_answers,
@@ -83,6 +83,7 @@ __all__ = [
     "drift_said",
     "event_log",
     "events_log",
+    "fenced",
     "finding_close",
     "finding_open",
     "foreign_found",

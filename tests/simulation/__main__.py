@@ -40,20 +40,24 @@ def soak(given: argparse.Namespace) -> int:
     from django.test import override_settings
 
     from tests.engine import world
-    from tests.simulation import devices, schedule, totals
+    from tests.simulation import clock, devices, schedule, totals
+    from tests.simulation.workers import Crew
 
     total = totals.Totals()
     world.load()
+    clock.install_functions()
+    crew = Crew()
     began = time.monotonic()
     with override_settings(**devices.LIMITS):
         for seed in range(given.first, given.first + given.seeds):
-            verdict = schedule.run(seed)
+            verdict = schedule.run(seed, crew)
             total.add(verdict)
             if given.trace:
                 print("\n".join(verdict.trace), file=sys.stderr)
             for name, problems in verdict.problems.items():
                 for problem in problems[:5]:
                     print(f"seed {seed}: {name}: {problem}", file=sys.stderr)
+    crew.end()
     print(json.dumps(total.json()) if given.json else total.text(time.monotonic() - began))
     return 1 if total.failing else 0
 

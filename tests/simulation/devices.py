@@ -1,235 +1,198 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The points at which a simulated worker touches the outside: device sessions and database statements.
+"""The devices of a simulation: fakes that misbehave on demand, and whatever they ever held is handed to the oracle.
 
-Wraps the registered drivers and Django's connection; knows nothing of the engine's logic. Here devices misbehave,
-workers die or are paused past their leases, and everything that a device ever held is handed to the watcher.
+Wraps the registered drivers; knows nothing of the engine's logic. A worker's points lie before and after each call.
 """
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
-from typing import Any
+from typing import cast
 
 from django.db import connection
 
-from chains.engine import lease
 from drivers import fake, registry
-from drivers.base import Driver, Observation, Session, Target, Transient
+from drivers.base import ConfirmingSession, Driver, Observation, Session, Target
 from drivers.state import DeviceState
+from tests.simulation.workers import Crew, Worker
 
 LIMITS = {
     "VIADUCT_DEVICE_THREADS": 1,
     "VIADUCT_DRAIN_BOUND_S": 0.0,
     "VIADUCT_LEASE_WAIT_S": 0.0,
-    "VIADUCT_RETRY_FIRST_S": 0.0,
+    "VIADUCT_SOAK_S": 4.0,
+    "VIADUCT_PROBE_S": 2.0,
 }
-LEASE_TTL_S = 60.0
-# What a transaction that is being rolled back still says when its worker is dead: PostgreSQL would do it alone.
-ROLLING_BACK = ("SAVEPOINT", "ROLLBACK", "RELEASE")
+# Read by the database's clock, as the lease itself is.
 UNDER_LEASE = """
-SELECT lease.holder FROM chains_lease AS lease JOIN chains_device AS device ON device.id = lease.device_id
- WHERE device.name = %s AND lease.expires_at > clock_timestamp()
+SELECT (SELECT lease.holder FROM chains_lease AS lease JOIN chains_device AS device ON device.id = lease.device_id
+         WHERE device.name = %s AND lease.expires_at > clock_timestamp()),
+       EXISTS (SELECT 1 FROM chains_freeze
+                WHERE lifted_at IS NULL AND created_at < clock_timestamp() - make_interval(secs => %s))
 """
-
-
-class Died(BaseException):
-    """kill -9: nothing in the engine may catch it."""
-
-
-@dataclass
-class Clock:
-    """What the leases ask for the time of this machine. Sleeping is forbidden: it would hide a race."""
-
-    now_s: float = 0.0
-
-    def monotonic(self) -> float:
-        return self.now_s
-
-    def sleep(self, seconds: float) -> None:
-        raise AssertionError(f"the engine sleeps {seconds} s in a simulation")
-
-
-@dataclass
-class Trouble:
-    """kind: unreachable, refuses, loses_reply, silent. calls: how many more calls it spoils."""
-
-    kind: str
-    calls: int
+STOPS_WITHIN_S = 5.0
+# With these the device holds what no plan promised: nobody's packets are judged until it is put right.
+ODD = frozenset({"swallows_error"})
 
 
 @dataclass
 class Outside:
-    """One schedule's outside world. frames: the attempts under way; the last one runs, the others are paused.
+    """All devices of one schedule. is_calm: from now on no push may be in vain.
 
-    dies_in, pauses_in: after so many touches of the outside the worker dies, after so many device calls it is paused.
+    on_state: (device, before, after) of a write by the engine; on_own: of what a hand did (the last is True), or
+    the device by itself.
     """
 
-    clock: Clock = field(default_factory=Clock)
-    troubles: dict[str, Trouble] = field(default_factory=dict)
-    shown: Counter[str] = field(default_factory=Counter)
-    reads: dict[str, DeviceState] = field(default_factory=dict)
+    crew: Crew
+    on_read: Callable[[str, DeviceState], None]
+    on_state: Callable[[str, DeviceState, DeviceState], None]
+    on_own: Callable[[str, DeviceState, DeviceState, bool], None]
     pushes: list[tuple[str, str]] = field(default_factory=list)
     overlaps: list[str] = field(default_factory=list)
-    frames: list[int] = field(default_factory=list)
-    holders: dict[str, int] = field(default_factory=dict)
-    dies_in: int = 0
-    pauses_in: int = 0
-    on_pause: Callable[[], None] = lambda: None
-    on_state: Callable[[str, DeviceState, DeviceState], None] = lambda device, before, after: None
-    is_calm: bool = False
+    frozen: list[str] = field(default_factory=list)
     vain: list[str] = field(default_factory=list)
-    _dead: set[int] = field(default_factory=set)
-    _frames_seen: int = 0
-    _is_own: bool = False
+    is_calm: bool = False
 
-    def run(self, work: Callable[[], object]) -> bool:
-        """One worker's piece of work, with whatever was arranged for it. False if the worker died of it."""
-        self._frames_seen += 1
-        self.frames.append(self._frames_seen)
-        try:
-            work()
-        except Died:
-            self.shown["died"] += 1
-            return False
-        finally:
-            self._dead.discard(self.frames.pop())
-            self.dies_in = 0
-        return True
-
-    def touch(self) -> None:
-        """Errors: Died, now or if this worker is dead already (its clean-up never happens)."""
-        if not self.frames:
-            return
-        if self.frames[-1] in self._dead:
-            raise Died
-        if self.dies_in:
-            self.dies_in -= 1
-            if not self.dies_in:
-                self._dead.add(self.frames[-1])
-                raise Died
-
-    def call(self) -> None:
-        """A device call that is no push is about to be made, or was answered."""
-        self.touch()
-        if self.pauses_in:
-            self.pauses_in -= 1
-            if not self.pauses_in:
-                self.shown["paused"] += 1
-                self.on_pause()
-
-    def statement(self, execute: Callable[..., Any], sql: str, params: Any, many: bool, context: Any) -> Any:
-        """A wrapper of every statement (Django's `execute_wrapper`)."""
-        if not self._is_own and not sql.startswith(ROLLING_BACK):
-            self.touch()
-            if "INSERT INTO chains_lease" in sql and self.frames:
-                self.holders[params["holder"]] = self.frames[-1]
-        return execute(sql, params, many, context)
-
-    @contextmanager
-    def own(self) -> Iterator[None]:
-        """The simulator's own questions: no worker dies of them."""
-        before, self._is_own = self._is_own, True
-        try:
-            yield
-        finally:
-            self._is_own = before
-
-    def spoil(self, device: str, *kinds: str) -> bool:
-        """Does a trouble of these kinds hit the device now?"""
-        found = self.troubles.get(device)
-        if found is None or found.kind not in kinds:
-            return False
-        found.calls -= 1
-        if not found.calls:
-            del self.troubles[device]
-        self.shown[found.kind] += 1
-        return True
+    @property
+    def worker(self) -> Worker:
+        assert self.crew.current is not None, "a device is called by nobody"
+        return self.crew.current
 
     def check_writer(self, device: str) -> None:
         """Nobody writes but who holds the device's lease at this moment."""
-        with self.own(), connection.cursor() as cursor:
-            cursor.execute(UNDER_LEASE, [device])
-            row = cursor.fetchone()
-        if row is None or self.holders.get(row[0]) != self.frames[-1]:
-            self.overlaps.append(f"{device}: written by attempt {self.frames[-1]} without a lease")
+        worker = self.worker
+        with self.crew.own(), connection.cursor() as cursor:
+            cursor.execute(UNDER_LEASE, [device, STOPS_WITHIN_S])
+            ((holder, is_frozen),) = cursor.fetchall()
+        if is_frozen:
+            self.frozen.append(f"{device}: written by {worker.name} while everything is frozen")
+        if self.crew.holders.get(holder) != (worker.number, worker.attempt):
+            self.overlaps.append(f"{device}: written by {worker.name} without a lease")
+
+    @contextmanager
+    def watched(self, device: str, *, is_own: bool = False) -> Iterator[None]:
+        """Whatever becomes of the device meanwhile is told; so is a fault that strikes."""
+        with fake.box(device) as box:
+            before, counts = box.state, dict(box.faults.counts)
+        try:
+            yield
+        finally:
+            with fake.box(device) as box:
+                struck = {name for name, left in counts.items() if box.faults.counts.get(name, 0) < left}
+                after = box.state
+            for name in struck:
+                self.crew.shown[name] += 1
+            if after != before:
+                with self.crew.own():
+                    if is_own or struck & ODD:
+                        self.on_own(device, before, after, not is_own)
+                    else:
+                        self.on_state(device, before, after)
+
+    def pass_time(self) -> None:
+        """Devices whose patience is over take back what nobody confirmed."""
+        now_s = self.crew.clock.time()
+        for device, box in list(fake._memory.items()):
+            if box.pending is not None and box.pending.deadline_s <= now_s:
+                self.crew.shown["timer fired"] += 1
+                before = box.state
+                box.wake(now_s)
+                if box.state != before:
+                    self.on_own(device, before, box.state, False)
+
+    @contextmanager
+    def by_hand(self, device: str, *, is_hand: bool = True) -> Iterator[fake.Box]:
+        """Whatever is done there is nobody's plan."""
+        with fake.box(device) as box:
+            before = box.state
+            yield box
+            if box.state != before:
+                self.on_own(device, before, box.state, is_hand)
+
+    @contextmanager
+    def written(self, device: str, native: str) -> Iterator[None]:
+        """A write. No other worker goes on right before it: between the last question and the write nothing can be
+        closed but by the device.
+        """
+        self.worker.touch()
+        assert not connection.in_atomic_block, "a transaction is open while a device is written"
+        self.check_writer(device)
+        if native:
+            self.pushes.append((device, native))
+        with fake.box(device) as box:
+            before = box.state
+        with self.watched(device):
+            yield
+        with fake.box(device) as box:
+            if self.is_calm and native and box.state == before:
+                self.vain.append(device)
+        self.worker.point()
 
 
 @dataclass(frozen=True, slots=True)
 class BadSession:
-    """A fake device's session, with the outside's troubles."""
+    """A fake device's session, and the points around its calls."""
 
     inner: Session
     device: str
     outside: Outside
 
     def read(self) -> Observation:
-        self._reach()
-        observation = self.inner.read()
-        self.outside.reads[self.device] = observation.state
-        self.outside.call()
+        self.outside.worker.point()
+        with self.outside.watched(self.device):
+            observation = self.inner.read()
+        self.outside.on_read(self.device, observation.state)
+        self.outside.worker.point()
         return observation
 
     def validate(self, native: str) -> None:
-        self._reach()
-        self.inner.validate(native)
-        self.outside.call()
+        self.outside.worker.point()
+        with self.outside.watched(self.device):
+            self.inner.validate(native)
+        self.outside.worker.point()
 
     def push(self, native: str) -> None:
-        """No pause before it: between the last question and the write nothing can be closed but by the device."""
-        outside = self.outside
-        outside.touch()
-        assert not connection.in_atomic_block, "a transaction is open while a device is written"
-        outside.check_writer(self.device)
-        outside.pushes.append((self.device, native))
-        if outside.spoil(self.device, "unreachable"):
-            raise Transient(f"{self.device}: no answer")
-        with fake.box(self.device) as box:
-            before = box.state
-            box.faults = fake.Faults(
-                reject="% Table full" if outside.spoil(self.device, "refuses") else "",
-                loses_reply=outside.spoil(self.device, "loses_reply"),
-                is_silent=outside.spoil(self.device, "silent"),
-            )
-            try:
-                self.inner.push(native)
-            finally:
-                box.faults = fake.Faults()
-                after = box.state
-                if after != before:
-                    with outside.own():
-                        outside.on_state(self.device, before, after)
-                elif outside.is_calm:
-                    outside.vain.append(self.device)
-        outside.call()
+        with self.outside.written(self.device, native):
+            self.inner.push(native)
 
-    def _reach(self) -> None:
-        self.outside.call()
-        if self.outside.spoil(self.device, "unreachable"):
-            raise Transient(f"{self.device}: no answer")
+    def commit(self, native: str, label: str, revert_in_s: int) -> None:
+        with self.outside.written(self.device, native):
+            cast(ConfirmingSession, self.inner).commit(native, label, revert_in_s)
+
+    def confirm(self, label: str) -> None:
+        with self.outside.written(self.device, ""):
+            cast(ConfirmingSession, self.inner).confirm(label)
+
+    def cancel(self, label: str) -> None:
+        with self.outside.written(self.device, ""):
+            cast(ConfirmingSession, self.inner).cancel(label)
 
 
 def _bad(driver: Driver, outside: Outside) -> Driver:
     @contextmanager
     def open_session(target: Target, timeout_s: float) -> Iterator[BadSession]:
-        with driver.open(target, timeout_s) as session:
+        manager = driver.open(target, timeout_s)
+        with outside.watched(target.name):
+            session = manager.__enter__()
+        try:
             yield BadSession(session, target.name, outside)
+        finally:
+            with outside.watched(target.name, is_own=True):
+                manager.__exit__(None, None, None)
 
     return replace(driver, open=open_session)
 
 
 @contextmanager
 def installed(outside: Outside) -> Iterator[None]:
-    """Every session and every statement of this process goes through `outside`."""
-    drivers, clock = registry.DRIVERS, lease.time
-    bad = {name: _bad(driver, outside) for name, driver in drivers.items()}
-    registry.DRIVERS = MappingProxyType(bad)
-    lease.time = outside.clock  # type: ignore[assignment]
+    """Every session of this process goes through `outside`; devices are told the simulated time."""
+    drivers, clock, sleep = registry.DRIVERS, fake.clock, fake.sleep
+    registry.DRIVERS = MappingProxyType({name: _bad(driver, outside) for name, driver in drivers.items()})
+    fake.clock, fake.sleep = outside.crew.clock.time, outside.crew.clock.sleep
     try:
-        with connection.execute_wrapper(outside.statement):
-            yield
+        yield
     finally:
-        registry.DRIVERS, lease.time = drivers, clock
+        registry.DRIVERS, fake.clock, fake.sleep = drivers, clock, sleep

@@ -1,253 +1,234 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What must be true, judged from what the devices hold and held: the walk of packets, and the end of a schedule.
+"""What must be true of the rows, judged by what devices were read back to hold, at every commit and in the end.
 
-Asks the stored plans what was promised; the chains' own status is only ever the accused.
+The chains' own status is only ever the accused.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+import json
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
-from chains import models, selectors
-from chains.planning.classes import pairs
-from chains.planning.routing import peers
-from chains.planning.types import Allocation
-from chains.planning.verify import Demand, demands
+from django.db import connection
+
+from chains import models
+from chains.engine.document import change_from_json
 from drivers import fake
 from drivers.codec import state_from_json
-from drivers.forward import Network, Outcome, Trace, on_host, walk
-from drivers.state import EMPTY, DeviceState, Filter, FunctionItem, Key, Redirect, slot
+from drivers.diff import Change, patch
+from drivers.state import EMPTY, DeviceState, Key
 
-Hop = frozenset[tuple[str, Key]]
-States = Mapping[str, DeviceState]
-ARRIVED = (Outcome.ROUTED, Outcome.BASE)
-# Of packets that the chain carries: a policy's no is no outage, these are.
-CUT = (Outcome.GUARDED, Outcome.CLOSED, Outcome.LOOP, Outcome.LOST)
+KEPT_READINGS = 60
+ENDS = "SELECT id, status, decided_at IS NOT NULL FROM chains_change WHERE id <> ALL(%s)"
+PLAN = """
+SELECT plan.chain_id, plan.goal, plan.base, plan.target FROM chains_plan AS plan
+  JOIN chains_change AS change ON change.plan_id = plan.id WHERE change.id = %s
+"""
+CHAIN_OF = """
+SELECT chain.id FROM chains_chain AS chain JOIN chains_plan AS plan ON plan.chain_id = chain.id
+  JOIN chains_change AS change ON change.plan_id = plan.id WHERE change.id = %s
+"""
+STEPS = """
+SELECT device.name, planned.phase, planned.changes, step.status FROM chains_planstep AS planned
+  JOIN chains_device AS device ON device.id = planned.device_id
+  JOIN chains_change AS change ON change.plan_id = planned.plan_id
+  LEFT JOIN chains_step AS step ON step.plan_step_id = planned.id AND step.change_id = change.id
+ WHERE change.id = %s ORDER BY planned.wave
+"""
+READY = """
+SELECT chain.id, chain.status_at, chain.generation, chain.observed_generation FROM chains_chain AS chain
+ WHERE chain.status = 'ready' ORDER BY chain.id
+"""
+WANTED = """
+SELECT device.name, held.items FROM chains_contribution AS held
+  JOIN chains_device AS device ON device.id = held.device_id
+ WHERE held.chain_id = %s
+"""
+MOVING = """
+SELECT 'chain', id, status, status_reason, generation, revision FROM chains_chain
+UNION ALL SELECT 'change', id, status, '', 0, 0 FROM chains_change
+UNION ALL SELECT 'instance', id, health, health_reason, 0, 0 FROM chains_instance
+UNION ALL SELECT 'device', device_id, condition, reason, 0, 0 FROM chains_devicestatus ORDER BY 1, 2
+"""
+DUE = """
+SELECT DISTINCT device.name FROM chains_device AS device
+  JOIN chains_planstep AS planned ON planned.device_id = device.id
+  JOIN chains_change AS change ON change.plan_id = planned.plan_id WHERE change.status = ANY(%s) ORDER BY 1
+"""
+EARLY = ("build", "switch")
+UNDER_WAY = ("pending", "running", "reverting")
+
+
+def ask(sql: str, *values: object) -> list[tuple[Any, ...]]:
+    with connection.cursor() as cursor:
+        cursor.execute(sql, values)
+        found: list[tuple[Any, ...]] = cursor.fetchall()
+        return found
+
+
+def states(document: Any) -> dict[str, DeviceState]:
+    """A plan's base or target by device."""
+    data = document if isinstance(document, dict) else _json(document)
+    return {name: state_from_json(items) for name, items in data.items() if items}
+
+
+def _json(text: Any) -> Any:
+    return json.loads(text) if isinstance(text, str) else text
+
+
+@dataclass
+class Readings:
+    """What devices were read to hold, and when they were last written; by count, not by time."""
+
+    count: int = 0
+    read: dict[str, list[tuple[int, DeviceState]]] = field(default_factory=lambda: defaultdict(list))
+    written: dict[tuple[str, int], int] = field(default_factory=dict)
+
+    def on_read(self, device: str, state: DeviceState) -> None:
+        self.count += 1
+        log = self.read[device]
+        log.append((self.count, state))
+        del log[:-KEPT_READINGS]
+
+    def on_state(self, device: str, before: DeviceState, after: DeviceState) -> None:
+        self.count += 1
+        for key in before.keys() | after.keys():
+            if before.get(key) != after.get(key):
+                self.written[device, key.chain] = self.count
+
+    def shows(self, device: str, chain: int, wanted: DeviceState) -> bool:
+        """Was the device read back with exactly this of the chain, after its last write?"""
+        since = self.written.get((device, chain), 0)
+        return any(
+            count > since and state.of_chain(chain) == wanted for count, state in reversed(self.read[device])
+        )
+
+
+@dataclass
+class Judge:
+    """Looks at what a commit said, at that moment."""
+
+    readings: Readings = field(default_factory=Readings)
+    false_ready: list[str] = field(default_factory=list)
+    mixed: list[str] = field(default_factory=list)
+    on_end: Callable[[int], None] = lambda chain: None
+    _ready_at: dict[int, Any] = field(default_factory=dict)
+    _ended: list[int] = field(default_factory=list)
+    _decided: set[int] = field(default_factory=set)
+
+    def on_commit(self, tables: set[str]) -> None:
+        if "chains_change" in tables:
+            self._changes()
+        if "chains_chain" in tables:
+            self._chains()
+
+    def _chains(self) -> None:
+        """Chains that became READY: each device they want something on was read back with exactly that."""
+        for chain, at, generation, observed in ask(READY):
+            if self._ready_at.get(chain) == at:
+                continue
+            self._ready_at[chain] = at
+            if generation != observed:
+                self.false_ready.append(f"chain {chain} is ready at another generation than the observed one")
+            for device, items in ask(WANTED, chain):
+                if not self.readings.shows(device, chain, state_from_json(_json(items))):
+                    self.false_ready.append(
+                        f"chain {chain} is ready, but {device} was not read back as it wants"
+                    )
+
+    def _changes(self) -> None:
+        for number, status, is_decided in ask(ENDS, self._ended):
+            if is_decided and number not in self._decided:
+                self._decided.add(number)
+                self._require(number, "decided", self.false_ready)
+            if status in ("succeeded", "reverted"):
+                self._require(number, status, self.mixed)
+            if status in ("succeeded", "reverted", "cancelled"):
+                self._ended.append(number)
+                for (chain,) in ask(CHAIN_OF, number):
+                    self.on_end(chain)
+
+    def _require(self, number: int, what: str, problems: list[str]) -> None:
+        """What the change says of itself must have been seen on every device that it wrote."""
+        ((chain, goal, base, target),) = ask(PLAN, number)
+        early: dict[str, list[Change]] = defaultdict(list)
+        every: dict[str, list[Change]] = defaultdict(list)
+        started = set()
+        for device, phase, changes, status in ask(STEPS, number):
+            parsed = [change_from_json(change) for change in _json(changes)]
+            every[device] += parsed
+            if phase in EARLY:
+                early[device] += parsed
+            if status not in (None, "pending"):
+                started.add(device)
+        before, after = states(base), states(target)
+        for device in every:
+            start = before.get(device, EMPTY)
+            if what == "decided" and device in early:
+                wanted = patch(start, tuple(early[device]))
+            elif what == "succeeded" and (device in early or goal == models.Plan.Goal.REMOVE):
+                wanted = after.get(device, EMPTY)
+            elif what == "reverted" and device in started:
+                wanted = start
+            else:
+                continue
+            if not self.readings.shows(device, chain, wanted):
+                problems.append(f"change {number} is {what}, but {device} was not read back so")
+
+
+# --- the end of a schedule ------------------------------------------------------------------------
+
+
+def lost(changes: list[int], chains: Mapping[str, bool | None]) -> list[str]:
+    """Accepted intents that are neither in force nor explained. chains: by name, is it still wanted? None: unknown,
+    as whoever asked was never told.
+    """
+    problems = []
+    rows = {row.pk: row for row in models.Change.objects.filter(pk__in=changes)}
+    rung = set(models.Outbox.objects.filter(topic="change").values_list("ref", flat=True))
+    for number in changes:
+        row = rows.get(number)
+        if row is None:
+            problems.append(f"change {number} is gone")
+            continue
+        if number not in rung:
+            problems.append(f"change {number} has no bell")
+        if row.status not in ("succeeded", "reverted", "failed"):
+            problems.append(
+                f"change {number} never ended: {row.status} after {row.attempts} attempts: {row.error}"
+            )
+        elif row.status != "succeeded" and not row.error:
+            problems.append(f"change {number} is {row.status} and does not say why")
+    there = {f"{tenant}/{name}" for tenant, name in models.Chain.objects.values_list("tenant__name", "name")}
+    problems += [
+        f"chain {name} is gone" for name, is_wanted in chains.items() if is_wanted and name not in there
+    ]
+    unwanted = [name for name, is_wanted in chains.items() if is_wanted is False]
+    problems += [f"chain {name} was not removed" for name in unwanted if name in there]
+    return problems
+
+
+def unaudited(accepted: Mapping[str, int]) -> list[str]:
+    """accepted: by action, how often it was answered with success."""
+    counts = dict(ask("SELECT action, count(*) FROM chains_auditrow GROUP BY action"))
+    return [
+        f"{count} times {action} was accepted, the audit knows of {counts.get(action, 0)}"
+        for action, count in accepted.items()
+        if counts.get(action, 0) < count
+    ]
 
 
 def held() -> dict[str, DeviceState]:
     """What every device holds now; empty ones are left out."""
     found = {}
-    for name in models.Device.objects.exclude(driver="").values_list("name", flat=True):
+    for (name,) in ask("SELECT name FROM chains_device WHERE driver <> ''"):
         with fake.box(name) as box:
             if box.state:
                 found[name] = box.state
     return found
-
-
-def states_of(plan: models.Plan) -> dict[str, DeviceState]:
-    """The plan's target by device."""
-    return {name: state_from_json(items) for name, items in plan.target.items() if items}
-
-
-@dataclass(frozen=True, slots=True)
-class Promise:
-    """What one plan promises: which packets, and by which items each hop is passed."""
-
-    demands: tuple[Demand, ...]
-    hops: tuple[Hop, ...]
-    target: States
-
-
-@dataclass
-class Watcher:
-    """Walks the packets of every chain in force through every state of the network.
-
-    altered: items that somebody changed by hand and that were not put right yet, with what they were; their
-    chains are not judged meanwhile: no plan ever promised anything for such a state.
-    """
-
-    states: dict[str, DeviceState] = field(default_factory=dict)
-    altered: dict[tuple[str, Key], object] = field(default_factory=dict)
-    bypasses: list[str] = field(default_factory=list)
-    cut: list[str] = field(default_factory=list)
-    walked: int = 0
-    _network: Network | None = None
-    _promises: dict[int, Promise] = field(default_factory=dict)
-
-    def by_hand(self, device: str, after: DeviceState) -> None:
-        """Somebody else than the engine made it so."""
-        before = self.states.get(device, EMPTY)
-        for key in before.keys() | after.keys():
-            if before.get(key) != after.get(key):
-                self.altered.setdefault((device, key), before.get(key))
-        self._set(device, after)
-
-    def pushed(self, device: str, before: DeviceState, after: DeviceState) -> None:
-        """The engine made it so."""
-        for key in before.keys() | after.keys():
-            if before.get(key) != after.get(key):
-                self.altered.pop((device, key), None)
-        self._set(device, after)
-        self.judge()
-
-    def _set(self, device: str, after: DeviceState) -> None:
-        self.states[device] = after
-        for (name, key), was in list(self.altered.items()):
-            if name == device and after.get(key) == was:
-                del self.altered[name, key]
-
-    def judge(self) -> None:
-        """Look at the network as it is at this moment."""
-        spoilt = {key.chain for _, key in self.altered}
-        for chain, plans in _in_force().items():
-            if chain in spoilt or not plans:
-                continue
-            promises = [self._promise(plan) for plan in plans]
-            self._walk(chain, promises)
-
-    def _promise(self, plan_id: int) -> Promise:
-        if plan_id not in self._promises:
-            plan = models.Plan.objects.select_related("chain__tenant").get(pk=plan_id)
-            assert plan.chain is not None
-            intent = selectors.chain_snapshot(plan.chain)
-            found = tuple(Allocation(**allocation) for allocation in plan.allocations)
-            target = states_of(plan)
-            self._promises[plan_id] = Promise(demands(intent, pairs(intent, found), {}), _hops(target), target)
-            if self._network is None:
-                fabric = selectors.fabric_snapshot(plan.chain)
-                kinds = {device.name: device.kind for device in fabric.devices.values()}
-                ends = {(a.device, a.port): (b.device, b.port) for a, b in peers(fabric).items()}
-                self._network = Network(kinds, ends)
-        return self._promises[plan_id]
-
-    def _walk(self, chain: int, promises: list[Promise]) -> None:
-        assert self._network is not None
-        network = replace(self._network, states=self.states)
-        ways = tuple(_ways(promises))
-        for demand in promises[-1].demands:
-            for trace in fates(network, demand):
-                self.walked += 1
-                passed = " ".join(f"{device}/{key}" for device, key in trace.functions) or "nothing"
-                text = f"chain {chain}: {trace.origin.witness()} {demand.direction.value} passed {passed}"
-                if trace.outcome in CUT:
-                    self.cut.append(f"{text} and is {trace.outcome.value} on {trace.device}")
-                elif trace.outcome in ARRIVED and not any(_passes(trace, hops, demand) for hops in ways):
-                    self.bypasses.append(f"{text} on {trace.trail}")
-
-
-def fates(network: Network, demand: Demand) -> Iterator[Trace]:
-    """From host to host, as the proof of a plan walks."""
-    blank = Trace(Outcome.ROUTED, demand.box, demand.box, demand.start_host)
-    for left in on_host(network, demand.start_host, blank, is_reply=demand.is_reply):
-        if left.outcome is Outcome.DENIED:
-            yield left
-            continue
-        start = (demand.start.device, demand.start.port)
-        for trace in walk(network, start, left.packets, is_reply=demand.is_reply):
-            whole = replace(trace, functions=(*left.functions, *trace.functions))
-            if trace.outcome in ARRIVED and demand.end_host:
-                yield from on_host(network, demand.end_host, whole, is_reply=demand.is_reply)
-            else:
-                yield whole
-
-
-def _in_force() -> dict[int, list[int]]:
-    """By chain: the plans that may decide about a packet now, oldest first; none once a removal began.
-
-    The one in force, and beside it, until its change has ended, the one that is being applied or taken back.
-    """
-    found: dict[int, list[int]] = {}
-    rows = models.Change.objects.exclude(plan__chain=None).order_by("id")
-    for chain, plan, goal, status, decided in rows.values_list(
-        "plan__chain_id", "plan_id", "plan__goal", "status", "decided_at"
-    ):
-        plans = found.setdefault(chain, [])
-        is_under_way = status in ("running", "reverting")
-        if goal == models.Plan.Goal.REMOVE and (is_under_way or status == "succeeded"):
-            plans.clear()
-        elif status == "succeeded":
-            plans[:] = [plan]
-        elif is_under_way and (plans or decided):
-            plans.append(plan)
-    return found
-
-
-def _hops(target: States) -> tuple[Hop, ...]:
-    """Function items by stage."""
-    found: dict[int, set[tuple[str, Key]]] = {}
-    for device, state in target.items():
-        for key, item in state.items():
-            if isinstance(item, FunctionItem | Filter):
-                found.setdefault(key.stage, set()).add((device, key))
-    return tuple(frozenset(found[stage]) for stage in sorted(found))
-
-
-def _ways(promises: list[Promise]) -> Iterator[tuple[Hop, ...]]:
-    """The hops of each plan; on the way from one to the other also a mix hop by hop, and items that swap places."""
-    for promise in promises:
-        yield promise.hops
-    for old, new in zip(promises, promises[1:], strict=False):
-        twins = _twins(old.target, new.target)
-        wide_old, wide_new = _widened(old.hops, twins), _widened(new.hops, twins)
-        yield wide_old
-        yield wide_new
-        if len(wide_old) == len(wide_new):
-            yield tuple(one | two for one, two in zip(wide_old, wide_new, strict=True))
-
-
-def _twins(old: States, new: States) -> dict[tuple[str, Key], tuple[str, Key]]:
-    found = {}
-    for device, state in new.items():
-        places = {slot(item): key for key, item in old.get(device, EMPTY).items()}
-        for key, item in state.items():
-            other = places.get(slot(item), key)
-            if other != key and isinstance(item, FunctionItem | Filter | Redirect):
-                found[device, key], found[device, other] = (device, other), (device, key)
-    return found
-
-
-def _widened(hops: tuple[Hop, ...], twins: Mapping[tuple[str, Key], tuple[str, Key]]) -> tuple[Hop, ...]:
-    return tuple(hop | {twins[place] for place in hop if place in twins} for hop in hops)
-
-
-def _passes(trace: Trace, hops: tuple[Hop, ...], demand: Demand) -> bool:
-    """One item of every hop, in order (replies: in reverse)."""
-    wanted = list(reversed(hops)) if demand.is_reply else list(hops)
-    for passed in trace.functions:
-        if wanted and passed in wanted[0]:
-            wanted.pop(0)
-    return not wanted
-
-
-# --- the rows against the devices -------------------------------------------------------------
-
-
-def false_ready(known: dict[int, Any], reads: States) -> list[str]:
-    """Chains that became READY since `known`: each device they want something on was read back with exactly that."""
-    problems = []
-    rows = models.Chain.objects.filter(status=models.Chain.Status.READY).order_by("pk")
-    for chain in rows:
-        if known.get(chain.pk) == chain.status_at:
-            continue
-        known[chain.pk] = chain.status_at
-        if chain.generation != chain.observed_generation:
-            problems.append(f"chain {chain.pk} is ready at another generation than the observed one")
-        for name, state in selectors.chain_contributions(chain).items():
-            if reads.get(name, EMPTY).of_chain(chain.pk) != state:
-                problems.append(f"chain {chain.pk} is ready, but {name} was not read back with what it wants")
-    return problems
-
-
-def lost(changes: list[int], chains: dict[str, bool]) -> list[str]:
-    """Accepted intents that are neither in force nor explained. chains: by name, is it still wanted?"""
-    problems = []
-    rows = {row.pk: row for row in models.Change.objects.filter(pk__in=changes)}
-    for number in changes:
-        row = rows.get(number)
-        if row is None:
-            problems.append(f"change {number} is gone")
-        elif row.status not in ("succeeded", "reverted", "failed"):
-            problems.append(f"change {number} never ended: {row.status} after {row.attempts} attempts: {row.error}")
-        elif row.status != "succeeded" and not row.error:
-            problems.append(f"change {number} is {row.status} and does not say why")
-    there = {f"{tenant}/{name}" for tenant, name in models.Chain.objects.values_list("tenant__name", "name")}
-    problems += [f"chain {name} is gone" for name, is_wanted in chains.items() if is_wanted and name not in there]
-    unwanted = [name for name, is_wanted in chains.items() if not is_wanted]
-    problems += [f"chain {name} was not removed" for name in unwanted if name in there]
-    return problems
 
 
 def mixed() -> list[str]:
@@ -256,7 +237,7 @@ def mixed() -> list[str]:
     for chain in models.Chain.objects.order_by("pk"):
         applied = models.Change.objects.filter(plan__chain=chain, status="succeeded").select_related("plan")
         last = applied.order_by("-id").first()
-        for name, state in (states_of(last.plan) if last is not None else {}).items():
+        for name, state in (states(last.plan.target) if last is not None else {}).items():
             wanted.setdefault(name, {}).update(state)
     now = held()
     problems = []
@@ -266,6 +247,16 @@ def mixed() -> list[str]:
             odd = sorted(str(key) for key in have.keys() | want.keys() if have.get(key) != want.get(key))
             problems.append(f"{name} differs in {', '.join(odd[:4])}")
     return problems
+
+
+def rows() -> list[tuple[Any, ...]]:
+    """What moves while anything is to be done."""
+    return ask(MOVING)
+
+
+def is_busy() -> bool:
+    """Is a change under way?"""
+    return bool(ask("SELECT 1 FROM chains_change WHERE status = ANY(%s)", list(UNDER_WAY)))
 
 
 def stuck() -> list[str]:

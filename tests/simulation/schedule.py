@@ -1,65 +1,47 @@
 # SPDX-License-Identifier: Apache-2.0
 """One schedule: intents, faults and workers in an order drawn from one seed, then peace, then the verdict.
 
-The engine is called as tasks and sweeps call it; PostgreSQL is real, devices are in memory, time is set forward
-by rows and by the clock of the leases. The same seed does the same again.
+The engine is called as tasks and sweeps call it, by workers of which one runs at a time (see `workers`); PostgreSQL
+is real, devices are in memory, time is simulated. The same seed does the same again.
 """
 
 from __future__ import annotations
 
+import gc
 import logging
 import random
 from collections import Counter
-from collections.abc import Callable, Collection
-from dataclasses import dataclass, field, replace
-from typing import Any
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
 
-from django.db import connection, transaction
+from django.db import Error as DatabaseError
 
 from chains import models
-from chains.engine import planner
-from chains.engine.kept import KEPT
+from chains.engine.bells import answer
 from chains.engine.observe import observe_devices
-from chains.engine.reconcile import run_change
+from chains.engine.relay import carry_bells
 from chains.engine.sweep import sweep
-from chains.errors import Conflict, Problem
-from chains.services import intent
 from chains.services.actor import SYSTEM
-from drivers import fake
-from drivers.state import DeviceState, Guard, Item, Key, Match, RuleSet, Signatures, slot
-from tests.engine import world
-from tests.simulation import oracle
-from tests.simulation.devices import LEASE_TTL_S, Clock, Outside, Trouble, installed
+from chains.services.freeze import freeze_lift
+from drivers.state import DeviceState
+from tests.simulation import fabric, known, oracle
+from tests.simulation.clock import Clock, told_by
+from tests.simulation.devices import Outside, installed
+from tests.simulation.faults import Faults
+from tests.simulation.intents import Asked, Tenants
+from tests.simulation.packets import Watcher
+from tests.simulation.workers import Crew, Fate, Worker
 
-ROUNDS = 12
-# By device: how often it is switched off in a schedule. The other devices are always there.
-SPARE = {"a1": 0.8, "a2": 0.8, "b1": 0.8, "b2": 0.8, "fw2": 0.4, "ips1": 0.2, "ips2": 0.8, "cgn1": 0.7}
-ARMS = (("leaf1", "fw1-in"), ("leaf2", "fw2-in"), ("leaf2", "ips1-out"), ("leaf1", "ips2-out"), ("leaf2", "cgn1-in"))
-HOPS = ("ngfw", "ips", "filter", "ngfw ips", "ips ngfw", "filter ngfw", "filter ips ngfw", "cgn", "ngfw cgn")
-PINS = {"ngfw": ("fw1", "fw2"), "ips": ("ips1", "ips2"), "filter": ("leaf1", "leaf2", "spine1"), "cgn": ("cgn1",)}
-TROUBLES = ("unreachable", "unreachable", "refuses", "loses_reply", "silent")
-UNDER_WAY = ("pending", "running", "reverting")
-FORGET = """
-DELETE FROM chains_changeevent; DELETE FROM chains_step; DELETE FROM chains_change; DELETE FROM chains_planstep;
-DELETE FROM chains_finding; DELETE FROM chains_plan; DELETE FROM chains_use; DELETE FROM chains_linkuse;
-DELETE FROM chains_contribution; DELETE FROM chains_poolallocation; DELETE FROM chains_classifier;
-DELETE FROM chains_hop; DELETE FROM chains_chain; DELETE FROM chains_outbox; DELETE FROM chains_lease;
-DELETE FROM chains_devicestatus; DELETE FROM chains_auditrow;
-UPDATE chains_device SET is_enabled = true WHERE NOT is_enabled;
-UPDATE chains_offer SET is_enabled = true WHERE NOT is_enabled;
-UPDATE chains_instance SET health = 'unknown', health_reason = '', health_at = NULL WHERE health <> 'unknown';
-SELECT setval(pg_get_serial_sequence('chains_chain', 'id'), 1, false);
-SELECT setval(pg_get_serial_sequence('chains_plan', 'id'), 1, false);
-SELECT setval(pg_get_serial_sequence('chains_change', 'id'), 1, false);
-"""
-TIME_PASSES = """
-UPDATE chains_lease SET expires_at = clock_timestamp() - interval '1 s' WHERE expires_at IS NOT NULL;
-UPDATE chains_devicestatus SET due_at = NULL WHERE due_at IS NOT NULL;
-UPDATE chains_devicestatus SET closed_until = clock_timestamp() - interval '1 s' WHERE closed_until IS NOT NULL;
-UPDATE chains_change SET due_at = created_at WHERE status IN ('pending', 'running', 'reverting');
-UPDATE chains_outbox SET rung_at = rung_at - interval '1 hour' WHERE ref < 0;
-UPDATE chains_outbox SET created_at = created_at - interval '1 hour' WHERE rung_at IS NULL;
-"""
+ROUNDS = 14
+# Work at which devices are written: what happens during it matters most.
+WRITES = ("ring change", "sweep")
+NEVER = 1_000_000_000
+BURSTS = (1, 1, 1, 2, 2, 3, 5, 8, 13, 30)
+# Seconds that may go by at once: a breath, a renewal, a sweep, a lease, any patience.
+PASSES = (2.0, 21.0, 31.0, 61.0, 61.0, 301.0)
+CALM_S = 301.0
+COUNTED = ("lost_intents", "mixed_end_states", "false_ready", "overlapping_writers", "bypassed_packets")
 
 
 @dataclass
@@ -67,25 +49,24 @@ class Verdict:
     """What one schedule showed. faults: by kind, only those that really hit."""
 
     seed: int
-    faults: Counter[str]
+    faults: Counter[str] = field(default_factory=Counter)
     lost_intents: list[str] = field(default_factory=list)
     mixed_end_states: list[str] = field(default_factory=list)
     false_ready: list[str] = field(default_factory=list)
     overlapping_writers: list[str] = field(default_factory=list)
     bypassed_packets: list[str] = field(default_factory=list)
     other: list[str] = field(default_factory=list)
+    intents: int = 0
     rounds: int = 0
     walked: int = 0
-    pushes: int = 0
+    switches: int = 0
+    pushes: list[tuple[str, str]] = field(default_factory=list)
     changes: Counter[str] = field(default_factory=Counter)
     trace: list[str] = field(default_factory=list)
 
     @property
     def problems(self) -> dict[str, list[str]]:
-        names = (
-            "lost_intents", "mixed_end_states", "false_ready", "overlapping_writers", "bypassed_packets", "other"
-        )  # fmt: skip
-        return {name: getattr(self, name) for name in names if getattr(self, name)}
+        return {name: getattr(self, name) for name in (*COUNTED, "other") if getattr(self, name)}
 
 
 class _Broken(logging.Handler):
@@ -100,327 +81,272 @@ class _Broken(logging.Handler):
         self._into.append(f"{record.getMessage()}: {error!r}")
 
 
-def run(seed: int) -> Verdict:
-    """Play the seed's schedule on an empty fabric (`tests.engine.world.load`, no transaction open)."""
-    forget()
-    schedule = Schedule(seed)
-    handler = _Broken(schedule.verdict.other)
+@contextmanager
+def _listening(into: list[str]) -> Iterator[None]:
+    handler = _Broken(into)
     log = logging.getLogger("chains.engine")
     log.addHandler(handler)
     was_propagating, log.propagate = log.propagate, False
     try:
-        with installed(schedule.outside):
-            schedule.play()
+        yield
     finally:
         log.removeHandler(handler)
         log.propagate = was_propagating
+
+
+def run(seed: int, crew: Crew) -> Verdict:
+    """Play the seed's schedule on an empty fabric (`tests.engine.world.load`, no transaction open)."""
+    fabric.forget()
+    clock = Clock()
+    crew.begin(clock)
+    schedule = Schedule(seed, crew)
+    gc.disable()  # a schedule's garbage goes between two of them
+    drawn = random.getstate()
+    random.seed(seed)  # the engine's own jitter
+    try:
+        with ExitStack() as stack:
+            stack.enter_context(told_by(clock))
+            stack.enter_context(crew.at_work())
+            stack.enter_context(known.kept())
+            stack.enter_context(installed(schedule.outside))
+            stack.enter_context(_listening(schedule.verdict.other))
+            schedule.play()
+    finally:
+        random.setstate(drawn)
+        gc.enable()
     return schedule.verdict
 
 
-def forget() -> None:
-    """All that a schedule wrote, in rows and in devices."""
-    with transaction.atomic(), connection.cursor() as cursor:
-        cursor.execute(FORGET)
-    fake.reset()
-    KEPT.close_idle(0)
-
-
 class Schedule:
-    """What is drawn and what is done."""
+    """The director: draws what happens next and who goes on."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, crew: Crew) -> None:
         self.random = random.Random(seed)
-        self.watcher = oracle.Watcher()
-        self.outside = Outside(clock=Clock(), on_state=self.watcher.pushed, on_pause=self._while_paused)
-        self.verdict = Verdict(seed, self.outside.shown)
-        self.accepted: list[int] = []
-        self.chains: dict[str, bool] = {}
-        self.ready: dict[int, Any] = {}
-        self.devices: list[str] = []
+        self.crew = crew
+        self.verdict = Verdict(seed, crew.shown)
+        self.watcher = Watcher()
+        self.judge = oracle.Judge()
+        self.asked = Asked()
+        self.acts: list[Callable[[], None]] = []
+        self.broker: list[tuple[str, int]] = []
+        self.paused: dict[int, int] = {}
+        self.outside = Outside(crew, self.judge.readings.on_read, self._on_state, self._on_own)
+        self.judge.on_end = self.watcher.ended
+        self.tenants = Tenants(self.random, self.asked, self._say)
+        crew.on_error, crew.on_commit = self._on_error, self.judge.on_commit
+
+    def _on_state(self, device: str, before: DeviceState, after: DeviceState) -> None:
+        self.judge.readings.on_state(device, before, after)
+        self.watcher.pushed(device, before, after)
+
+    def _on_own(self, device: str, before: DeviceState, after: DeviceState, is_hand: bool) -> None:
+        if not is_hand:
+            self.judge.readings.on_state(device, before, after)
+        self.watcher.others(device, before, after, is_hand)
+
+    def _on_error(self, worker: Worker, error: BaseException) -> None:
+        """Nothing may come out of the engine, but that the database is gone."""
+        if not (worker.is_cut and isinstance(error, DatabaseError)):
+            self.verdict.other.append(f"{worker.name}: {error!r}")
+
+    def _say(self, text: str) -> None:
+        self.verdict.trace.append(text)
 
     # --- the play -----------------------------------------------------------------------------
 
     def play(self) -> None:
-        self._draw_fabric()
-        intents = self.random.randint(2, 5)
-        calm = self.random.choice((0, 0, 1, 2)) if intents > 2 else 0
-        for _ in range(calm):
+        self.devices, confirming = fabric.draw(self.random)
+        self.faults = Faults(self.random, self.outside, self.devices, confirming, self._say)
+        for _ in range(self.random.choice((0, 1, 1, 2))):
             self._begin()
-        acts: list[Callable[[], None]] = [self._act_intent] * (intents - calm)
-        others: tuple[Callable[[], None], ...] = (
-            self._act_trouble, self._act_trouble, self._act_drift, self._act_link, self._act_stranger,
-            self._act_lose_bells, self._act_sweep, self._act_sweep, self._act_observe, self._act_ring,
-        )  # fmt: skip
-        acts += [self.random.choice(others) for _ in range(self.random.randint(4, 9))]
-        self.random.shuffle(acts)
-        for act in acts:
-            self._say(act.__name__.removeprefix("_act_"))
-            act()
-            self._after()
+        self.acts = self._drawn()
+        self._storm()
         self._settle()
         self._judge()
 
     def _begin(self) -> None:
         """A chain that is in force before anything goes wrong."""
-        self._say("begin")
-        try:
-            self._create([])
-        except Problem as error:
-            self._say(f"  refused: {error}")
-        for change in models.Change.objects.filter(status__in=UNDER_WAY).order_by("pk"):
-            self._work(lambda change=change: run_change(change.pk), is_calm=True)  # type: ignore[misc]
+        self._alone("begin", lambda: self.tenants.create([]))
+        self._alone("relay", lambda: carry_bells(self._ring))
+        while self.broker:
+            topic, ref = self.broker.pop(0)
+            self._alone(f"ring {topic} {ref}", lambda: answer(topic, ref))  # noqa: B023  done at once
 
-    def _draw_fabric(self) -> None:
-        off = [name for name, share in SPARE.items() if self.random.random() < share]
-        models.Device.objects.filter(name__in=off).update(is_enabled=False)
-        self.devices = sorted(
-            models.Device.objects.filter(is_enabled=True).exclude(driver="").values_list("name", flat=True)
-        )
+    def _drawn(self) -> list[Callable[[], None]]:
+        """Everything that will happen, in an order."""
+        acts: list[Callable[[], None]] = [self._act_request] * self.random.randint(4, 7)
+        faults = self.faults
+        acts += [self._act_relay] * self.random.randint(2, 4)
+        acts += [self._act_sweep] * self.random.randint(0, 2)
+        acts += [self._act_observe] * self.random.randint(0, 2)
+        others = (
+            *([faults.trouble] * 5), faults.drift, faults.link, faults.stranger, self._act_flush, self._act_freeze,
+            self._act_time, *([self._act_pause] * 3),
+        )  # fmt: skip
+        acts += [self.random.choice(others) for _ in range(self.random.randint(5, 10))]
+        self.random.shuffle(acts)
+        return acts
 
-    def _work(self, work: Callable[[], object], *, is_calm: bool = False) -> None:
-        """A worker does it, and may be killed or paused at it."""
-        if not is_calm and self.random.random() < 0.35:
-            self.outside.dies_in = self.random.randint(1, self.random.choice((40, 120, 300)))
-        if not is_calm and self.random.random() < 0.2:
-            self.outside.pauses_in = self.random.randint(1, 30)
-        try:
-            self.outside.run(work)
-        except Exception as error:  # noqa: BLE001  nothing may come out of the engine
-            self.verdict.other.append(f"{self.verdict.trace[-1]}: {error!r}")
-        self.outside.pauses_in = 0
+    def _storm(self) -> None:
+        """Workers in turn, acts in between, until there is nothing left to do."""
+        acts = self.acts
+        while True:
+            self._pass(0.01)
+            ready = self._ready()
+            is_free = bool(self.crew.idle())
+            if is_free and self.broker and self.random.random() < 0.4:
+                self._deliver()
+            elif acts and is_free and (not ready or self.random.random() < 0.3):
+                act = acts.pop()
+                self._say(act.__name__.removeprefix("_act_"))
+                act()
+            elif ready:
+                self.verdict.switches += 1
+                self.random.choice(ready).step(self.random.choice(BURSTS))
+            elif not acts and not self.crew.busy():
+                return
 
-    def _while_paused(self) -> None:
-        """Another worker finds the leases ended, while the first one sleeps."""
-        outside = self.outside
-        dies_in = outside.dies_in
-        with outside.own():
-            self.time_passes()
-            due = list(models.Change.objects.filter(status__in=UNDER_WAY).values_list("pk", flat=True))
-        self._say("paused: another worker takes over")
-        outside.dies_in = self.random.choice((0, 0, self.random.randint(1, 100)))
-        for change in self.random.sample(due, len(due)):
-            outside.run(lambda change=change: run_change(change))  # type: ignore[misc]
-        if self.random.random() < 0.3:
-            outside.run(sweep)
-        outside.dies_in = dies_in
-        if self.random.random() < 0.3:
-            with outside.own():
-                self.time_passes()
+    def _ready(self) -> list[Worker]:
+        """Workers that may go on. One that sleeps wakes after a while, or when nobody else is there."""
+        busy = self.crew.busy()
+        for number in list(self.paused):
+            self.paused[number] -= 1
+            if self.paused[number] <= 0 or len(busy) == 1:
+                del self.paused[number]
+        awake = [worker for worker in busy if worker.number not in self.paused]
+        if awake and min(worker.wakes_s for worker in awake) > self.crew.clock.now_s:
+            self._pass(min(worker.wakes_s for worker in awake) - self.crew.clock.now_s)
+        return [worker for worker in awake if worker.wakes_s <= self.crew.clock.now_s]
 
-    def time_passes(self) -> None:
-        """Longer than a lease lasts, than any patience and than the time between two sweeps."""
-        with transaction.atomic(), connection.cursor() as cursor:
-            cursor.execute(TIME_PASSES)
-        self.outside.clock.now_s += LEASE_TTL_S + 1.0
+    def _pass(self, seconds: float) -> None:
+        self.crew.clock.now_s += seconds
+        self.outside.pass_time()
 
-    def _after(self) -> None:
-        with self.outside.own():
-            self.verdict.false_ready.extend(oracle.false_ready(self.ready, self.outside.reads))
+    def _give(self, name: str, work: Callable[[], object]) -> None:
+        """A worker that is free begins with it, and may be killed or lose its database at it."""
+        fate = Fate()
+        if self.random.random() < (0.4 if name.startswith(WRITES) else 0.15):
+            fate.dies_in = self.random.randint(1, self.random.choice((40, 120, 300)))
+        elif self.random.random() < 0.08:
+            fate.cut_in = self.random.randint(2, 150)
+        self._say(f"{name} (dies in {fate.dies_in}, cut in {fate.cut_in})")
+        self.crew.give(self.random.choice(self.crew.idle()), name, work, fate)
 
-    def _say(self, text: str) -> None:
-        self.verdict.trace.append(text)
+    def _alone(self, name: str, work: Callable[[], object]) -> None:
+        """To the end, with nobody else in between."""
+        self._say(name)
+        worker = self.crew.workers[0]
+        self.crew.give(worker, name, work, Fate())
+        while worker.is_busy:
+            self._pass(max(0.01, worker.wakes_s - self.crew.clock.now_s))
+            worker.step(NEVER)
 
     # --- what may happen ----------------------------------------------------------------------
 
-    def _act_intent(self) -> None:
-        rows = list(models.Chain.objects.filter(is_wanted=True).order_by("pk"))
-        acts = (self._create, self._edit, self._edit, self._move, self._move, self._delete)
-        act = self.random.choice(acts) if rows else self._create
-        self._say(f"  {act.__name__.removeprefix('_')}")
-        try:
-            act(rows)
-        except Problem as error:
-            self._say(f"  refused: {error}")
-            return
-        if self.random.random() < 0.85:
-            self._act_ring()
+    def _act_request(self) -> None:
+        self._give("request", self.tenants.request)
 
-    def _create(self, rows: list[models.Chain]) -> None:
-        number = len(self.chains)
-        hops = self.random.choice(HOPS).split()
-        tenant = self.random.choice(("tenant-a", "tenant-b"))
-        row = world.chain(
-            *[self._hop(name, 80 + number) for name in hops],
-            name=f"c{number}",
-            tenant=tenant,
-            destination="outside" if "cgn" in hops else "servers",
-            classifiers=[{"protocol": "tcp", "destination_ports": str(80 + number), "family": 4}],
-        )
-        self.chains[f"{tenant}/{row.name}"] = True
-        self._apply(row)
+    def _act_freeze(self) -> None:
+        """Twice: it is lifted again, perhaps."""
+        self.crew.shown["freeze"] += 1
+        self._give("freeze", self.tenants.freeze)
 
-    def _hop(self, function: str, port: int) -> dict[str, Any]:
-        hop: dict[str, Any] = {"function": function, "failure_mode": "block", "policy": {}}
-        if function == "ips":
-            hop["policy"] = {"patterns": [{"text": self.random.choice(("attack", "malware", "exploit"))}]}
-            hop["failure_mode"] = self.random.choice(("block", "block", "bypass"))
-        elif function == "cgn":
-            hop["policy"] = {"block_size": self.random.choice((128, 256))}
+    def _act_relay(self) -> None:
+        self._give("relay", lambda: carry_bells(self._ring))
+
+    def _ring(self, topic: str, ref: int) -> None:
+        self.broker.append((topic, ref))
+
+    def _deliver(self) -> None:
+        """A message arrives: early or late, once or more often."""
+        index = self.random.randrange(len(self.broker))
+        topic, ref = self.broker[index]
+        if self.random.random() < 0.15:
+            self.crew.shown["doubled bell"] += 1
         else:
-            rules = [{"verdict": "permit", "protocol": "tcp", "destination_ports": str(port)}]
-            rules += [{"verdict": "deny", "protocol": "udp", "destination_ports": str(self.random.randint(1, 9))}]
-            hop["policy"] = {"default": "deny", "rules": rules}
-        if self.random.random() < 0.4:
-            hop["device"] = self.random.choice(PINS[function])
-        return hop
+            del self.broker[index]
+        self._give(f"ring {topic} {ref}", lambda: answer(topic, ref))
 
-    def _edit(self, rows: list[models.Chain]) -> None:
-        """The same hops with other policies."""
-        row = self.random.choice(rows)
-        names = list(row.hops.order_by("position").values_list("function__name", flat=True))
-        self._update(row, names)
-
-    def _move(self, rows: list[models.Chain]) -> None:
-        """Other hops."""
-        row = self.random.choice(rows)
-        fits = [hops.split() for hops in HOPS if ("cgn" in hops) == (row.destination.name == "outside")]
-        self._update(row, self.random.choice(fits))
-
-    def _update(self, row: models.Chain, names: list[str]) -> None:
-        port = row.classifiers.get().destination_port_first
-        self._apply(world.edit(row, hops=[self._hop(name, port) for name in names]))
-
-    def _apply(self, row: models.Chain) -> None:
-        plan = planner.plan_chain(row, "simulation")
-        if plan.status != models.Plan.Status.READY:
-            self._say(f"  no plan: {plan.errors}")
-            return
-        if self.random.random() < 0.1:
-            return  # shown, never applied
-        try:
-            change = intent.change_create(actor=SYSTEM, plan=plan)
-        except Conflict as conflict:
-            self._say(f"  not taken: {conflict}")
-            return
-        self.accepted.append(change.pk)
-
-    def _delete(self, rows: list[models.Chain]) -> None:
-        row = self.random.choice(rows)
-        self.chains[f"{row.tenant.name}/{row.name}"] = False
-        world.delete(row)
-
-    def _act_ring(self) -> None:
-        """A bell arrives, once or more often, early or late."""
-        due = list(models.Change.objects.filter(status__in=UNDER_WAY).order_by("pk").values_list("pk", flat=True))
-        if not due:
-            return
-        change = self.random.choice(due)
-        if self.random.random() < 0.5:
-            self.time_passes()
-        for _ in range(self.random.choice((1, 1, 2, 3))):
-            self._work(lambda: run_change(change))
+    def _act_flush(self) -> None:
+        """The broker forgets."""
+        self.crew.shown["lost bells"] += len(self.broker)
+        self.broker.clear()
 
     def _act_sweep(self) -> None:
-        if self.random.random() < 0.8:
-            self.time_passes()
-        self._work(sweep)
+        self._give("sweep", sweep)
 
     def _act_observe(self) -> None:
-        rows = models.Device.objects.filter(name__in=self.random.sample(self.devices, 3)).order_by("pk")
+        names = self.random.sample(self.devices, 3)
+        rows = models.Device.objects.filter(name__in=names).order_by("pk")
         numbers = list(rows.values_list("pk", flat=True))
-        self._work(lambda: observe_devices(numbers))
+        self._give(f"observe {sorted(names)}", lambda: observe_devices(numbers))
 
-    def _act_trouble(self) -> None:
-        kind = self.random.choice(TROUBLES)
-        device = self.random.choice(self.devices)
-        self.outside.troubles[device] = Trouble(kind, self.random.choice((1, 1, 2, 5)))
-        self._say(f"  {kind} {device}")
+    def _act_time(self) -> None:
+        seconds = self.random.choice(PASSES)
+        self._say(f"  {seconds:.0f} s pass")
+        self._pass(seconds)
 
-    def _act_lose_bells(self) -> None:
-        self.outside.shown["lost bells"] += models.Outbox.objects.filter(rung_at=None).delete()[0]
+    def _later(self, act: Callable[[], None]) -> None:
+        """It would hit nothing now. Once more, unless everything else is over."""
+        if self.crew.busy() or any(other != act for other in self.acts):
+            self.acts.insert(0, act)
 
-    def _act_stranger(self) -> None:
-        with fake.box(self.random.choice(self.devices)) as box:
-            box.foreign.append("a stranger's")
-        self.outside.shown["stranger"] += 1
-
-    def _act_link(self) -> None:
-        switch, port = self.random.choice(ARMS)
-        with fake.box(switch) as box:
-            box.links_down = [] if box.links_down else [port]
-        self.outside.shown["link"] += 1
-
-    def _act_drift(self) -> None:
-        """Somebody deletes, alters or adds something of ours."""
-        kind = self.random.choice(("delete", "alter", "orphan"))
-        full = [name for name in self.devices if self._held(name)]
-        device = self.random.choice(full if full and kind != "orphan" else self.devices)
-        items: dict[Key, Item] = dict(self._held(device))
-        if kind == "orphan" or not items:
-            key = Key.parse("c7777.r1.f.0.guard.0")
-            items[key] = Guard("spine1", 0, Match("192.0.2.0/24", "198.51.100.0/24"))
-            if not device.startswith("leaf"):
-                return
+    def _act_pause(self) -> None:
+        """A worker is stopped past its leases; another one looks for what is due."""
+        busy = [worker for worker in self.crew.busy() if worker.name.startswith(WRITES)]
+        if not busy:
+            self._later(self._act_pause)
+            return
+        sleeper = self.random.choice(busy)
+        self.crew.shown["paused"] += 1
+        self.paused[sleeper.number] = self.random.randint(2, 12)
+        self._say(f"  worker {sleeper.number} ({sleeper.name}) sleeps")
+        self._pass(61.0)
+        rows = models.Change.objects.filter(status__in=oracle.UNDER_WAY).order_by("pk")
+        if due := list(rows.values_list("pk", flat=True)):
+            number = self.random.choice(due)
+            self._give(f"ring change {number}", lambda: answer("change", number))
         else:
-            key = self.random.choice(sorted(items))
-            if kind == "delete":
-                del items[key]
-            else:
-                altered = _altered(items[key])
-                if any(slot(other) == slot(altered) for at, other in items.items() if at != key):
-                    return
-                items[key] = altered
-        self._say(f"  {kind} {key} on {device}")
-        self.outside.shown["drift"] += 1
-        with fake.box(device) as box:
-            box.state = DeviceState(items)
-            self.watcher.by_hand(device, box.state)
-
-    def _held(self, device: str) -> DeviceState:
-        with fake.box(device) as box:
-            return box.state
+            self._act_sweep()
 
     # --- peace and verdict --------------------------------------------------------------------
 
     def _settle(self) -> None:
         """Faults stop; workers sweep until nothing moves any more. From here on no push may be in vain."""
-        self.outside.troubles.clear()
+        self.faults.peace()
+        freeze_lift(actor=SYSTEM)
         self.outside.is_calm = True
-        for name in self.devices:
-            with fake.box(name) as box:
-                box.links_down = []
-        before: Collection[object] = ()
+        before = oracle.rows()
         for round_ in range(1, ROUNDS + 1):
-            self._say(f"calm sweep {round_}")
             pushes = len(self.outside.pushes)
-            self.time_passes()
-            self._work(sweep, is_calm=True)
-            self._after()
-            now = self._rows()
-            if len(self.outside.pushes) == pushes and now == before:
+            self._pass(CALM_S)
+            self._alone(f"calm sweep {round_}", sweep)
+            now = oracle.rows()
+            if len(self.outside.pushes) == pushes and now == before and not oracle.is_busy():
                 self.verdict.rounds = round_
                 return
             before = now
         self.verdict.lost_intents.append(f"no rest after {ROUNDS} sweeps")
 
-    def _rows(self) -> Collection[object]:
-        chains = models.Chain.objects.order_by("pk").values_list(
-            "pk", "status", "status_reason", "generation", "revision"
-        )
-        changes = models.Change.objects.order_by("pk").values_list("pk", "status")
-        return [*chains, *changes]
-
     def _judge(self) -> None:
         verdict, outside = self.verdict, self.outside
         self.watcher.altered.clear()
-        self.watcher.judge()  # once more, with what was altered and is to be right by now
-        verdict.lost_intents += oracle.lost(self.accepted, self.chains)
+        self.watcher.astray.clear()
+        chains = oracle.ask("SELECT id FROM chains_chain")
+        self.watcher.judge(number for (number,) in chains)  # also what was altered, and is to be right by now
+        verdict.lost_intents += oracle.lost(self.asked.changes, self.asked.chains)
+        verdict.lost_intents += oracle.unaudited(self.asked.accepted)
         verdict.lost_intents += oracle.stuck()
-        verdict.mixed_end_states += oracle.mixed()
+        verdict.mixed_end_states += self.judge.mixed + oracle.mixed()
+        verdict.false_ready += self.judge.false_ready
         verdict.overlapping_writers += outside.overlaps
         verdict.other += [f"{device} was written though nothing differed" for device in outside.vain]
+        verdict.other += outside.frozen + self.asked.doubled
         verdict.bypassed_packets += self.watcher.bypasses
         verdict.other += [f"cut off: {text}" for text in self.watcher.cut]
-        verdict.walked, verdict.pushes = self.watcher.walked, len(outside.pushes)
+        verdict.intents, verdict.walked, verdict.pushes = (
+            self.asked.count,
+            self.watcher.walked,
+            outside.pushes,
+        )
         verdict.changes = Counter(models.Change.objects.values_list("status", flat=True))
-
-
-def _altered(item: Item) -> Item:
-    """The same item with something wrong in it."""
-    if isinstance(item, RuleSet):
-        return replace(item, rules=item.rules[:-1])
-    if isinstance(item, Signatures):
-        return replace(item, patterns=("deadbeef",))
-    if hasattr(item, "precedence"):
-        return replace(item, precedence=item.precedence + 7)
-    return replace(item, block_size=512)

@@ -1,68 +1,55 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Seeded schedules of the simulator, the seeds that once failed, and bugs planted to see the simulator catch them."""
+"""The simulator itself: one seed replays exactly, nothing is left behind, and planted bugs are caught.
+
+Schedules by the hundred are in `test_seeds_*`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from chains import models
-from chains.engine import carry, claims, lease
 from drivers import fake
 from tests.engine import world
-from tests.simulation import devices, schedule
-from tests.simulation.totals import Totals
+from tests.simulation import fabric, planted, schedule
+from tests.simulation.workers import Crew
 
-# Less than a minute on an idle core; `./run soak --seeds N` plays more.
-SEEDS = range(30)
-
-
-@pytest.fixture
-def fabric(transactional_db: None, settings: Any) -> Iterator[None]:
-    for name, value in devices.LIMITS.items():
-        setattr(settings, name, value)
-    fake.reset()
-    world.load()
-    yield
-    schedule.forget()
+# Bug -> the first seed that shows it, and what the simulator says of it.
+CAUGHT: dict[str, tuple[int, str]] = {}
 
 
-def play(seeds: range) -> Totals:
-    total = Totals()
-    for seed in seeds:
-        total.add(schedule.run(seed))
-    return total
+def test_a_seed_replays_exactly(crew: Crew) -> None:
+    for seed in (7, 20):
+        first, second = schedule.run(seed, crew), schedule.run(seed, crew)
+        assert first.trace == second.trace
+        assert first.pushes == second.pushes
+        assert (first.faults, first.changes, first.switches) == (
+            second.faults,
+            second.changes,
+            second.switches,
+        )
 
 
-@pytest.mark.slow
-def test_no_schedule_breaks_a_promise(fabric: None) -> None:
-    total = play(SEEDS)
-    assert total.failing == [], total.text(0)
-    # A simulation in which nothing happens proves nothing.
-    assert len(total.faults) >= 10, total.faults
-    assert total.walked > len(SEEDS)
-    assert {"succeeded", "reverted"} <= total.changes.keys()
+def test_workers_take_turns(crew: Crew) -> None:
+    """Not one after the other: there are schedules in which several are in the middle of their work at once."""
+    assert schedule.run(2, crew).switches > 10
 
 
-def test_a_seed_replays_exactly(fabric: None) -> None:
-    first, second = schedule.run(7), schedule.run(7)
-    assert first.trace == second.trace
-    assert (first.faults, first.pushes, first.changes) == (second.faults, second.pushes, second.changes)
-
-
-def test_a_schedule_leaves_nothing_behind(fabric: None) -> None:
-    schedule.run(3)
-    schedule.forget()
+def test_a_schedule_leaves_nothing_behind(crew: Crew) -> None:
+    schedule.run(3, crew)
+    fabric.forget()
     rows = (models.Chain, models.Plan, models.Change, models.Contribution, models.Lease, models.DeviceStatus)
     assert not any(model.objects.exists() for model in rows)
     assert not models.Offer.objects.filter(is_enabled=False).exists()
+    assert not models.Device.objects.filter(driver__endswith="-confirming").exists()
     assert world.network() == {}
 
 
-def test_a_loss_that_is_over_is_not_the_reason_of_an_edited_chain(fabric: None) -> None:
+def test_a_loss_that_is_over_is_not_the_reason_of_an_edited_chain(crew: Crew, settings: Any) -> None:
     """Found by seed: the chain was edited while its only IPS was down, and said so for ever after the IPS came back."""
+    settings.VIADUCT_SOAK_S = 0.0
     models.Offer.objects.filter(function__name="ips", device__name="ips2").update(is_enabled=False)
     chain = world.chain(world.IPS)
     assert world.apply(chain).status == "succeeded"
@@ -79,29 +66,20 @@ def test_a_loss_that_is_over_is_not_the_reason_of_an_edited_chain(fabric: None) 
 # --- planted bugs -----------------------------------------------------------------------------
 
 
-def caught(seeds: range) -> set[str]:
-    """What the simulator complains of, up to the first seed that does."""
-    for seed in seeds:
-        problems = schedule.run(seed).problems
-        if problems:
-            return set(problems)
-    return set()
+def test_every_bug_has_a_seed() -> None:
+    assert CAUGHT.keys() | planted.HARMLESS == planted.BUGS.keys()
 
 
-@pytest.mark.slow
-def test_it_catches_a_writer_that_does_not_ask_for_its_lease(fabric: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lease.Leases, "check", lambda self: None)
-    monkeypatch.setattr(lease.Leases, "must_hold", lambda self: None)
-    assert caught(range(5, 20))
+@pytest.mark.parametrize("bug", CAUGHT)
+def test_it_catches(crew: Crew, bug: str) -> None:
+    seed, what = CAUGHT[bug]
+    with planted.BUGS[bug]():
+        problems = schedule.run(seed, crew).problems
+    assert what in problems, problems
+    assert schedule.run(seed, crew).problems == {}
 
 
-@pytest.mark.slow
-def test_it_catches_an_engine_that_believes_a_device(fabric: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(carry, "_require", lambda observation, job: observation)
-    monkeypatch.setattr(schedule, "TROUBLES", ("silent",))
-    assert caught(range(50, 60))
-
-
-def test_it_catches_a_crashed_change_that_nobody_takes_up(fabric: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(claims, "changes_due", lambda limit: [])
-    assert "lost_intents" in caught(range(4))
+@pytest.mark.parametrize("bug", sorted(planted.HARMLESS))
+def test_it_survives(crew: Crew, bug: str) -> None:
+    with planted.BUGS[bug]():
+        assert [schedule.run(seed, crew).problems for seed in range(5)] == [{}] * 5

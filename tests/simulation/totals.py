@@ -7,9 +7,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
-from tests.simulation.schedule import Verdict
-
-COUNTED = ("lost_intents", "mixed_end_states", "false_ready", "overlapping_writers", "bypassed_packets")
+from tests.simulation.schedule import COUNTED, Verdict
 
 
 @dataclass
@@ -22,7 +20,9 @@ class Totals:
     failing: list[int] = field(default_factory=list)
     rounds: Counter[int] = field(default_factory=Counter)
     changes: Counter[str] = field(default_factory=Counter)
+    intents: int = 0
     walked: int = 0
+    switches: int = 0
     pushes: int = 0
 
     def add(self, verdict: Verdict) -> None:
@@ -31,7 +31,9 @@ class Totals:
         self.rounds[verdict.rounds] += 1
         self.changes += verdict.changes
         self.walked += verdict.walked
-        self.pushes += verdict.pushes
+        self.intents += verdict.intents
+        self.switches += verdict.switches
+        self.pushes += len(verdict.pushes)
         for name in COUNTED:
             self.counts[name] += len(getattr(verdict, name))
         if verdict.problems:
@@ -45,9 +47,15 @@ class Totals:
     def text(self, took_s: float) -> str:
         lines = [f"{name}: {value}" for name, value in self.json().items()]
         lines.append(f"faults by kind: {_by_count(self.faults)}")
-        lines.append(f"changes: {_by_count(self.changes)}; pushes: {self.pushes}; walks of packets: {self.walked}")
+        lines.append(
+            f"changes: {_by_count(self.changes)}; pushes: {self.pushes}; walks of packets: {self.walked}"
+        )
+        many = max(1, self.schedules)
+        lines.append(
+            f"a schedule: {self.intents / many:.1f} intents, {self.switches / many:.0f} times another worker went on"
+        )
         lines.append(f"calm sweeps until nothing moved: {_by_count(self.rounds)}")
-        lines.append(f"{took_s:.1f} s, {1000 * took_s / max(1, self.schedules):.0f} ms a schedule")
+        lines.append(f"{took_s:.1f} s, {1000 * took_s / many:.0f} ms a schedule")
         return "\n".join(lines)
 
 
