@@ -14,7 +14,7 @@ from django.db.models import Q
 from chains import models
 from chains.engine.carry import Job, confirm, say
 from chains.engine.drain import drain
-from chains.engine.moves import Move, by_device, removed_by, waves
+from chains.engine.moves import Move, batches, by_device, removed_by, waves
 from chains.engine.run import Level, Run, job_of, refused_by, send, told, write
 from chains.engine.sessions import read
 from chains.services import record
@@ -30,9 +30,10 @@ def roll_forward(run: Run) -> bool:
     if open_moves:
         run.say(f"drain: {drain(run.fleet, removed_by(open_moves), run.limits)}")
     for wave in waves(open_moves):
-        todo = [move for move in wave if move.device not in errors]
-        if todo:
-            errors |= write(run, todo, is_strict=False, is_kept=True).errors
+        for batch in batches(wave):
+            todo = [move for move in batch if move.device not in errors]
+            if todo:
+                errors |= write(run, todo, is_strict=False, is_kept=True).errors
     errors |= _read_back(run, errors)
     return _end(run, errors)
 

@@ -88,7 +88,7 @@ def waves(moves: Iterable[Move]) -> Iterator[tuple[Move, ...]]:
         yield tuple(wave)
 
 
-def batches(wave: Iterable[Move], *, canary: str) -> Iterator[tuple[Move, ...]]:
+def batches(wave: Iterable[Move], *, canary: str = "") -> Iterator[tuple[Move, ...]]:
     """What of one wave may be under way at once, in order.
 
     The canary goes first and alone. Devices that take back by themselves what nobody confirms go side by side;

@@ -69,8 +69,9 @@ def test_frozen_in_the_middle_it_stops_after_the_push(tap: Tap, number: int) -> 
     del tap.pushes[:]
     with pytest.MonkeyPatch.context() as patched:
         freeze_when(patched, lambda: len(tap.pushes) > number)
-        assert run_change(change.pk) is False
+        is_over = run_change(change.pk)
     change.refresh_from_db()
+    assert not is_over, world.events(change)
     assert (change.status, change.attempts) == ("running", 0)
     held = world.network()
     assert len(tap.pushes) == number + 1
