@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One start that a thousand deaths begin at: all rows and all devices, put back between two of them; and time that passes.
+"""One start that many deaths begin at: rows and devices, put back between two of them; and time that passes.
 
 Time passes by moving every time that the rows and the devices hold into the past: leases, due times, timers and
 whatever else is written down ends by that, whoever wrote it, and nobody sleeps.

@@ -9,6 +9,9 @@ from typing import Any
 
 import pytest
 
+from django.db.models import Value
+from django.db.models.functions import Concat
+
 from chains import models
 from chains.engine.kept import KEPT
 from tests.crash import scenarios
@@ -21,8 +24,8 @@ pytestmark = pytest.mark.slow
 ASIDE = ("a1", "a2", "b1", "b2", "cgn1", "ips1", "ips2")
 
 
-@pytest.fixture
-def store(transactional_db: None, settings: Any, tmp_path: Path) -> Iterator[Path]:
+@pytest.fixture(params=("", "-confirming"), ids=("plain", "confirming"))
+def store(request: pytest.FixtureRequest, transactional_db: None, settings: Any, tmp_path: Path) -> Iterator[Path]:
     """The demo fabric in rows, its devices in files, the limits of production but for waiting that proves nothing."""
     settings.VIADUCT_DEVICE_THREADS = 1  # one device after the other: the same points in every run
     settings.VIADUCT_DRAIN_IDLE_S = 0.0
@@ -34,6 +37,8 @@ def store(transactional_db: None, settings: Any, tmp_path: Path) -> Iterator[Pat
     KEPT.close_idle(0)
     world.load(str(folder))
     models.Device.objects.filter(name__in=ASIDE).update(is_enabled=False)
+    steered = models.Device.objects.exclude(driver__in=("", "fake-host"))
+    steered.update(driver=Concat("driver", Value(request.param)))
     yield folder
     KEPT.close_idle(0)
 
@@ -47,4 +52,4 @@ def test_a_death_at_every_point(build: Callable[[Path], Scenario], store: Path) 
     finally:
         start.drop()
     print(outcome.text())
-    assert outcome.problems == [], outcome.text()
+    assert not outcome.problems, "\n".join([outcome.text(), *outcome.problems[:20]])
