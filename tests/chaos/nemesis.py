@@ -13,12 +13,20 @@ import time
 from collections import Counter
 from collections.abc import Callable
 
+import psycopg
 import redis
 
 from orchestrator.services.processes import members, read_stat, send
 from tests.chaos.plant import WORKERS, Plant
 
 LEASE_TTL_S = 4.0
+# A fault that hits nothing at work shows little: so long is looked for a process that writes to devices.
+LOOK_S = 1.0
+HOLDERS = "SELECT DISTINCT holder FROM chains_lease WHERE expires_at > now()"
+KINDS = (
+    "worker killed", "pool process killed", "all workers killed", "worker stopped past its lease", "broker killed",
+    "broker flushed", "database stopped", "web killed", "relay absent", "link cut", "link stalled", "replies lost",
+)  # fmt: skip
 
 
 class Nemesis:
@@ -29,20 +37,15 @@ class Nemesis:
         self._random = chance
         self._stopped: list[tuple[int, int, float]] = []
         self.hit: Counter[str] = Counter()
-        self.kinds: dict[str, Callable[[], bool]] = {
-            "worker killed": self._kill_worker,
-            "pool process killed": self._kill_child,
-            "all workers killed": self._kill_workers,
-            "worker stopped past its lease": self._stop_worker,
-            "broker killed": lambda: self._kill("valkey", signal.SIGKILL),
-            "broker flushed": self._flush,
-            "database stopped": lambda: self._kill("postgres", signal.SIGQUIT),
-            "web killed": lambda: self._kill("web", signal.SIGKILL),
-            "relay absent": self._without_relay,
-            "link cut": lambda: self._trouble("cut"),
-            "link stalled": lambda: self._trouble("stall"),
-            "replies lost": lambda: self._trouble("lose_replies"),
-        }
+        acts: tuple[Callable[[], bool], ...] = (
+            self._kill_worker, self._kill_child, self._kill_workers, self._stop_worker,
+            lambda: self._kill("valkey", signal.SIGKILL), self._flush,
+            # What `pg_ctl stop -m immediate` sends.
+            lambda: self._kill("postgres", signal.SIGQUIT),
+            lambda: self._kill("web", signal.SIGKILL), self._without_relay,
+            lambda: self._trouble("cut"), lambda: self._trouble("stall"), lambda: self._trouble("lose_replies"),
+        )  # fmt: skip
+        self.kinds = dict(zip(KINDS, acts, strict=True))
 
     def strike(self, kind: str) -> None:
         if self.kinds[kind]():
@@ -68,8 +71,26 @@ class Nemesis:
             link.heal()
         self._plant.absent.clear()
 
-    def _worker(self) -> str:
-        return f"worker-{self._random.randint(1, WORKERS)}"
+    def _busy(self) -> tuple[str, int]:
+        """A worker, and that process of it that holds a lease just now; if none does for a while: any."""
+        until = time.monotonic() + LOOK_S
+        while time.monotonic() < until:
+            for pid in self._holders():
+                for number in range(1, WORKERS + 1):
+                    record = self._plant.group.find(f"worker-{number}")
+                    if record is not None and pid in members(record):
+                        return record.name, pid
+            time.sleep(0.02)
+        name = f"worker-{self._random.randint(1, WORKERS)}"
+        record = self._plant.group.find(name)
+        return name, (members(record) or (0,))[-1] if record is not None else 0
+
+    def _holders(self) -> list[int]:
+        try:
+            with self._plant.connect() as connection:
+                return [int(holder.split(":")[1]) for (holder,) in connection.execute(HOLDERS).fetchall()]
+        except psycopg.Error:
+            return []
 
     def _kill(self, name: str, number: int) -> bool:
         record = self._plant.group.find(name)
@@ -80,15 +101,13 @@ class Nemesis:
 
     def _kill_worker(self) -> bool:
         """The parent alone: its pool processes learn of it by themselves."""
-        return self._kill(self._worker(), signal.SIGKILL)
+        return self._kill(self._busy()[0], signal.SIGKILL)
 
     def _kill_child(self) -> bool:
-        record = self._plant.group.find(self._worker())
-        children = members(record)[1:] if record is not None else ()
-        if not children:
-            return False
-        send(self._random.choice(children), signal.SIGKILL)
-        return True
+        _, pid = self._busy()
+        if pid:
+            send(pid, signal.SIGKILL)
+        return bool(pid)
 
     def _kill_workers(self) -> bool:
         for number in range(1, WORKERS + 1):
@@ -98,7 +117,7 @@ class Nemesis:
         return True
 
     def _stop_worker(self) -> bool:
-        record = self._plant.group.find(self._worker())
+        record = self._plant.group.find(self._busy()[0])
         pids = members(record) if record is not None else ()
         for pid in pids:
             found = read_stat(pid)

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from django.db.models import Value
 from django.db.models.functions import Concat
 
