@@ -12,6 +12,7 @@ import signal
 import time
 from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 
 import psycopg
 import redis
@@ -19,13 +20,15 @@ import redis
 from orchestrator.services.processes import members, read_stat, send
 from tests.chaos.plant import WORKERS, Plant
 
-LEASE_TTL_S = 4.0
+# Past the lease, and past the sweep after it: by then another worker has taken over.
+SLEEP_S = 4.0 + 2.5
 # A fault that hits nothing at work shows little: so long is looked for a process that writes to devices.
 LOOK_S = 1.0
 HOLDERS = "SELECT DISTINCT holder FROM chains_lease WHERE expires_at > now()"
 KINDS = (
-    "worker killed", "pool process killed", "all workers killed", "worker stopped past its lease", "broker killed",
-    "broker flushed", "database stopped", "web killed", "relay absent", "link cut", "link stalled", "replies lost",
+    "worker killed", "pool process killed", "all workers killed", "worker stopped past its lease",
+    "worker stopped before a write", "broker killed", "broker flushed", "database stopped", "web killed",
+    "relay absent", "link cut", "link stalled", "replies lost",
 )  # fmt: skip
 
 
@@ -38,7 +41,7 @@ class Nemesis:
         self._stopped: list[tuple[int, int, float]] = []
         self.hit: Counter[str] = Counter()
         acts: tuple[Callable[[], bool], ...] = (
-            self._kill_worker, self._kill_child, self._kill_workers, self._stop_worker,
+            self._kill_worker, self._kill_child, self._kill_workers, self._stop_worker, self._stop_before_a_write,
             lambda: self._kill("valkey", signal.SIGKILL), self._flush,
             # What `pg_ctl stop -m immediate` sends.
             lambda: self._kill("postgres", signal.SIGQUIT),
@@ -54,7 +57,7 @@ class Nemesis:
     def wake(self, *, is_over: bool = False) -> None:
         """Processes that slept for longer than their lease go on."""
         for pid, ticks, since in list(self._stopped):
-            if is_over or time.monotonic() - since > LEASE_TTL_S + 0.5:
+            if is_over or time.monotonic() - since > SLEEP_S:
                 self._stopped.remove((pid, ticks, since))
                 found = read_stat(pid)
                 if found is not None and found.start_ticks == ticks:
@@ -62,7 +65,7 @@ class Nemesis:
 
     def left_s(self) -> float:
         """How long until the last sleeper wakes."""
-        return max((since + LEASE_TTL_S + 0.6 - time.monotonic() for _, _, since in self._stopped), default=0.0)
+        return max((since + SLEEP_S + 0.1 - time.monotonic() for _, _, since in self._stopped), default=0.0)
 
     def calm(self) -> None:
         """Faults stop: links heal, whoever was stopped goes on, everything is started again."""
@@ -126,6 +129,24 @@ class Nemesis:
                 self._stopped.append((pid, found.start_ticks, time.monotonic()))
         return bool(pids)
 
+    def _stop_before_a_write(self) -> bool:
+        """It has read a device and is about to write: when it wakes, the reading is old and the lease another's."""
+        for link in self._plant.links.values():
+            link.on_reading = self._stop_the_asker
+        return False  # counted when it happens
+
+    def _stop_the_asker(self, port: int) -> None:
+        for link in self._plant.links.values():
+            link.on_reading = None
+        for number in range(1, WORKERS + 1):
+            record = self._plant.group.find(f"worker-{number}")
+            for pid in members(record) if record is not None else ():
+                found = read_stat(pid)
+                if found is not None and _has_socket(pid, port):
+                    send(pid, signal.SIGSTOP)
+                    self._stopped.append((pid, found.start_ticks, time.monotonic()))
+                    self.hit["worker stopped before a write"] += 1
+
     def _flush(self) -> bool:
         try:
             with redis.Redis.from_url(self._plant.instance.environ["REDIS_URL"], socket_timeout=1) as client:
@@ -142,3 +163,16 @@ class Nemesis:
         for name in self._random.sample(sorted(self._plant.links), self._random.choice((1, 1, 2))):
             getattr(self._plant.links[name], what)()
         return True
+
+
+def _has_socket(pid: int, port: int) -> bool:
+    """Is the local end of a connection from this port a file of the process? proc(5)."""
+    wanted = {
+        f"socket:[{fields[9]}]"
+        for fields in (line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:])
+        if int(fields[1].rpartition(":")[2], 16) == port
+    }
+    try:
+        return any(os.readlink(each) in wanted for each in Path(f"/proc/{pid}/fd").iterdir())
+    except OSError:  # it ended, or a file of it was closed meanwhile
+        return False

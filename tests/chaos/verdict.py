@@ -245,6 +245,8 @@ def _stale(held: Sequence[Mapping[str, Any]], rows: Sequence[tuple[int, str, flo
         epoch = int(found[1]) if found else max(epochs, default=highest)
         if epoch < highest:
             problems.append(f"a {line['what']} of epoch {epoch} after one of epoch {highest}")
+        if line["is_vain"] and not line["error"]:
+            problems.append(f"a {line['what']} that changed nothing: whoever made it had read something older")
         newer = [began for other, _, began in rows if other > epoch and began < line["began"] - CLOCK_S]
         if newer:
             problems.append(f"a {line['what']} of epoch {epoch} after a later holder had begun to write")
