@@ -36,7 +36,8 @@ class Job:
     native is what turns `start` into `goal`. Where the device holds something else: an error if is_strict, else
     the difference is rendered anew. label, revert_in_s: of the commit, where the family can confirm. is_kept: it is
     confirmed at once; else it stays pending. settles: labels of ours that may be pending: confirmed before the
-    push if is_strict (the push is the next step of the same way), else taken back.
+    push if is_strict (the push is the next step of the same way), else taken back. family: how every label of the
+    same change begins, whichever attempt made it: if not is_strict, what is pending so is taken back as well.
     """
 
     target: Target
@@ -49,6 +50,7 @@ class Job:
     revert_in_s: int = 0
     is_kept: bool = True
     settles: tuple[str, ...] = ()
+    family: str = ""
 
     def held(self, observation: Observation) -> DeviceState:
         """The part of a reading that this job is about."""
@@ -136,10 +138,11 @@ def _runner(job: Job, must_hold: Callable[[], None]) -> Callable[[Session], Arri
 
 def _run(session: Session, job: Job, must_hold: Callable[[], None]) -> Arrival:
     observation = session.read()
-    check_pending(job.target.name, observation, (*job.settles, job.label))
-    if job.settles and (observation.pending or not job.is_strict):
+    settles = _settled_by(job, observation.pending)
+    check_pending(job.target.name, observation, (*settles, job.label))
+    if settles and (observation.pending or not job.is_strict):
         must_hold()
-        settle(session, job.settles, is_confirmed=job.is_strict)
+        settle(session, settles, is_confirmed=job.is_strict)
         observation = session.read()
     held = job.held(observation)
     if held == job.goal:
@@ -157,6 +160,12 @@ def _run(session: Session, job: Job, must_hold: Callable[[], None]) -> Arrival:
         session.push(native)
     after = session.read()
     return Arrival(_require(after, job), native)
+
+
+def _settled_by(job: Job, pending: str) -> tuple[str, ...]:
+    """Who died on the way back had written its own label over that of the way there: known by its family alone."""
+    is_forgotten = not job.is_strict and bool(job.family) and pending.startswith(job.family)
+    return (*job.settles, pending) if is_forgotten and pending not in job.settles else job.settles
 
 
 def check_pending(device: str, observation: Observation, ours: Iterable[str]) -> None:

@@ -72,7 +72,12 @@ class Run:
         """The name of the commit on the device: no other attempt, and no other step, has the same."""
         if not move.is_confirmed_later:
             return ""
-        return f"si-{self.change.pk}-{move.wave}{way}-{self.leases.epoch(move.device_id)}"
+        return f"{self.family}{move.wave}{way}-{self.leases.epoch(move.device_id)}"
+
+    @property
+    def family(self) -> str:
+        """How all of its labels begin."""
+        return f"si-{self.change.pk}-"
 
     @property
     def soak_s(self) -> float:
@@ -116,6 +121,7 @@ def job_of(run: Run, move: Move, *, is_strict: bool, is_kept: bool) -> Job:
         revert_in_s=run.limits.confirm_s if is_kept or not label else run.revert_in_s,
         is_kept=is_kept,
         settles=tuple(other.step.label for other in earlier),
+        family=run.family,
     )
 
 
@@ -132,6 +138,7 @@ def job_back(run: Run, move: Move) -> Job:
         label=label,
         revert_in_s=run.limits.confirm_s,
         settles=(move.step.label,) if move.step.label else (),
+        family=run.family,
     )
 
 

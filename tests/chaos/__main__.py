@@ -14,6 +14,7 @@ from pathlib import Path
 
 from orchestrator.services import postgres
 from orchestrator.services.places import ServiceError, state_folder
+from tests.chaos.nemesis import KINDS
 from tests.chaos.plant import running
 from tests.chaos.play import Series, run
 from tests.chaos.totals import Totals
@@ -24,6 +25,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--runs", type=int, default=200, help="how many (default 200)")
     parser.add_argument("--first", type=int, default=0, help="the first seed (default 0)")
     parser.add_argument("--json", action="store_true", help="one JSON object")
+    parser.add_argument("--fault", action="append", default=[], choices=KINDS, help="only this kind, or these")
     given = parser.parse_args(arguments)
     if given.runs < 1:
         print("run: --runs must be 1 or more", file=sys.stderr)
@@ -33,7 +35,7 @@ def main(arguments: list[str]) -> int:
     seeds = list(range(given.first, given.first + given.runs))
     try:
         while seeds:
-            seeds = play(seeds, total)
+            seeds = play(seeds, total, given.fault)
     except ServiceError as error:
         print(f"run: {error}", file=sys.stderr)
         return 1
@@ -41,22 +43,22 @@ def main(arguments: list[str]) -> int:
     return 1 if total.failing else 0
 
 
-def play(seeds: list[int], total: Totals) -> list[int]:
+def play(seeds: list[int], total: Totals, kinds: list[str]) -> list[int]:
     """On one plant, until a run fails: the next one is to begin with a sound one. Gives the seeds that are left."""
     state = state_folder() / "test" / f"{os.getpid()}-chaos"
     state.mkdir(parents=True)
     try:
-        return _play(state, seeds, total)
+        return _play(state, seeds, total, kinds)
     finally:
         postgres.remove(state)
         shutil.rmtree(state, ignore_errors=True)
 
 
-def _play(state: Path, seeds: list[int], total: Totals) -> list[int]:
+def _play(state: Path, seeds: list[int], total: Totals, kinds: list[str]) -> list[int]:
     series = Series()
     with running(state) as plant:
         for number, seed in enumerate(seeds, start=1):
-            verdict = run(plant, seed, series)
+            verdict = run(plant, seed, series, kinds)
             total.add(verdict)
             faults = ", ".join(verdict.faults.elements())
             print(f"seed {seed}: {faults}; at rest after {verdict.settled_s:.1f} s", file=sys.stderr)

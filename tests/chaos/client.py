@@ -133,6 +133,10 @@ class Client:
         if status == 200:
             chain.hops, chain.generation = hops, edited["generation"]
 
+    def edit_and_apply(self, chain: Wanted) -> None:
+        self.edit(chain)
+        self.apply(chain)
+
     def apply(self, chain: Wanted) -> None:
         """A refused plan and a conflict are answers: nothing was accepted then."""
         status, plan = self.ask("POST", f"chains/{chain.number}/plan/")

@@ -19,6 +19,7 @@ from drivers import fake
 from drivers.base import DriverError
 from drivers.fake.server import LOOPBACK, Server
 from drivers.fake.session import ConfirmingFakeSession, FakeSession
+from drivers.state import DeviceState
 
 HASTE = 10
 _lock = threading.Lock()
@@ -44,7 +45,10 @@ def main(arguments: list[str]) -> None:
 
 
 def _noted(what: str, call: Callable[..., None], note: Callable[[dict[str, Any]], None]) -> Callable[..., None]:
-    """native: of a push or commit its digest, as the orchestrator writes it down. label: of a commit."""
+    """digest: of the bytes of a push or commit, as the orchestrator writes it down. label: of a commit.
+
+    is_vain: the device holds the same as before.
+    """
 
     def write(session: FakeSession, text: str, *rest: Any) -> None:
         line: dict[str, Any] = {"device": session.target.name, "what": what, "began": time.time(), "error": ""}
@@ -52,15 +56,21 @@ def _noted(what: str, call: Callable[..., None], note: Callable[[dict[str, Any]]
             line |= {"digest": hashlib.sha256(text.encode()).hexdigest(), "label": rest[0] if rest else ""}
         else:
             line |= {"digest": "", "label": text}
+        before = _state(session)
         try:
             call(session, text, *rest)
         except DriverError as error:
             line["error"] = str(error)[:200]
             raise
         finally:
-            note({**line, "ended": time.time()})
+            note({**line, "ended": time.time(), "is_vain": _state(session) == before})
 
     return write
+
+
+def _state(session: FakeSession) -> DeviceState:
+    with fake.box(session.target.name, session.target.settings["store"]) as held:
+        return held.state
 
 
 if __name__ == "__main__":

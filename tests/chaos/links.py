@@ -7,11 +7,13 @@ delivers after the sender gave up would write with a lease that nobody holds, an
 
 from __future__ import annotations
 
+import json
 import select
 import socket
 import struct
 import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
 
 PATIENCE_S = 0.9
@@ -28,6 +30,8 @@ class Link:
         self._pairs: set[tuple[socket.socket, socket.socket]] = set()
         self._lock = threading.Lock()
         self._is_cut = self._is_stalled = self._loses_replies = self._is_over = False
+        # Called with the asker's port when a reading that a write follows is about to be delivered.
+        self.on_reading: Callable[[int], None] | None = None
         threading.Thread(target=self._accept, name=f"link-{self.port}", daemon=True).start()
 
     def cut(self) -> None:
@@ -45,6 +49,7 @@ class Link:
 
     def heal(self) -> None:
         self._is_cut = self._is_stalled = self._loses_replies = False
+        self.on_reading = None
 
     def close(self) -> None:
         self._is_over = True
@@ -82,11 +87,16 @@ class Link:
         """Until either end closes. Errors: OSError, ValueError if the link is cut meanwhile."""
         for each in (near, far):
             each.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        calls = ["", ""]
         while not self._is_cut and not self._is_over:
             for ready in select.select((near, far), (), (), 0.1)[0]:
                 data = ready.recv(65536)
                 if not data or (ready is far and self._loses_replies) or not self._passes():
                     return
+                if ready is near:
+                    calls = [calls[1], _call(data)]
+                elif calls == ["validate", "read"] and self.on_reading is not None:
+                    self.on_reading(near.getpeername()[1])
                 (far if ready is near else near).sendall(data)
 
     def _passes(self) -> bool:
@@ -105,6 +115,14 @@ class Link:
             for each in pair:
                 with suppress(OSError):
                     each.shutdown(socket.SHUT_RDWR)
+
+
+def _call(question: bytes) -> str:
+    """Of a question that came in one piece; "" of any other."""
+    try:
+        return str(json.loads(question).get("call", ""))
+    except (ValueError, AttributeError):
+        return ""
 
 
 def _reset(each: socket.socket) -> None:

@@ -12,13 +12,24 @@ import signal
 import time
 from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 
+import psycopg
 import redis
 
 from orchestrator.services.processes import members, read_stat, send
 from tests.chaos.plant import WORKERS, Plant
 
-LEASE_TTL_S = 4.0
+# Past the lease, and past the sweep after it: by then another worker has taken over.
+SLEEP_S = 4.0 + 2.5
+# A fault that hits nothing at work shows little: so long is looked for a process that writes to devices.
+LOOK_S = 1.0
+HOLDERS = "SELECT DISTINCT holder FROM chains_lease WHERE expires_at > now()"
+KINDS = (
+    "worker killed", "pool process killed", "all workers killed", "worker stopped past its lease",
+    "worker stopped before a write", "broker killed", "broker flushed", "database stopped", "web killed",
+    "relay absent", "link cut", "link stalled", "replies lost",
+)  # fmt: skip
 
 
 class Nemesis:
@@ -29,20 +40,15 @@ class Nemesis:
         self._random = chance
         self._stopped: list[tuple[int, int, float]] = []
         self.hit: Counter[str] = Counter()
-        self.kinds: dict[str, Callable[[], bool]] = {
-            "worker killed": self._kill_worker,
-            "pool process killed": self._kill_child,
-            "all workers killed": self._kill_workers,
-            "worker stopped past its lease": self._stop_worker,
-            "broker killed": lambda: self._kill("valkey", signal.SIGKILL),
-            "broker flushed": self._flush,
-            "database stopped": lambda: self._kill("postgres", signal.SIGQUIT),
-            "web killed": lambda: self._kill("web", signal.SIGKILL),
-            "relay absent": self._without_relay,
-            "link cut": lambda: self._trouble("cut"),
-            "link stalled": lambda: self._trouble("stall"),
-            "replies lost": lambda: self._trouble("lose_replies"),
-        }
+        acts: tuple[Callable[[], bool], ...] = (
+            self._kill_worker, self._kill_child, self._kill_workers, self._stop_worker, self._stop_before_a_write,
+            lambda: self._kill("valkey", signal.SIGKILL), self._flush,
+            # What `pg_ctl stop -m immediate` sends.
+            lambda: self._kill("postgres", signal.SIGQUIT),
+            lambda: self._kill("web", signal.SIGKILL), self._without_relay,
+            lambda: self._trouble("cut"), lambda: self._trouble("stall"), lambda: self._trouble("lose_replies"),
+        )  # fmt: skip
+        self.kinds = dict(zip(KINDS, acts, strict=True))
 
     def strike(self, kind: str) -> None:
         if self.kinds[kind]():
@@ -51,7 +57,7 @@ class Nemesis:
     def wake(self, *, is_over: bool = False) -> None:
         """Processes that slept for longer than their lease go on."""
         for pid, ticks, since in list(self._stopped):
-            if is_over or time.monotonic() - since > LEASE_TTL_S + 0.5:
+            if is_over or time.monotonic() - since > SLEEP_S:
                 self._stopped.remove((pid, ticks, since))
                 found = read_stat(pid)
                 if found is not None and found.start_ticks == ticks:
@@ -59,7 +65,7 @@ class Nemesis:
 
     def left_s(self) -> float:
         """How long until the last sleeper wakes."""
-        return max((since + LEASE_TTL_S + 0.6 - time.monotonic() for _, _, since in self._stopped), default=0.0)
+        return max((since + SLEEP_S + 0.1 - time.monotonic() for _, _, since in self._stopped), default=0.0)
 
     def calm(self) -> None:
         """Faults stop: links heal, whoever was stopped goes on, everything is started again."""
@@ -68,8 +74,26 @@ class Nemesis:
             link.heal()
         self._plant.absent.clear()
 
-    def _worker(self) -> str:
-        return f"worker-{self._random.randint(1, WORKERS)}"
+    def _busy(self) -> tuple[str, int]:
+        """A worker, and that process of it that holds a lease just now; if none does for a while: any."""
+        until = time.monotonic() + LOOK_S
+        while time.monotonic() < until:
+            for pid in self._holders():
+                for number in range(1, WORKERS + 1):
+                    record = self._plant.group.find(f"worker-{number}")
+                    if record is not None and pid in members(record):
+                        return record.name, pid
+            time.sleep(0.02)
+        name = f"worker-{self._random.randint(1, WORKERS)}"
+        record = self._plant.group.find(name)
+        return name, (members(record) or (0,))[-1] if record is not None else 0
+
+    def _holders(self) -> list[int]:
+        try:
+            with self._plant.connect() as connection:
+                return [int(holder.split(":")[1]) for (holder,) in connection.execute(HOLDERS).fetchall()]
+        except psycopg.Error:
+            return []
 
     def _kill(self, name: str, number: int) -> bool:
         record = self._plant.group.find(name)
@@ -80,15 +104,13 @@ class Nemesis:
 
     def _kill_worker(self) -> bool:
         """The parent alone: its pool processes learn of it by themselves."""
-        return self._kill(self._worker(), signal.SIGKILL)
+        return self._kill(self._busy()[0], signal.SIGKILL)
 
     def _kill_child(self) -> bool:
-        record = self._plant.group.find(self._worker())
-        children = members(record)[1:] if record is not None else ()
-        if not children:
-            return False
-        send(self._random.choice(children), signal.SIGKILL)
-        return True
+        _, pid = self._busy()
+        if pid:
+            send(pid, signal.SIGKILL)
+        return bool(pid)
 
     def _kill_workers(self) -> bool:
         for number in range(1, WORKERS + 1):
@@ -98,7 +120,7 @@ class Nemesis:
         return True
 
     def _stop_worker(self) -> bool:
-        record = self._plant.group.find(self._worker())
+        record = self._plant.group.find(self._busy()[0])
         pids = members(record) if record is not None else ()
         for pid in pids:
             found = read_stat(pid)
@@ -106,6 +128,24 @@ class Nemesis:
                 send(pid, signal.SIGSTOP)
                 self._stopped.append((pid, found.start_ticks, time.monotonic()))
         return bool(pids)
+
+    def _stop_before_a_write(self) -> bool:
+        """It has read a device and is about to write: when it wakes, the reading is old and the lease another's."""
+        for link in self._plant.links.values():
+            link.on_reading = self._stop_the_asker
+        return False  # counted when it happens
+
+    def _stop_the_asker(self, port: int) -> None:
+        for link in self._plant.links.values():
+            link.on_reading = None
+        for number in range(1, WORKERS + 1):
+            record = self._plant.group.find(f"worker-{number}")
+            for pid in members(record) if record is not None else ():
+                found = read_stat(pid)
+                if found is not None and _has_socket(pid, port):
+                    send(pid, signal.SIGSTOP)
+                    self._stopped.append((pid, found.start_ticks, time.monotonic()))
+                    self.hit["worker stopped before a write"] += 1
 
     def _flush(self) -> bool:
         try:
@@ -123,3 +163,16 @@ class Nemesis:
         for name in self._random.sample(sorted(self._plant.links), self._random.choice((1, 1, 2))):
             getattr(self._plant.links[name], what)()
         return True
+
+
+def _has_socket(pid: int, port: int) -> bool:
+    """Is the local end of a connection from this port a file of the process? proc(5)."""
+    wanted = {
+        f"socket:[{fields[9]}]"
+        for fields in (line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:])
+        if int(fields[1].rpartition(":")[2], 16) == port
+    }
+    try:
+        return any(os.readlink(each) in wanted for each in Path(f"/proc/{pid}/fd").iterdir())
+    except OSError:  # it ended, or a file of it was closed meanwhile
+        return False

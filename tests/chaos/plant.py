@@ -44,7 +44,7 @@ TENANTS = ("tenant-a", "tenant-b")
 
 @dataclass
 class Plant:
-    """links, by device. absent: processes that nobody starts again for now. troubles: what went wrong while starting."""
+    """links, by device. absent: processes that nobody starts again for now. troubles: of the supervisor."""
 
     instance: Instance
     state: Path

@@ -35,13 +35,19 @@ SELECT change.id, change.status, change.error, plan.chain_id, plan.goal, plan.ge
   FROM chains_change AS change JOIN chains_plan AS plan ON plan.id = change.plan_id ORDER BY change.id
 """
 PARTS = """
-SELECT device.name, part.items FROM chains_contribution AS part JOIN chains_device AS device ON device.id = part.device_id
+SELECT device.name, part.items
+  FROM chains_contribution AS part JOIN chains_device AS device ON device.id = part.device_id
 """
 WRITES = """
 SELECT device.name, write.epoch, write.digest, extract(epoch FROM write.began_at)::float8 AS began
   FROM chains_devicewrite AS write JOIN chains_device AS device ON device.id = write.device_id
  WHERE write.began_at >= to_timestamp(%s) ORDER BY write.id
 """
+# What the clients did, by action; the machine's own is by "viaduct".
+DONE = """
+SELECT action, count(*) AS done FROM chains_auditrow WHERE actor = 'token:chaos' GROUP BY action
+"""
+ASKED = (("POST", "chains/", "chain.create"), ("POST", "apply/", "plan.apply"), ("DELETE", "", "chain.delete"))
 ENDED = ("succeeded", "reverted", "failed", "cancelled")
 Row = Mapping[str, Any]
 States = Mapping[str, Mapping[str, Any]]
@@ -67,13 +73,14 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Seen:
-    """Rows and devices at one moment; devices and `wanted` by name, items by key."""
+    """Rows and devices at one moment; devices and `wanted` by name, items by key. done: audit rows by action."""
 
     chains: Sequence[Row]
     changes: Sequence[Row]
     wanted: States
     devices: States
     pending: Mapping[str, str]
+    done: Mapping[str, int]
 
     def unsettled(self) -> list[str]:
         """Why it is not over yet, one line each."""
@@ -102,6 +109,7 @@ def look(plant: Plant, since: int) -> Seen:
         wanted: dict[str, dict[str, Any]] = {}
         for row in cursor.execute(PARTS).fetchall():
             wanted.setdefault(row["name"], {}).update(row["items"])
+        done = {row["action"]: row["done"] for row in cursor.execute(DONE).fetchall()}
     devices, pending = {}, {}
     for name in DRIVERS:
         path = plant.store / f"{name}.json"
@@ -109,11 +117,13 @@ def look(plant: Plant, since: int) -> Seen:
         devices[name] = held["state"]
         if held.get("pending"):
             pending[name] = held["pending"]["label"]
-    return Seen(chains, changes, wanted, devices, pending)
+    return Seen(chains, changes, wanted, devices, pending, done)
 
 
-def judge(verdict: Verdict, seen: Seen, clients: Iterable[Client], model: Iterable[Wanted]) -> None:
-    """Everything stands still."""
+def judge(
+    verdict: Verdict, seen: Seen, clients: Iterable[Client], model: Iterable[Wanted], accepted: Mapping[str, int]
+) -> None:
+    """Everything stands still. accepted: by action, how many writes were, in all runs of the plant."""
     chains, changes = {row["id"]: row for row in seen.chains}, {row["id"]: row for row in seen.changes}
     known = list(model)
     for wanted in known:
@@ -124,12 +134,25 @@ def judge(verdict: Verdict, seen: Seen, clients: Iterable[Client], model: Iterab
     verdict.add("duplicates", (f"chain {name} that nobody wants" for name in names.keys() - expected))
     for client in clients:
         verdict.add("other", client.problems)
+    for action, count in accepted.items():
+        if seen.done.get(action, 0) != count:
+            verdict.add("duplicates", [f"{action}: accepted {count} times, done {seen.done.get(action, 0)} times"])
     for name in DRIVERS:
         odd = seen.odd(name)
         verdict.add("mixed_end_states", [f"{name} differs in {', '.join(odd[:4])}"] if odd else [])
     verdict.add("mixed_end_states", (text for row in seen.chains for text in _mixed(row, seen)))
     verdict.add("false_ready", (text for row in seen.chains for text in _false_ready(row)))
     verdict.changes = Counter(row["status"] for row in seen.changes)
+
+
+def accepted_by(clients: Iterable[Client]) -> Counter[str]:
+    """By action, the writes that were answered with 2xx."""
+    found: Counter[str] = Counter()
+    for client in clients:
+        for asked in client.history:
+            for method, end, action in ASKED:
+                found[action] += asked.is_accepted and asked.method == method and asked.path.endswith(end)
+    return found
 
 
 def _is_open(row: Row) -> bool:
@@ -217,10 +240,13 @@ def _stale(held: Sequence[Mapping[str, Any]], rows: Sequence[tuple[int, str, flo
         if line["what"] not in ("push", "commit"):
             continue
         found = LABEL.fullmatch(line["label"])
-        epochs = [epoch for epoch, digest, began in rows if digest == line["digest"] and began <= line["ended"] + CLOCK_S]
+        until = line["ended"] + CLOCK_S
+        epochs = [epoch for epoch, digest, began in rows if digest == line["digest"] and began <= until]
         epoch = int(found[1]) if found else max(epochs, default=highest)
         if epoch < highest:
             problems.append(f"a {line['what']} of epoch {epoch} after one of epoch {highest}")
+        if line["is_vain"] and not line["error"]:
+            problems.append(f"a {line['what']} that changed nothing: whoever made it had read something older")
         newer = [began for other, _, began in rows if other > epoch and began < line["began"] - CLOCK_S]
         if newer:
             problems.append(f"a {line['what']} of epoch {epoch} after a later holder had begun to write")
