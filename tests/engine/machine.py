@@ -144,7 +144,9 @@ class Machine(RuleBasedStateMachine):
         if row is None or wish is None:
             return
         world.delete(row)
-        if wish.is_wanted and self.row(name) is not None:
+        if self.row(name) is None:  # it was never in force
+            del self.model.chains[name]
+        elif wish.is_wanted:
             wish.is_wanted, wish.generation = False, wish.generation + 1
 
     @rule(is_on=st.booleans())
@@ -234,7 +236,7 @@ class Machine(RuleBasedStateMachine):
         for name, wish in list(self.model.chains.items()):
             row = self.row(name)
             if row is None:
-                assert not wish.is_wanted or name not in self.model.chains or not wish.generation, f"{name} is lost"
+                assert not wish.is_wanted, f"{name} is lost"
                 del self.model.chains[name]
                 continue
             assert (row.generation, row.is_wanted) == (wish.generation, wish.is_wanted), name
