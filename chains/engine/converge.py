@@ -29,6 +29,8 @@ from chains.services.drift import ADOPTED
 log = logging.getLogger(__name__)
 Status = models.Chain.Status
 ACTOR = Actor("viaduct", None, models.Role.OPERATOR, person=MACHINE)
+# Of fewer functions than that a half says nothing.
+MANY = 4
 UNSETTLED = (Status.DEGRADED, Status.UNKNOWN, Status.READY, Status.ERROR)
 
 
@@ -143,6 +145,10 @@ def _move(chain: models.Chain, lost: list[str]) -> None:
     record.finding_open(code="hop-lost", severity=critical, chain=chain, detail=reason, witness={"hops": lost})
     if _is_resting(chain):
         return
+    if many_down():
+        why = "more than half of all functions are said to be down: that is doubted, and nothing is moved by itself"
+        record.chain_status_set(chain, Status.DEGRADED, f"{reason}; {why}"[:512])
+        return
     draft = planner.compute(chain)
     if draft.refused is None and any(rendered.step.changes for rendered in draft.steps):
         approval.change_give_way(ACTOR, chain, reason)
@@ -152,6 +158,14 @@ def _move(chain: models.Chain, lost: list[str]) -> None:
     if draft.refused is not None and not _was_refused_alike(chain, draft):
         planner.store(draft, ACTOR.name)
     record.chain_status_set(chain, Status.DEGRADED, f"{reason}; no other way: {why}"[:512])
+
+
+def many_down() -> bool:
+    """More than half of the functions whose health is known are down at once: suspect who says so, not them."""
+    health = models.Instance.Health
+    known = models.Instance.objects.filter(health__in=(health.UP, health.DOWN), offer__is_enabled=True)
+    total = known.count()
+    return total >= MANY and known.filter(health=health.DOWN).count() * 2 > total
 
 
 def _was_refused_alike(chain: models.Chain, draft: planner.Draft) -> bool:

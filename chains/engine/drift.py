@@ -18,6 +18,7 @@ from chains.engine.freeze import Frozen, Gate
 from chains.engine.lease import LeaseBusy, LeaseLost, Leases
 from chains.engine.limits import Limits
 from chains.engine.sessions import Fleet, read
+from chains.errors import Conflict
 from chains.services import record
 from chains.services.foreign import REPAIR as LABEL
 from drivers.base import Observation, Target
@@ -76,9 +77,12 @@ def act(device: models.Device, fleet: Fleet, given: Limits, gate: Gate) -> None:
                 if policy == ADOPT:
                     _adopt(device, observation, by)
                 else:
-                    _repair(device, observation, fleet, leases, gate, given)
+                    purpose = "enforce" if ordered else "repair"
+                    _repair(device, observation, fleet, leases, gate, given, purpose)
     except Frozen as frozen:
         log.info("%s: left as it is: %s", device.name, frozen)
+    except Conflict as conflict:
+        record.drift_said(device, detail=f"{device.name} is not as wanted: {conflict.detail}")
     except (LeaseBusy, LeaseLost):
         log.info("%s: a change is writing; its drift is looked at again later", device.name)
 
@@ -107,9 +111,15 @@ def _adopt(device: models.Device, observation: Observation, by: str) -> None:
 
 
 def _repair(
-    device: models.Device, observation: Observation, fleet: Fleet, leases: Leases, gate: Gate, given: Limits
+    device: models.Device,
+    observation: Observation,
+    fleet: Fleet,
+    leases: Leases,
+    gate: Gate,
+    given: Limits,
+    purpose: str,
 ) -> None:
-    """Push exactly the difference, and believe what is read back."""
+    """Push exactly the difference, and believe what is read back. Errors: Conflict if it would reach too far."""
 
     def must_hold() -> None:
         gate.must_be_open()
@@ -119,7 +129,8 @@ def _repair(
     for number, bare in enumerate(_jobs(fleet.targets[device.name], observation.state, wanted)):
         job = _named(bare, f"{LABEL}{number}-{leases.epoch(device.pk)}", observation, given)
         gate.check()
-        rows = record.writes_begin([record.Push(device.pk, leases.epoch(device.pk), job.native)], purpose="repair")
+        push = record.Push(device.pk, leases.epoch(device.pk), job.native)
+        rows = record.writes_begin([push], purpose=purpose, soak_s=given.soak_s)
         leases.check()
         done = carry(fleet, {device.name: job}, must_hold)
         errors = {name: say(error) for name, error in done.errors.items()}

@@ -16,12 +16,10 @@ from django.db.models import Q
 from django.db.models.functions import Now
 
 from chains.errors import Conflict
-from chains.models import Change, Device, DeviceWrite
+from chains.models import Change, DeviceWrite
+from chains.services.repairs import REPAIR, allowance, repairs_check
 
-# The part of all devices that may be written before the first of them was watched long enough (never less than one).
-CANARY_SHARE = 0.05
 KEEP_DAYS = 90
-REPAIR = "repair"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,9 +32,15 @@ class Push:
 
 
 @transaction.atomic
-def writes_begin(pushes: Iterable[Push], *, purpose: str, change: Change | None = None) -> list[DeviceWrite]:
-    """purpose: the phase of a change, "revert" or "repair". Errors: Conflict if it would reach too far."""
+def writes_begin(
+    pushes: Iterable[Push], *, purpose: str, change: Change | None = None, soak_s: float = 0.0
+) -> list[DeviceWrite]:
+    """purpose: the phase of a change, "revert", "repair", or "enforce" (a repair that a person ordered). soak_s: how
+    long the first repaired device is watched. Errors: Conflict if it would reach too far.
+    """
     wanted = list(pushes)
+    if purpose == REPAIR:
+        repairs_check({push.device_id for push in wanted}, soak_s)
     if change is not None and change.decided_at is None and purpose in ("build", "switch"):
         _check_reach(change, {push.device_id for push in wanted})
     return DeviceWrite.objects.bulk_create(
@@ -70,12 +74,6 @@ def canary_passed(change: Change) -> None:
     """The first device was watched long enough: the others may follow. Twice is harmless."""
     Change.objects.filter(pk=change.pk, canary_at=None).update(canary_at=Now())
     change.refresh_from_db(fields=["canary_at"])
-
-
-def allowance() -> int:
-    """How many devices may be written before the canary has passed."""
-    programmed = Device.objects.filter(is_enabled=True).exclude(driver="").count()
-    return max(1, int(programmed * CANARY_SHARE))
 
 
 def _check_reach(change: Change, devices: set[int]) -> None:
