@@ -27,11 +27,12 @@ from drivers.state import DeviceState
 
 @dataclass(frozen=True, slots=True)
 class Rendered:
-    """A step with its bytes. A drain step has none."""
+    """A step with its bytes. A drain step has none. tier A: its device takes back what nobody confirms; B: we do."""
 
     step: types.Step
     native: str
     reverse: str
+    tier: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +113,8 @@ def render(step: types.Step, targets: Mapping[str, Target]) -> Rendered:
     target = targets[step.device]
     family = driver(target.driver)
     back = tuple(change.reversed() for change in step.changes)
-    return Rendered(step, family.render(step.changes, target), family.render(back, target))
+    tier = "A" if family.caps.has_confirmed_commit else "B"
+    return Rendered(step, family.render(step.changes, target), family.render(back, target), tier)
 
 
 def devices_of(plan: types.Plan) -> tuple[str, ...]:
@@ -214,6 +216,7 @@ def summary(draft: Draft, plan: types.Plan) -> dict[str, Any]:
         "update": sum(count["update"] for count in touched.values()),
         "delete": sum(count["delete"] for count in touched.values()),
         "devices": touched,
+        "tiers": {rendered.step.device: rendered.tier for rendered in draft.steps if rendered.tier},
         "risk": risk,
         "risk_reason": why,
         "latency_us": plan.placement.latency_us if plan.placement else None,

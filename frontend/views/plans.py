@@ -30,6 +30,8 @@ def plan(request: HttpRequest, actor: Actor, id: int) -> HttpResponse:
         "drawings": chain_page.drawings(actor, row, chain, {}) if chain else [],
         "paths": row.path.get("paths", []),
         "devices": sorted(row.summary.get("devices", {}).items()),
+        "tier_a": _of_tier(row, "A"),
+        "tier_b": _of_tier(row, "B"),
         "is_empty": not any(step["native"] for step in steps),
         "reasons": why.reasons(row.placement),
         "cost_terms": why.terms_of(row.placement.get("cost_terms") or {}),
@@ -57,3 +59,7 @@ def _step(step: Any) -> dict[str, Any]:
         "reverse": reverse,
         "totals": native.totals(forward),
     }
+
+
+def _of_tier(row: Any, tier: str) -> list[str]:
+    return sorted(name for name, found in row.summary.get("tiers", {}).items() if found == tier)
