@@ -67,6 +67,10 @@ class Nemesis:
         """How long until the last sleeper wakes."""
         return max((since + SLEEP_S + 0.1 - time.monotonic() for _, _, since in self._stopped), default=0.0)
 
+    def is_waiting(self) -> bool:
+        """Is there a trap that nobody walked into yet?"""
+        return any(link.on_reading is not None for link in self._plant.links.values())
+
     def calm(self) -> None:
         """Faults stop: links heal, whoever was stopped goes on, everything is started again."""
         self.wake(is_over=True)

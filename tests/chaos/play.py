@@ -22,6 +22,8 @@ from tests.chaos.plant import TENANTS, Plant
 from tests.chaos.verdict import Seen, Verdict, accepted_by, judge, lines, look, overlapping
 
 CHAOS_S = 2.0
+# A fault that waits for its moment may wait so long.
+AMBUSH_S = 3.0
 # Once faults stop: the start of a process, a lease, two sweeps, an attempt, the devices' confirm timer.
 BOUND_S = 60.0
 # Two sweeps and a reading of every device.
@@ -101,7 +103,7 @@ def _strike(nemesis: Nemesis, chance: random.Random, kinds: Collection[str]) -> 
     for kind, moment in zip(drawn, moments, strict=True):
         time.sleep(max(0.0, began + moment - time.monotonic()))
         nemesis.strike(kind)
-    while time.monotonic() < began + CHAOS_S or nemesis.left_s() > 0:
+    while time.monotonic() < began + CHAOS_S + (AMBUSH_S if nemesis.is_waiting() else 0.0) or nemesis.left_s() > 0:
         time.sleep(0.1)
         nemesis.wake()
 

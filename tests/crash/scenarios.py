@@ -137,8 +137,12 @@ def _judge(store: Path, old: States, new: States) -> Judge:
     def judge() -> tuple[str, list[str]]:
         held = network(store)
         end = "new" if held == new else "old" if held == old else "mixed"
-        problems = [] if end != "mixed" else [f"the devices are neither as before nor as planned: {_odd(held, new)}"]
-        return end, problems + _dishonest(held)
+        problems = _dishonest(held)
+        if end == "mixed":
+            problems.append(f"the devices are neither as before nor as planned: {_odd(held, new)}")
+        elif end == "old":
+            problems.append("the death of a process alone took the change back")
+        return end, problems
 
     return judge
 

@@ -98,6 +98,11 @@ def devices_now(store: Path) -> str:
     return "\n".join(parts)
 
 
+def any_pending(store: Path) -> bool:
+    """Does a device wait for a confirmation?"""
+    return any(json.loads(text).get("pending") for text in files(store).values())
+
+
 def time_passes(seconds: float) -> None:
     _Ahead.seconds += seconds
     fake.clock = lambda: time.time() + _Ahead.seconds

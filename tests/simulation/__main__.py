@@ -7,6 +7,7 @@ Exit status: 1 if any schedule showed a problem, 2 for bad use.
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 import signal
 import sys
@@ -15,8 +16,14 @@ import time
 from orchestrator.services.places import ServiceError
 from tests.bench import database
 
+# Other suites of the same verb, by their flag; the rest of the line is theirs.
+SUITES = {"--real": "tests.chaos.__main__", "--crash": "tests.crash.__main__", "--planted": "tests.planted.__main__"}
+
 
 def main(arguments: list[str]) -> int:
+    for flag in SUITES.keys() & set(arguments):
+        suite = importlib.import_module(SUITES[flag])
+        return int(suite.main([argument for argument in arguments if argument != flag]))
     parser = argparse.ArgumentParser(prog="./run soak", description=__doc__)
     parser.add_argument("--seeds", type=int, default=1000, help="how many schedules (default 1000)")
     parser.add_argument("--first", type=int, default=0, help="the first seed (default 0)")
