@@ -23,6 +23,7 @@ from chains.engine.observe import observe_devices
 from chains.engine.relay import carry_bells
 from chains.engine.sweep import sweep
 from chains.services.actor import SYSTEM
+from chains.services.again import can_retry, change_retry
 from chains.services.freeze import freeze_lift
 from drivers.state import DeviceState
 from tests.simulation import fabric, known, oracle
@@ -321,6 +322,9 @@ class Schedule:
         """Faults stop; workers sweep until nothing moves any more. From here on no push may be in vain."""
         self.faults.peace()
         freeze_lift(actor=SYSTEM)
+        for parked in models.Change.objects.filter(status=models.Change.Status.FAILED).order_by("pk"):
+            if can_retry(parked):
+                change_retry(actor=SYSTEM, change=parked)
         self.outside.is_calm = True
         before = oracle.rows()
         for round_ in range(1, ROUNDS + 1):
