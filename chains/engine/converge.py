@@ -8,6 +8,7 @@ Never applies an edit that nobody applied: a chain is moved by itself only at th
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 
@@ -18,7 +19,7 @@ from chains import models
 from chains.engine import planner
 from chains.engine.document import plain
 from chains.engine.limits import limits
-from chains.errors import Conflict
+from chains.errors import Conflict, NotFound
 from chains.selectors.ages import blind_contributions, is_blind
 from chains.selectors.attempts import parked_half_way
 from chains.selectors.usage import OPEN, UNDER_WAY
@@ -51,7 +52,8 @@ def look_safely(chain_id: int) -> None:
 
 def look_at_chain(chain_id: int) -> None:
     """One idempotent look. A change that it starts is rung for by its own bell."""
-    _look(chain_id)
+    with suppress(NotFound):  # whoever worked beside us has removed it
+        _look(chain_id)
     record.conditions_write([chain_id])
 
 

@@ -51,6 +51,7 @@ def _read_all(devices: Mapping[str, models.Device], fleet: Fleet, given: Limits,
     record.reading_begins(epochs, given.breaker_failures, given.breaker_s)
     statuses = models.DeviceStatus.objects.filter(device__in=list(epochs))
     links = dict(statuses.values_list("device_id", "links_up"))
+    opened = record.findings_open(epochs)
     suspects = []
     for name, answer in fleet.arrivals({name: read for name, device in devices.items() if device.pk in epochs}):
         device = devices[name]
@@ -61,12 +62,13 @@ def _read_all(devices: Mapping[str, models.Device], fleet: Fleet, given: Limits,
             record.finding_open(code=SILENT, device=device, detail=say(answer), witness=witness)
             continue
         was_open = record.device_answered([device.pk])
-        if record.finding_close(code=SILENT, device=device) or was_open:
+        is_back = (device.pk, SILENT) in opened and record.finding_close(code=SILENT, device=device)
+        if is_back or was_open:
             claims.hurry(device)
         # A reading from while somebody was writing says nothing: the writer records its own.
         if free_epochs([device.pk]).get(device.pk) != epochs[device.pk]:
             record.device_answers(device)
-        elif _seen(device, answer):
+        elif _seen(device, answer, opened):
             suspects.append(device)
         if device.kind == models.Device.Kind.SWITCH and links.get(device.pk) != dict(answer.links_up):
             _after([device.pk])
@@ -83,11 +85,11 @@ def _judge(device: models.Device, answer: DriverError, given: Limits) -> None:
         record.device_answered([device.pk])
 
 
-def _seen(device: models.Device, observation: Observation) -> bool:
+def _seen(device: models.Device, observation: Observation, opened: Collection[tuple[int, str]]) -> bool:
     """Record the reading. True if it differs from what is wanted and no half-done change explains it."""
     status = record.observation_record(device, observation)
-    record.foreign_found(device, observation)
-    if status.condition == Condition.IN_SYNC:
+    record.foreign_found(device, observation, opened)
+    if status.condition == Condition.IN_SYNC and (device.pk, DRIFT) in opened:
         record.finding_close(code=DRIFT, device=device)
     if status.condition != Condition.DRIFTED or record.is_under_way(device):
         return False

@@ -16,6 +16,7 @@ from django.db import connection, transaction
 
 from chains import models, selectors
 from chains.engine.document import digest, plain
+from chains.errors import NotFound
 from chains.planning import types
 from chains.planning.plan import Draft as Compiled
 from chains.planning.plan import clashes, draft_plan, draft_removal, proven
@@ -61,9 +62,11 @@ def plan_chain(chain: models.Chain, actor_name: str) -> models.Plan:
 
 
 def compute(chain: models.Chain) -> Draft:
-    """Read, plan and render; nothing is written."""
+    """Read, plan and render; nothing is written. Errors: NotFound if the chain was deleted meanwhile."""
     with consistent_read():
-        row = models.Chain.objects.select_related("tenant").get(pk=chain.pk)
+        row = models.Chain.objects.select_related("tenant").filter(pk=chain.pk).first()
+        if row is None:
+            raise NotFound(f"The chain {chain.name} was deleted.")
         intent = selectors.chain_snapshot(row)
         fabric = selectors.fabric_snapshot(row)
         base = selectors.chain_contributions(row)

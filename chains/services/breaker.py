@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from django.db import connection
-from django.db.models import Q
 
 from chains.models import DeviceStatus
 
@@ -27,6 +26,16 @@ UPDATE chains_devicestatus AS row
        closed_until = CASE WHEN failed.failures >= %(most)s THEN failed.until ELSE row.closed_until END,
        due_at = CASE WHEN failed.failures >= %(most)s THEN failed.until ELSE row.due_at END
   FROM failed WHERE row.id = failed.id
+"""
+
+
+ANSWERED = """
+WITH answered AS (
+  SELECT id, closed_until FROM chains_devicestatus
+   WHERE device_id = ANY(%(devices)s) AND (failures > 0 OR closed_until IS NOT NULL) ORDER BY id FOR UPDATE
+)
+UPDATE chains_devicestatus AS row SET failures = 0, closed_until = NULL
+  FROM answered WHERE row.id = answered.id RETURNING answered.closed_until IS NOT NULL
 """
 
 
@@ -48,10 +57,9 @@ def device_failed(device_ids: Collection[int], most: int, open_s: float, *, was_
 
 def device_answered(device_ids: Collection[int]) -> bool:
     """The breaker is closed. True if one was open."""
-    rows = DeviceStatus.objects.filter(device__in=device_ids)
-    was_open = rows.filter(closed_until__isnull=False).exists()
-    rows.filter(Q(failures__gt=0) | Q(closed_until__isnull=False)).update(failures=0, closed_until=None)
-    return was_open
+    with connection.cursor() as cursor:
+        cursor.execute(ANSWERED, {"devices": sorted(device_ids)})
+        return any(was_open for (was_open,) in cursor.fetchall())
 
 
 def _failed(device_ids: Collection[int], most: int, open_s: float, *, more: int) -> None:

@@ -6,6 +6,8 @@ The engine calls through `services.record` with every reading that counts.
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from django.db import transaction
 
 from chains.models import Device, Finding, Step
@@ -19,17 +21,17 @@ MAX_LINES = 100
 
 
 @transaction.atomic
-def foreign_found(device: Device, observation: Observation) -> None:
-    """Open what there is, close what is gone."""
+def foreign_found(device: Device, observation: Observation, opened: Collection[tuple[int, str]]) -> None:
+    """Open what there is, close what is gone. opened: (device, code) of the findings that were open before."""
     if observation.attached:
         _attached(device, observation.attached)
-    else:
+    elif (device.pk, ATTACHED) in opened:
         finding_close(code=ATTACHED, device=device)
     if observation.pending and not _is_ours(device, observation.pending):
         text = f"{device.name} holds a commit that nobody confirmed, {observation.pending!r}, and it is not ours: "
         text += "nothing can be committed there until it ends"
         finding_open(code=COMMIT, device=device, detail=text, witness={"pending": observation.pending})
-    else:
+    elif (device.pk, COMMIT) in opened:
         finding_close(code=COMMIT, device=device)
 
 

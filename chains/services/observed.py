@@ -184,6 +184,12 @@ def finding_open(
     return found, found.pk not in held
 
 
+def findings_open(device_ids: Iterable[int]) -> frozenset[tuple[int, str]]:
+    """(device, code) of what is open about these devices."""
+    rows = Finding.objects.filter(device__in=list(device_ids), closed_at=None)
+    return frozenset(rows.values_list("device_id", "code"))
+
+
 def finding_close(*, code: str, device: Device | None = None, chain: Chain | None = None) -> int:
     """Close what is open of this code and subject; how many. Nothing open is no error."""
     return Finding.objects.filter(code=code, device=device, chain=chain, closed_at=None).update(

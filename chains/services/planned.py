@@ -8,7 +8,8 @@ from typing import Any
 
 from django.db import transaction
 
-from chains.models import Device, Plan, PlanStep
+from chains.errors import NotFound
+from chains.models import Chain, Device, Plan, PlanStep
 
 
 @transaction.atomic
@@ -17,8 +18,11 @@ def plan_store(*, steps: Sequence[Mapping[str, Any]] = (), **fields: Any) -> Pla
 
     `summary` holds `offer_uses` (hop, offer, bandwidth_mbps, entries) and `link_uses` (a, b as
     "device:port", from_a_mbps, from_b_mbps, tags): what the decision takes over into the ledger.
-    Errors: KeyError if a step names a device that does not exist.
+    Errors: KeyError if a step names a device that does not exist, NotFound if the chain was deleted meanwhile.
     """
+    chain = fields["chain"]
+    if not Chain.objects.select_for_update(no_key=True).filter(pk=chain.pk).exists():
+        raise NotFound(f"The chain {chain.name} was deleted.")
     plan = Plan.objects.create(**fields)
     names = {step["device"] for step in steps if step["device"]}
     devices = dict(Device.objects.filter(name__in=names).values_list("name", "pk"))

@@ -56,10 +56,13 @@ class Faults:
     say: Callable[[str], None]
 
     def trouble(self) -> None:
-        """Rather where something is about to be written."""
+        self._trouble(self.random.choice(self.devices))
+
+    def trouble_ahead(self) -> None:
+        """Where something is about to be written."""
         due = [name for (name,) in oracle.ask(oracle.DUE, list(oracle.UNDER_WAY)) if name in self.devices]
-        for _ in range(self.random.choice((1, 2, 3))):
-            self._trouble(self.random.choice(due if due and self.random.random() < 0.8 else self.devices))
+        if due:
+            self._trouble(self.random.choice(due))
 
     def _trouble(self, device: str) -> None:
         kinds = TROUBLES + CONFIRMING if device in self.confirming else TROUBLES

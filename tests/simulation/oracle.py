@@ -196,7 +196,10 @@ def lost(changes: list[int], chains: Mapping[str, bool | None]) -> list[str]:
             continue
         if number not in rung:
             problems.append(f"change {number} has no bell")
-        if row.status not in ("succeeded", "reverted", "failed"):
+        if row.status == "cancelled":
+            if not row.events.exists():
+                problems.append(f"change {number} was cancelled and does not say why")
+        elif row.status not in ("succeeded", "reverted", "failed"):
             problems.append(
                 f"change {number} never ended: {row.status} after {row.attempts} attempts: {row.error}"
             )

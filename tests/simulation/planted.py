@@ -8,7 +8,7 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from chains import models
-from chains.engine import carry, claims, finish, lease, moves, observe, reconcile, stage
+from chains.engine import carry, claims, drift, finish, lease, moves, reconcile, stage
 from chains.engine.freeze import Gate
 from chains.engine.sessions import Answers
 from chains.services import intent, progress, record, trail
@@ -103,7 +103,7 @@ class _NoLeases:
 
 def repair_without_lease() -> Any:
     """Drift is put right without asking who else writes."""
-    return _as((observe, "Leases", _NoLeases))
+    return _as((drift, "Leases", _NoLeases))
 
 
 def freeze_ignored() -> Any:

@@ -23,6 +23,7 @@ from chains.engine.observe import observe_devices
 from chains.engine.relay import carry_bells
 from chains.engine.sweep import sweep
 from chains.services.actor import SYSTEM
+from chains.services.again import can_retry, change_retry
 from chains.services.freeze import freeze_lift
 from drivers.state import DeviceState
 from tests.simulation import fabric, known, oracle
@@ -127,6 +128,7 @@ class Schedule:
         self.watcher = Watcher()
         self.judge = oracle.Judge()
         self.asked = Asked()
+        self.is_unheard = False
         self.acts: list[Callable[[], None]] = []
         self.broker: list[tuple[str, int]] = []
         self.paused: dict[int, int] = {}
@@ -176,16 +178,15 @@ class Schedule:
         """Everything that will happen, in an order."""
         acts: list[Callable[[], None]] = [self._act_request] * self.random.randint(4, 7)
         faults = self.faults
-        acts += [self._act_relay] * self.random.randint(2, 4)
-        acts += [self._act_sweep] * self.random.randint(0, 2)
-        acts += [self._act_observe] * self.random.randint(0, 2)
+        acts += [self._act_sweep] * self.random.randint(0, 1)
+        acts += [self._act_observe] * self.random.randint(0, 1)
         others = (
-            *([faults.trouble] * 5), faults.drift, faults.link, faults.stranger, self._act_flush, self._act_freeze,
-            self._act_time, *([self._act_pause] * 3),
+            faults.trouble, faults.drift, faults.link, faults.stranger, self._act_flush, self._act_freeze,
+            self._act_time, self._act_pause, self._act_pause,
         )  # fmt: skip
         acts += [self.random.choice(others) for _ in range(self.random.randint(5, 10))]
         self.random.shuffle(acts)
-        return acts
+        return [self._act_sweep, self._act_time, *acts]  # the last first
 
     def _storm(self) -> None:
         """Workers in turn, acts in between, until there is nothing left to do."""
@@ -194,8 +195,10 @@ class Schedule:
             self._pass(0.01)
             ready = self._ready()
             is_free = bool(self.crew.idle())
-            if is_free and self.broker and self.random.random() < 0.4:
+            if is_free and self.broker and self.random.random() < 0.6:
                 self._deliver()
+            elif is_free and self.is_unheard and self.random.random() < 0.4:
+                self._relay()
             elif acts and is_free and (not ready or self.random.random() < 0.3):
                 act = acts.pop()
                 self._say(act.__name__.removeprefix("_act_"))
@@ -229,6 +232,8 @@ class Schedule:
             fate.dies_in = self.random.randint(1, self.random.choice((40, 120, 300)))
         elif self.random.random() < 0.08:
             fate.cut_in = self.random.randint(2, 150)
+        if name.startswith(WRITES) and self.random.random() < 0.5:
+            self.faults.trouble_ahead()
         self._say(f"{name} (dies in {fate.dies_in}, cut in {fate.cut_in})")
         self.crew.give(self.random.choice(self.crew.idle()), name, work, fate)
 
@@ -245,13 +250,15 @@ class Schedule:
 
     def _act_request(self) -> None:
         self._give("request", self.tenants.request)
+        self.is_unheard = self.random.random() < 0.8
 
     def _act_freeze(self) -> None:
         """Twice: it is lifted again, perhaps."""
         self.crew.shown["freeze"] += 1
         self._give("freeze", self.tenants.freeze)
 
-    def _act_relay(self) -> None:
+    def _relay(self) -> None:
+        self.is_unheard = False
         self._give("relay", lambda: carry_bells(self._ring))
 
     def _ring(self, topic: str, ref: int) -> None:
@@ -315,6 +322,9 @@ class Schedule:
         """Faults stop; workers sweep until nothing moves any more. From here on no push may be in vain."""
         self.faults.peace()
         freeze_lift(actor=SYSTEM)
+        for parked in models.Change.objects.filter(status=models.Change.Status.FAILED).order_by("pk"):
+            if can_retry(parked):
+                change_retry(actor=SYSTEM, change=parked)
         self.outside.is_calm = True
         before = oracle.rows()
         for round_ in range(1, ROUNDS + 1):
