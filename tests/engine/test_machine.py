@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The state machine, a few dozen times. More of it: ./run soak --machine N."""
+"""The state machine, a few dozen times. More of it: ./run soak --machine."""
 
 from __future__ import annotations
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import settings
 from hypothesis.stateful import run_state_machine_as_test
 
-from tests.engine.machine import Machine
+from tests.engine.machine import LIMITS, Machine
 from tests.engine.wire import Tap
 
 EXAMPLES = 15
@@ -17,13 +17,5 @@ STEPS = 20
 @pytest.mark.usefixtures("fabric")
 def test_people_devices_and_workers_do_what_they_like(tap: Tap) -> None:
     Machine.tap = tap
-    checks = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much]
-    given = settings(
-        max_examples=EXAMPLES,
-        stateful_step_count=STEPS,
-        deadline=None,
-        derandomize=True,
-        database=None,
-        suppress_health_check=checks,
-    )
+    given = settings(LIMITS, max_examples=EXAMPLES, stateful_step_count=STEPS)
     run_state_machine_as_test(Machine, settings=given)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How far the machine goes by itself: one repair is watched before the others, failures stop all, doubt moves nothing."""
+"""How far the machine goes by itself: one repair is watched first, failures stop the rest, doubt moves nothing."""
 
 from __future__ import annotations
 
