@@ -89,7 +89,7 @@ def start_postgres(state: Path, *, is_fast: bool = False, environ: Mapping[str, 
             _create(bin_folder, folder, user)
         argv = [str(bin_folder / "postgres"), "-D", str(data), "-c", "listen_addresses="]
         argv += ["-c", f"unix_socket_directories={sockets}", "-c", "unix_socket_permissions=0700"]
-        argv += ["-c", "max_connections=200", *(FAST if is_fast else ())]
+        argv += ["-c", "max_connections=200", "-c", "jit=off", *(FAST if is_fast else ())]
         pid_file = data / "postmaster.pid"
         _clear_stale(pid_file, group)
         # INT is PostgreSQL's fast shutdown; TERM would wait until every client has gone.
