@@ -113,7 +113,7 @@ def freeze_ignored() -> Any:
 
 def nobody_sweeps_changes() -> Any:
     """A change whose worker died is taken up by nobody."""
-    return _as((claims, "changes_due", lambda limit: []))
+    return _as((claims, "changes_due", lambda limit, **which: []))
 
 
 def not_confirmed() -> Any:
@@ -124,8 +124,8 @@ def not_confirmed() -> Any:
     )
 
 
-def decided_without_conditions() -> Any:
-    """A decision does not look whether the chain moved on."""
+def half_decision() -> Any:
+    """The decision is marked, and nothing of what it decides is written."""
 
     def record_again(change: Any) -> None:
         models.Change.objects.filter(pk=change.pk).update(decided_at=record.now())
@@ -147,7 +147,7 @@ BUGS: Mapping[str, Callable[[], Any]] = {
     plant.__name__: plant
     for plant in (
         reversed_waves, no_lease_check, no_read_back, errors_ignored, decision_first, no_revert, repair_without_lease,
-        freeze_ignored, nobody_sweeps_changes, not_confirmed, decided_without_conditions, no_bell,
+        freeze_ignored, nobody_sweeps_changes, not_confirmed, half_decision, no_bell,
     )
 }  # fmt: skip
 HARMLESS = frozenset({"no_bell"})
