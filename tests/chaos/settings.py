@@ -6,7 +6,9 @@ Chosen by DJANGO_SETTINGS_MODULE for the real processes; never imported by the t
 
 from __future__ import annotations
 
-from orchestrator.settings import *  # noqa: F403
+from orchestrator import settings
+
+globals().update({name: value for name, value in vars(settings).items() if name.isupper()})
 
 VIADUCT_SWEEP_S = 0.7
 VIADUCT_OBSERVE_S = 1.5
