@@ -37,13 +37,14 @@ def sweep() -> int:
     for topic, ref in rung:
         _safely(bells.answer, topic, ref)
     record.readings_expire()
-    done = len(rung) + _changes() + _readings(given)
-    # Last: whoever dies of a chain has done the rest. What they start is not left to the next pass.
+    done = len(rung) + _changes()
+    read = _readings(given)
+    # Last: whoever dies of a chain has done the rest. What is started here is not left to the next pass.
     chains = converge.chains_to_look_at(AT_ONCE)
     for chain_id in chains:
         converge.look_safely(chain_id)
-    if chains:
-        done += len(chains) + _changes()
+    if chains or read:
+        done += len(chains) + read + _changes()
     _safely(KEPT.close_idle)
     record.outbox_prune()
     tokens_expired()

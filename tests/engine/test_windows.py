@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.db.models import F
 from django.utils import timezone
 
 from chains import models
@@ -61,11 +62,11 @@ def test_it_begins_at_the_opening_by_the_databases_clock(tap: Tap, monkeypatch: 
     )
     now = [opening - timedelta(seconds=1)]
     monkeypatch.setattr(engine_windows.record, "now", lambda: now[0])
-    models.Change.objects.update(due_at=opening - timedelta(days=1))
+    models.Change.objects.update(due_at=F("created_at"))
     assert run_change(change.pk) is False
     assert (status(change), tap.pushes) == ("pending", [])
     now[0] = opening
-    models.Change.objects.update(due_at=opening - timedelta(days=1))
+    models.Change.objects.update(due_at=F("created_at"))
     assert run_change(change.pk) is True
     assert (status(change), change.waits) == ("succeeded", "")
 
@@ -87,7 +88,7 @@ def test_a_window_that_closes_while_devices_are_asked_is_closed_for_the_first_pu
     assert "the window nights opens" in change.waits
     now[0] += timedelta(days=7) - timedelta(seconds=1)
     tap.at = lambda moment, device, number: None
-    models.Change.objects.update(due_at=closing)
+    models.Change.objects.update(due_at=F("created_at"))
     assert run_change(change.pk) is True
     assert status(change) == "succeeded"
 
@@ -190,7 +191,7 @@ def test_a_cut_chain_and_drift_wait_for_no_window() -> None:
     models.Instance.objects.filter(offer=world.offer("ngfw@fw1")).update(health="down")
     world.sweep_on()
     moved = models.Change.objects.latest("id")
-    assert (moved.is_urgent, moved.status) == (True, "succeeded")
+    assert (moved.is_urgent, moved.status) == (True, "succeeded"), (moved.waits, world.events(moved))
 
 
 def test_a_deletion_waits_for_its_window() -> None:
