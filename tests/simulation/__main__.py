@@ -17,7 +17,11 @@ from orchestrator.services.places import ServiceError
 from tests.bench import database
 
 # Other suites of the same verb, by their flag; the rest of the line is theirs.
-SUITES = {"--real": "tests.chaos.__main__", "--crash": "tests.crash.__main__", "--planted": "tests.planted.__main__"}
+SUITES = {
+    "--real": "tests.chaos.__main__",
+    "--crash": "tests.crash.__main__",
+    "--planted": "tests.planted.__main__",
+}
 
 
 def main(arguments: list[str]) -> int:
