@@ -16,8 +16,22 @@ from tests.engine import world
 from tests.simulation import fabric, planted, schedule
 from tests.simulation.workers import Crew
 
-# Bug -> the first seed that shows it, and what the simulator says of it.
-CAUGHT: dict[str, tuple[int, str]] = {}
+# Bug -> what the simulator says of it, whatever else it says.
+CAUGHT = {
+    "reversed_waves": "mixed_end_states",
+    "no_lease_check": "overlapping_writers",
+    "no_read_back": "false_ready",
+    "errors_ignored": "mixed_end_states",
+    "not_confirmed": "lost_intents",
+    "decision_first": "false_ready",
+    "no_revert": "mixed_end_states",
+    "repair_without_lease": "overlapping_writers",
+    "freeze_ignored": "other",
+    "nobody_sweeps_changes": "lost_intents",
+    "half_decision": "bypassed_packets",
+}
+# Where to look for them: most show at once.
+SEEDS = range(200, 260)
 
 
 def test_a_seed_replays_exactly(crew: Crew) -> None:
@@ -70,13 +84,14 @@ def test_every_bug_has_a_seed() -> None:
     assert CAUGHT.keys() | planted.HARMLESS == planted.BUGS.keys()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bug", CAUGHT)
 def test_it_catches(crew: Crew, bug: str) -> None:
-    seed, what = CAUGHT[bug]
     with planted.BUGS[bug]():
-        problems = schedule.run(seed, crew).problems
-    assert what in problems, problems
-    assert schedule.run(seed, crew).problems == {}
+        caught = (seed for seed in SEEDS if CAUGHT[bug] in schedule.run(seed, crew).problems)
+        seed = next(caught, None)
+    assert seed is not None, f"nothing is said of it by {len(SEEDS)} schedules"
+    assert schedule.run(seed, crew).problems == {}, f"seed {seed} fails without the bug"
 
 
 @pytest.mark.parametrize("bug", sorted(planted.HARMLESS))
