@@ -84,7 +84,7 @@ def carry(fleet: Fleet, jobs: Mapping[str, Job], must_hold: Callable[[], None]) 
     kept = {
         name: job
         for name, job in jobs.items()
-        if job.can_confirm and job.is_kept and name in answers.values and answers.values[name].sent
+        if job.can_confirm and job.is_kept and name in answers.values and _is_open(job, answers.values[name])
     }
     if kept:
         _merge(answers, confirm(fleet, {name: (job,) for name, job in kept.items()}), kept)
@@ -98,6 +98,11 @@ def confirm(fleet: Fleet, jobs: Mapping[str, tuple[Job, ...]]) -> Answers[Observ
     reading after it. Errors: Rejected where the device holds something else by then.
     """
     return fleet.each({name: _confirmer(held) for name, held in jobs.items()}, is_anew=True)
+
+
+def _is_open(job: Job, arrival: Arrival) -> bool:
+    """May the device still take it back? Also where it was there already: the push before may have been ours."""
+    return bool(arrival.sent) or arrival.observation.pending == job.label
 
 
 def _merge(answers: Answers[Arrival], confirmed: Answers[Observation], jobs: Mapping[str, Job]) -> None:
@@ -116,6 +121,7 @@ def _confirmer(jobs: tuple[Job, ...]) -> Callable[[Session], Observation]:
         after = _require(session.read(), last)
         if after.pending in {job.label for job in jobs}:
             raise Rejected(f"{last.target.name}: said that it confirmed {after.pending}, and did not")
+        check_pending(last.target.name, after, ())
         return after
 
     return run
@@ -144,6 +150,7 @@ def _run(session: Session, job: Job, must_hold: Callable[[], None]) -> Arrival:
         must_hold()
         settle(session, settles, is_confirmed=job.is_strict)
         observation = session.read()
+        check_pending(job.target.name, observation, ())
     held = job.held(observation)
     if held == job.goal:
         return Arrival(observation, "")
@@ -178,7 +185,14 @@ def check_pending(device: str, observation: Observation, ours: Iterable[str]) ->
 
 
 def _reader(job: Job) -> Callable[[Session], Arrival]:
-    return lambda session: Arrival(_require(session.read(), job), job.native)
+    """A goal that is held by an older commit, pending yet, is none: the device would take it back."""
+
+    def run(session: Session) -> Arrival:
+        observation = _require(session.read(), job)
+        check_pending(job.target.name, observation, (job.label,))
+        return Arrival(observation, job.native)
+
+    return run
 
 
 def _require(observation: Observation, job: Job) -> Observation:
