@@ -59,7 +59,7 @@ def look_at_chain(chain_id: int) -> None:
 
 def _look(chain_id: int) -> None:
     chain = models.Chain.objects.select_related("tenant").filter(pk=chain_id).first()
-    if chain is None or models.Change.objects.filter(plan__chain=chain, status__in=UNDER_WAY).exists():
+    if chain is None or _is_busy(chain):
         return
     if parked_half_way(chain.pk) is not None:
         return  # until a person retries it
@@ -75,6 +75,16 @@ def _look(chain_id: int) -> None:
         return
     record.finding_close(code="hop-lost", chain=chain)
     settle(chain)
+
+
+def _is_busy(chain: models.Chain) -> bool:
+    """By a change under way. One that waits and was not begun does not keep a chain cut that could move now."""
+    busy = models.Change.objects.filter(plan__chain=chain, status__in=UNDER_WAY)
+    return busy.exists() and not (chain.is_wanted and _is_cut(chain) and not busy.exclude(_gives_way()).exists())
+
+
+def _gives_way() -> Q:
+    return Q(status=models.Change.Status.PENDING, is_urgent=False) & ~Q(waits="")
 
 
 def chains_to_look_at(limit: int) -> list[int]:
@@ -95,6 +105,7 @@ def chains_to_look_at(limit: int) -> list[int]:
         *(rows.values("chain") for rows in _doubtful()),
     )
     under_way = models.Change.objects.filter(plan__chain=OuterRef("pk"), status__in=UNDER_WAY)
+    under_way = under_way.exclude(_gives_way())
     rows = models.Chain.objects.filter(Q(is_wanted=False) | Q(revision__gt=0), pk__in=found)
     return list(rows.exclude(Exists(under_way)).order_by("updated_at").values_list("pk", flat=True)[:limit])
 
@@ -153,8 +164,9 @@ def _move(chain: models.Chain, lost: list[str]) -> None:
         return
     draft = planner.compute(chain)
     if draft.refused is None and any(rendered.step.changes for rendered in draft.steps):
-        approval.change_give_way(ACTOR, chain, reason)
-        _start(chain, draft, is_urgent=_is_cut(chain))
+        is_cut = _is_cut(chain)
+        approval.change_give_way(ACTOR, chain, reason, is_urgent=is_cut)
+        _start(chain, draft, is_urgent=is_cut)
         return
     why = str(draft.refused or "the plan changes nothing")
     if draft.refused is not None and not _was_refused_alike(chain, draft):

@@ -62,7 +62,7 @@ def _attempt(change_id: int) -> bool:
         return False  # another attempt is running, or the last one asked for patience
     gate = Gate()
     gate.check()
-    wait = breaker.must_wait(change) or windows.must_wait(change)
+    wait = None if _is_outdated(change) else breaker.must_wait(change) or windows.must_wait(change)
     if wait is not None:
         record.attempt_waits(change_id, wait.after_s, wait.text, was_counted=False)
         return False
@@ -82,6 +82,13 @@ def _attempt(change_id: int) -> bool:
             is_over = _go_once(Run(change, change.plan, moves, leases, fleet, given, gate))
             breaker.note(devices, fleet.heard, given)
             return is_over
+
+
+def _is_outdated(change: models.Change) -> bool:
+    """Its chain was edited or deleted since, and no device holds anything of it: it ends as stale, and waits for none.
+    """
+    chain = change.plan.chain
+    return chain is not None and chain.generation != change.plan.generation and not windows.has_begun(change)
 
 
 def _while_waiting(leases: Leases, gate: Gate) -> None:

@@ -142,10 +142,14 @@ def not_begun(chain: Chain) -> list[Change]:
 
 
 @transaction.atomic
-def change_give_way(actor: Actor, chain: Chain, reason: str) -> None:
-    """What waits for a second person makes room for what cannot wait. The machine's alone."""
+def change_give_way(actor: Actor, chain: Chain, reason: str, *, is_urgent: bool = False) -> None:
+    """What waits for a second person makes room for what cannot wait; if that is urgent, also what waits for its time.
+
+    The machine's alone.
+    """
     for row in not_begun(chain):
-        if row.status == Status.WAITING:
+        is_late = is_urgent and bool(row.waits) and not row.is_urgent
+        if row.status == Status.WAITING or is_late:
             call_off(actor, row, f"gave way: {reason}; ask for a new plan")
 
 

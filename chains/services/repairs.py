@@ -32,21 +32,22 @@ def allowance() -> int:
 def repairs_check(devices: Collection[int], soak_s: float) -> None:
     """May these be repaired now? Errors: Conflict, for people."""
     lately = DeviceWrite.objects.filter(purpose=REPAIR, began_at__gt=now() - timedelta(seconds=EPISODE_S))
-    rows = list(lately.order_by("pk").values_list("device_id", "device__name", "ended_at", "error"))
-    failed = sorted({name for pk, name, _, error in rows if error and pk not in devices})
+    rows = list(lately.order_by("pk").values_list("device_id", "device__name", "began_at", "ended_at", "error"))
+    # What counts of a device is its last repair: one that failed, or that no worker survived, may have been made good.
+    last = {pk: (name, ended_at or began_at, error) for pk, name, began_at, ended_at, error in rows}
+    failed = sorted(name for pk, (name, _, error) in last.items() if error and pk not in devices)
     if len(failed) >= MOST_FAILED:
         raise Conflict(
             f"repairs are stopped: they failed on {', '.join(failed[:5])} within an hour. Fix: look there, then "
             f"order the repair of each device by hand",
             code="repairs-stopped",
         )
-    if len({pk for pk, *_ in rows} | set(devices)) <= allowance() or {pk for pk, *_ in rows} >= set(devices):
+    if len(last.keys() | set(devices)) <= allowance() or last.keys() >= set(devices):
         return
-    first, name, ended_at, error = rows[0]
-    is_well = not error and DeviceStatus.objects.filter(
-        device=first, condition=DeviceStatus.Condition.IN_SYNC
-    ).exists()
-    if ended_at is None or not is_well:
+    first = rows[0][0]
+    name, since, error = last[first]
+    in_sync = DeviceStatus.Condition.IN_SYNC
+    if error or not DeviceStatus.objects.filter(device=first, condition=in_sync).exists():
         raise Conflict(f"{name} is repaired first and has to be in sync before others follow", code="canary")
-    if ended_at + timedelta(seconds=soak_s) > now():
+    if since + timedelta(seconds=soak_s) > now():
         raise Conflict(f"{name} was repaired first and is watched for {soak_s:g} s before others follow", code="canary")

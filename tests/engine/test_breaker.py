@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import timedelta
 from types import MappingProxyType
 
 import pytest
@@ -294,3 +295,26 @@ def test_while_a_reading_tries_no_change_does() -> None:
     change.refresh_from_db()
     assert (change.attempts, change.waits[:19]) == (0, "fw1 does not answer")
     assert claims.devices_claim(16, 30.0, is_silent=True) == []
+
+
+def test_a_chain_that_is_deleted_does_not_wait_with_its_change_for_a_device_that_is_away() -> None:
+    """Nothing of the change was sent: it ends as stale, and the removal begins."""
+    row = world.chain(world.NGFW)
+    world.apply(row)
+    change = world.change(world.edit(row, hops=[world.NGFW, world.IPS]))
+    with fake.box("ips1") as box:
+        box.faults.is_unreachable = True
+    assert run_change(change.pk) is False
+    models.DeviceStatus.objects.filter(device__name="ips1").update(
+        condition="unreachable", failures=5, closed_until=record.now() + timedelta(hours=1)
+    )
+    due = models.Change.objects.filter(status__in=claims.UNDER_WAY)
+    due.update(due_at=record.now())
+    assert run_change(change.pk) is False
+    change.refresh_from_db()
+    assert "ips1 does not answer" in change.waits and change.status == "running"
+    world.delete(row)
+    for _ in range(3):
+        due.update(due_at=record.now())
+        sweep()
+    assert world.network() == {}

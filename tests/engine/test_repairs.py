@@ -13,7 +13,7 @@ from chains.engine.observe import observe_devices
 from drivers import fake
 from drivers.state import EMPTY
 from tests.engine import world
-from tests.engine.wire import Tap
+from tests.engine.wire import Died, Tap
 
 pytestmark = pytest.mark.usefixtures("fabric")
 
@@ -55,6 +55,33 @@ def test_a_first_repair_that_does_not_hold_stops_the_others(drifted: list[str], 
     observe(drifted)
     observe(drifted)
     assert len({device for device, _ in tap.pushes}) == 1
+
+
+def test_a_first_repair_that_failed_once_and_then_held_stops_nobody(drifted: list[str], tap: Tap) -> None:
+    first = drifted[0]
+    for answer in ("% busy", ""):
+        with fake.box(first) as box:
+            box.faults.reject = answer
+        observe([first])
+    observe(drifted)
+    assert sorted(world.network()) == drifted
+
+
+def test_a_first_repair_that_no_worker_survived_stops_nobody_once_the_device_is_in_sync(
+    drifted: list[str], tap: Tap
+) -> None:
+    def dies(moment: str, name: str, number: int) -> None:
+        if moment == "pushed":
+            raise Died
+
+    tap.at = dies
+    with pytest.raises(Died):
+        observe(drifted[:1])
+    tap.at = lambda moment, name, number: None
+    for _ in range(2):
+        world.due_now()
+        observe(drifted)
+    assert sorted(world.network()) == drifted
 
 
 def test_failures_stop_the_rest_until_a_person_orders_it(drifted: list[str], tap: Tap) -> None:

@@ -8,6 +8,7 @@ import time
 import pytest
 
 from chains import models
+from chains.engine.reconcile import run_change
 from chains.services import record
 from drivers import fake
 from drivers.base import Transient
@@ -58,7 +59,7 @@ def test_a_commit_that_could_not_be_confirmed_is_not_taken_for_confirmed(
 
     monkeypatch.setattr(record, "decision_record", decided)
     for _ in range(4):
-        world.run_change(change.pk)
+        run_change(change.pk)
         change.refresh_from_db()
         if change.status == "succeeded":
             break
@@ -80,7 +81,7 @@ def test_a_way_back_that_was_not_confirmed_is_not_taken_for_the_end(
     with monkeypatch.context() as patched:
         patched.setattr(record, "decision_record", refused)
         with pytest.raises(Died):
-            world.run_change(change.pk)
+            run_change(change.pk)
     for name in DEVICES:  # somebody has confirmed them all: only the reverse text leads back
         with fake.box(name) as box:
             if box.pending is not None:
@@ -95,13 +96,13 @@ def test_a_way_back_that_was_not_confirmed_is_not_taken_for_the_end(
 
     tap.at = dies
     with pytest.raises(Died):
-        world.run_change(change.pk)
+        run_change(change.pk)
     assert "fw1" in pending()
     world.due_now()
     models.Lease.objects.update(expires_at=None)
     lose_readings(tap, "fw1", {1})
     for _ in range(4):
-        world.run_change(change.pk)
+        run_change(change.pk)
         change.refresh_from_db()
         if change.status == "reverted":
             break

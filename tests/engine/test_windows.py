@@ -12,6 +12,7 @@ from django.utils import timezone
 
 from chains import models
 from chains.engine import windows as engine_windows
+from chains.engine.converge import look_at_chain
 from chains.engine.reconcile import run_change
 from chains.errors import Conflict, Forbidden, Invalid
 from chains.services import record
@@ -256,3 +257,25 @@ def test_operators_write_windows_and_the_audit_says_what() -> None:
     editor = models.Tenant.objects.get(name="tenant-a")
     with pytest.raises(Forbidden):
         window_create(actor=Actor("ann", editor, models.Role.EDITOR), data={})
+
+
+def test_a_move_that_waits_for_its_window_gives_way_when_the_function_dies(tap: Tap) -> None:
+    """Switched off, it still served: the move could wait. Dead, it does not."""
+    chain = world.chain(world.IPS)
+    models.Offer.objects.update(is_enabled=True)
+    world.apply(chain)
+    used = models.Use.objects.get(chain=chain).offer
+    window()
+    models.Offer.objects.filter(pk=used.pk).update(is_enabled=False)
+    world.sweep_on()
+    waiting = models.Change.objects.order_by("-pk")[0]
+    world.sweep_on()
+    assert (status(waiting), waiting.is_urgent) == ("pending", False)
+    assert "the window nights opens" in waiting.waits
+    models.Instance.objects.filter(offer=used).update(health="down", health_reason="no link")
+    look_at_chain(chain.pk)
+    assert status(waiting) == "cancelled"
+    urgent = models.Change.objects.order_by("-pk")[0]
+    assert run_change(urgent.pk) is True
+    assert (status(urgent), urgent.is_urgent) == ("succeeded", True)
+    assert not models.Use.objects.filter(chain=chain, offer=used).exists()
