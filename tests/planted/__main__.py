@@ -69,7 +69,7 @@ def run_planted(bug: Bug, place: Path) -> int:
 
 def run_suite(suite: Iterable[str], place: Path) -> int:
     environ = {name: value for name, value in os.environ.items() if name != "VIADUCT_STATE"}
-    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "--no-header", *suite]
+    command = [sys.executable, "-m", "pytest", "-q", "-x", "--no-header", *suite]
     return subprocess.run(
         command, cwd=place, env=environ, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=900
     ).returncode
