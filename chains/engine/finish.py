@@ -68,7 +68,12 @@ def _read_back(run: Run, errors: Mapping[str, DriverError]) -> dict[str, DriverE
     last = {name: held[-1] for name, held in by_device(run.moves).items() if name not in errors}
     answers = run.fleet.each({name: read for name in last})
     found = dict(answers.errors)
-    astray = [last[name] for name, seen in answers.values.items() if not _is_as_decided(run, last[name], seen)]
+    # Right, but pending: taking it back would cut what flows. It is confirmed again, or written anew when it is gone.
+    for name, seen in answers.values.items():
+        if seen.pending and seen.pending == last[name].step.label and _holds(run, last[name], seen):
+            found[name] = Transient(f"{name}: the commit {seen.pending} is not confirmed yet")
+    settled = {name: seen for name, seen in answers.values.items() if name not in found}
+    astray = [last[name] for name, seen in settled.items() if not _is_as_decided(run, last[name], seen)]
     if astray:
         jobs = {move.device: _anew(run, move) for move in astray}
         written = send(run, astray, jobs, purpose="again")
@@ -88,7 +93,11 @@ def _device(move: Move) -> models.Device:
 
 
 def _is_as_decided(run: Run, move: Move, seen: Observation) -> bool:
-    return seen.state.of_chain(run.chain_number) == move.after and not move.step.label
+    return _holds(run, move, seen) and not move.step.label
+
+
+def _holds(run: Run, move: Move, seen: Observation) -> bool:
+    return seen.state.of_chain(run.chain_number) == move.after
 
 
 def _anew(run: Run, move: Move) -> Job:

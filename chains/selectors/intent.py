@@ -69,7 +69,7 @@ def chain_intent(chain: Chain) -> dict[str, Any]:
                 "device": row.device.name if row.device else "",
                 "policy": row.policy,
             }
-            for row in chain.hops.select_related("function", "device")
+            for row in chain.hops.all()
         ],
     }
 

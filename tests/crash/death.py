@@ -142,8 +142,9 @@ def _recover(scenario: Scenario, store: Path, outcome: Outcome, calm: set[str]) 
     calm: worlds in which a sweep was seen to change nothing; whoever comes to one of them is at rest.
     """
     scenario.again()
+    was_pending = any_pending(store)
     taken = _until_rest(scenario, store, calm)
-    if taken > outcome.undisturbed + BOUND and any_pending(store):
+    if taken > outcome.undisturbed + BOUND and was_pending:
         outcome.timers += 1
         time_passes(2.0 * limits().confirm_s)
         taken = _until_rest(scenario, store, calm)

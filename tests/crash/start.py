@@ -34,11 +34,12 @@ def _models() -> list[type[Model]]:
 
 
 class Start:
-    """Taken once the scenario stands; `again` brings it back."""
+    """Taken once the scenario stands; `again` brings it back, with everything as old as it was then."""
 
     def __init__(self, store: Path) -> None:
         self._store = store
         self._devices = files(store)
+        self._taken_at = time.monotonic()
         with transaction.atomic(), connection.cursor() as cursor:
             cursor.execute(f"DROP SCHEMA IF EXISTS {COPY} CASCADE; CREATE SCHEMA {COPY}")
             for table in tables():
@@ -51,6 +52,7 @@ class Start:
         self._back = "SET LOCAL session_replication_role = replica;" + "".join((*back, *counters))
 
     def again(self) -> None:
+        since_s = time.monotonic() - self._taken_at
         _Ahead.seconds = 0.0
         with transaction.atomic(), connection.cursor() as cursor:
             cursor.execute(self._back)
@@ -59,6 +61,7 @@ class Start:
                 path.unlink()
         for name, text in self._devices.items():
             (self._store / name).write_text(text)
+        time_passes(-since_s)
 
     def drop(self) -> None:
         with connection.cursor() as cursor:

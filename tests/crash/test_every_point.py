@@ -73,5 +73,5 @@ def test_it_catches_a_change_without_its_audit_row(store: Path, monkeypatch: pyt
 
 def test_it_catches_an_attempt_whose_death_nobody_takes_up(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     claim = record.change_claim
-    monkeypatch.setattr(record, "change_claim", lambda change, due_in_s: claim(change, 100_000.0))
+    monkeypatch.setattr(record, "change_claim", lambda change, _, *rest: claim(change, 100_000.0, *rest))
     assert sweep(store, "plain", scenarios.apply, is_until_first=True).problems

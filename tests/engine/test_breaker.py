@@ -164,9 +164,9 @@ def test_a_new_change_does_not_begin_and_is_rung_for_when_the_device_answers(doo
 def test_a_device_that_is_only_to_be_cleaned_is_not_waited_for(door: Door) -> None:
     chain = world.chain(world.NGFW)
     world.apply(chain)
+    opened("fw1")
     world.edit(chain, hops=[{**world.NGFW, "realm": "host"}])
     change = world.change(chain)
-    opened("fw1")
     del door.asked[:]
     run_change(change.pk)
     change.refresh_from_db()
