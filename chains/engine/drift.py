@@ -2,13 +2,14 @@
 """A device holds our items otherwise than wanted: say so, then repair it, leave it or adopt it, as its policy says.
 
 Called by `observe` once all readings of a pass are in. Nothing is written to a device or taken over from it but under
-its lease and from a new reading; never while a change is half-done there or the freeze switch is set.
+its lease and from a new reading; never while the freeze switch is set, and never what belongs to a chain whose change
+is half-done there.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 
 from chains import models, selectors
@@ -21,6 +22,7 @@ from chains.engine.sessions import Fleet, read
 from chains.errors import Conflict
 from chains.services import record
 from chains.services.foreign import REPAIR as LABEL
+from chains.services.observed import UNKNOWN_CHAIN, chains_under_way, without
 from drivers.base import Observation, Target
 from drivers.diff import Change, diff, patch
 from drivers.order import order
@@ -52,7 +54,17 @@ class Drift:
 
 
 def drift_of(device: models.Device, held: DeviceState) -> Drift:
-    return Drift(diff(held, selectors.desired_state(device)))
+    """But for the items of chains whose change is half done there: those are the change's matter."""
+    return Drift(diff(held, _wanted(device, held, chains_under_way(device))))
+
+
+def _wanted(device: models.Device, held: DeviceState, busy: Collection[int]) -> DeviceState:
+    """busy: chains whose items stay as they are held."""
+    wanted = selectors.desired_state(device)
+    if not busy:
+        return wanted
+    kept = {key: item for key, item in held.items() if key.chain in busy}
+    return DeviceState({**without(wanted, busy), **kept})
 
 
 def found(device: models.Device, held: DeviceState) -> None:
@@ -71,7 +83,8 @@ def act(device: models.Device, fleet: Fleet, given: Limits, gate: Gate) -> None:
     try:
         gate.check()
         with Leases([device.pk], given, wait_s=0) as leases:
-            if record.is_under_way(device):
+            busy = chains_under_way(device)
+            if UNKNOWN_CHAIN in busy or (busy and policy == ADOPT):
                 return
             for observation in fleet.each({device.name: read}).values.values():
                 if policy == ADOPT:
@@ -125,7 +138,7 @@ def _repair(
         gate.must_be_open()
         leases.must_hold()
 
-    wanted = selectors.desired_state(device)
+    wanted = _wanted(device, observation.state, chains_under_way(device))
     for number, bare in enumerate(_jobs(fleet.targets[device.name], observation.state, wanted)):
         job = _named(bare, f"{LABEL}{number}-{leases.epoch(device.pk)}", observation, given)
         gate.check()

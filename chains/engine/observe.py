@@ -21,6 +21,7 @@ from chains.engine.lease import free_epochs
 from chains.engine.limits import Limits, limits
 from chains.engine.sessions import Fleet, fleet_of, read
 from chains.services import record
+from chains.services.observed import UNKNOWN_CHAIN, chains_under_way
 from drivers.base import DriverError, Observation, Transient
 
 Condition = models.DeviceStatus.Condition
@@ -91,7 +92,7 @@ def _seen(device: models.Device, observation: Observation, opened: Collection[tu
     record.foreign_found(device, observation, opened)
     if status.condition == Condition.IN_SYNC and (device.pk, DRIFT) in opened:
         record.finding_close(code=DRIFT, device=device)
-    if status.condition != Condition.DRIFTED or record.is_under_way(device):
+    if status.condition != Condition.DRIFTED or UNKNOWN_CHAIN in chains_under_way(device):
         return False
     drift.found(device, observation.state)
     return True

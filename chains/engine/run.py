@@ -204,7 +204,12 @@ def end(rows: Iterable[models.DeviceWrite], jobs: Mapping[str, Job], answers: An
     """Write down how it ended."""
     errors = {name: say(error) for name, error in answers.errors.items()}
     errors |= {name: "nothing had to be sent" for name, arrival in answers.values.items() if not arrival.sent}
-    record.writes_end(rows, errors)
+    rendered_anew = {
+        name: arrival.sent
+        for name, arrival in answers.values.items()
+        if arrival.sent and arrival.sent != jobs[name].native
+    }
+    record.writes_end(rows, errors, rendered_anew)
 
 
 def _tell(run: Run, batch: Iterable[Move], answers: Answers[Arrival]) -> None:

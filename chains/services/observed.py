@@ -117,8 +117,11 @@ def is_under_way(device: Device) -> bool:
     return bool(chains_under_way(device))
 
 
+UNKNOWN_CHAIN = 0
+
+
 def chains_under_way(device: Device) -> frozenset[int]:
-    """The chains (0 for one that is gone) with a change half done on the device."""
+    """The chains (`UNKNOWN_CHAIN` for one that is gone) with a change half done on the device."""
     return _chains_under_way([device]).get(device.pk, frozenset())
 
 
@@ -133,7 +136,7 @@ def _chains_under_way(devices: Iterable[Device]) -> dict[int, frozenset[int]]:
     steps = Step.objects.filter(halves, plan_step__device__in=list(devices), status__in=started)
     found: dict[int, frozenset[int]] = {}
     for device_id, number in steps.values_list("plan_step__device", "change__plan__chain"):
-        found[device_id] = found.get(device_id, frozenset()) | {number or 0}
+        found[device_id] = found.get(device_id, frozenset()) | {number or UNKNOWN_CHAIN}
     return found
 
 

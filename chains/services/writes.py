@@ -49,19 +49,29 @@ def writes_begin(
             change=change,
             purpose=purpose,
             epoch=push.epoch,
-            digest=hashlib.sha256(push.native.encode()).hexdigest(),
+            digest=_digest(push.native),
             began_at=Now(),
         )
         for push in wanted
     )
 
 
-def writes_end(rows: Iterable[DeviceWrite], errors: Mapping[str, str]) -> None:
-    """How they ended. errors: by device name, in the device's words."""
+def _digest(native: str) -> str:
+    return hashlib.sha256(native.encode()).hexdigest()
+
+
+def writes_end(
+    rows: Iterable[DeviceWrite], errors: Mapping[str, str], rendered_anew: Mapping[str, str] | None = None
+) -> None:
+    """How they ended. errors: by device name, in the device's words. rendered_anew: what was sent instead of the
+    bytes written down before, as the device held something else.
+    """
     ended = [row.pk for row in rows]
     DeviceWrite.objects.filter(pk__in=ended).update(ended_at=Now())
     for name, text in errors.items():
         DeviceWrite.objects.filter(pk__in=ended, device__name=name).update(error=text)
+    for name, native in (rendered_anew or {}).items():
+        DeviceWrite.objects.filter(pk__in=ended, device__name=name).update(digest=_digest(native))
 
 
 def writes_prune() -> int:

@@ -251,6 +251,7 @@ def test_a_device_that_answers_in_mid_change_is_not_unreachable(chain: models.Ch
     assert (other.status, kept(other)["ready"][0]) == ("ready", "true")
     with fake.box("leaf1") as box:
         box.state = DeviceState({key: item for key, item in box.state.items() if key.chain != other.pk})
+    models.Device.objects.filter(name="leaf1").update(drift="report")
     observe_device(world.device("leaf1").pk)
     assert models.DeviceStatus.objects.get(device__name="leaf1").condition == "drifted"
     assert kept(other)["in_sync"] == ("false", "drift")

@@ -9,11 +9,11 @@ from chains import models
 from chains.engine.observe import observe_device
 from chains.engine.reconcile import run_change
 from chains.errors import Conflict
-from chains.services import intent
+from chains.services import intent, record
 from chains.services.actor import SYSTEM
 from chains.services.again import change_retry
 from drivers import fake
-from drivers.state import EMPTY
+from drivers.state import EMPTY, DeviceState
 from tests.engine import world
 from tests.engine.test_failure import attempt_until_ended, faulty, moved_to_the_hosts, wanted
 from tests.engine.wire import Died, Tap
@@ -244,3 +244,26 @@ def test_a_decided_change_that_waits_counts_anew() -> None:
     run_change(change.pk)
     change.refresh_from_db()
     assert (change.decided_at is None, change.attempts, change.broken) == (False, 1, 1)
+
+
+def test_a_change_half_way_does_not_keep_the_drift_of_others_from_repair(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both chains are on leaf1; only the items of the parked change's chain stay as they are."""
+    row = world.chain(world.NGFW)
+    world.apply(row)
+    https = [{"protocol": "tcp", "destination_ports": "443", "family": 4}]
+    change = world.change(world.chain(world.NGFW, name="other", classifiers=https))
+
+    def dies(*_: object) -> None:
+        raise Died
+
+    with monkeypatch.context() as patched:
+        patched.setattr(record, "decision_record", dies)
+        with pytest.raises(Died):
+            run_change(change.pk)
+    models.Change.objects.filter(pk=change.pk).update(status="failed", error="parked")
+    before = world.held("leaf1")
+    with fake.box("leaf1") as box:
+        box.state = DeviceState({key: item for key, item in before.items() if key.chain != row.pk})
+    assert 0 < len(world.held("leaf1")) < len(before)
+    world.sweep_on(3)
+    assert world.held("leaf1") == before

@@ -12,7 +12,10 @@ import pytest
 from chains import models
 from chains.engine import stage
 from chains.engine.moves import canary_of, moves_of
+from chains.engine.reconcile import run_change
+from chains.services import record
 from drivers import fake
+from drivers.state import EMPTY
 from tests.engine import world
 from tests.engine.wire import Tap
 
@@ -137,3 +140,22 @@ def test_an_urgent_change_is_not_watched_for_long(settings: Any) -> None:
     attempt(change)
     assert change.status == "succeeded", world.events(change)
     assert time.monotonic() - began < 30
+
+
+def test_what_is_written_down_is_what_was_sent_also_where_it_was_rendered_anew(
+    tap: Tap, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    change = world.change(world.chain(world.NGFW))
+    decide = record.decision_record
+
+    def decided(row: models.Change) -> None:
+        decide(row)
+        with fake.box("fw1") as box:
+            box.state = EMPTY
+
+    monkeypatch.setattr(record, "decision_record", decided)
+    run_change(change.pk)
+    rows = models.DeviceWrite.objects.exclude(error="nothing had to be sent").values_list("device__name", "digest")
+    sent = [(device, hashlib.sha256(native.encode()).hexdigest()) for device, native in tap.pushes]
+    assert sorted(rows) == sorted(sent)
+    assert rows.filter(purpose="again").count() == 1
