@@ -150,7 +150,10 @@ class DeviceSerializer(DeviceBriefSerializer):
 
 
 class DeviceInputSerializer(Body):
-    """A disabled device is neither used by new plans nor written to. drift_policy "": the machine's setting."""
+    """A disabled device is not used by new plans nor read; removals still write to it.
+
+    drift_policy "": the machine's setting.
+    """
 
     is_enabled = Flag(required=False)
     drift_policy = Choice(Device.Drift, blank=True, required=False, source="drift")

@@ -87,17 +87,19 @@ def carry(fleet: Fleet, jobs: Mapping[str, Job], must_hold: Callable[[], None]) 
         if job.can_confirm and job.is_kept and name in answers.values and _is_open(job, answers.values[name])
     }
     if kept:
-        _merge(answers, confirm(fleet, {name: (job,) for name, job in kept.items()}), kept)
+        _merge(answers, confirm(fleet, {name: (job,) for name, job in kept.items()}, must_hold), kept)
     return answers
 
 
-def confirm(fleet: Fleet, jobs: Mapping[str, tuple[Job, ...]]) -> Answers[Observation]:
+def confirm(
+    fleet: Fleet, jobs: Mapping[str, tuple[Job, ...]], must_hold: Callable[[], None]
+) -> Answers[Observation]:
     """Make pending commits stay, through a second connection that proves that the device is still managed.
 
     jobs: by device, those whose label may be pending, in order. What counts is not the device's word but the
     reading after it. Errors: Rejected where the device holds something else by then.
     """
-    return fleet.each({name: _confirmer(held) for name, held in jobs.items()}, is_anew=True)
+    return fleet.each({name: _confirmer(held, must_hold) for name, held in jobs.items()}, is_anew=True)
 
 
 def _is_open(job: Job, arrival: Arrival) -> bool:
@@ -113,10 +115,11 @@ def _merge(answers: Answers[Arrival], confirmed: Answers[Observation], jobs: Map
         answers.errors[name] = error
 
 
-def _confirmer(jobs: tuple[Job, ...]) -> Callable[[Session], Observation]:
+def _confirmer(jobs: tuple[Job, ...], must_hold: Callable[[], None]) -> Callable[[Session], Observation]:
     def run(session: Session) -> Observation:
         last = jobs[-1]
         _require(session.read(), last)
+        must_hold()
         settle(session, (job.label for job in jobs), is_confirmed=True)
         after = _require(session.read(), last)
         if after.pending in {job.label for job in jobs}:

@@ -49,7 +49,7 @@ def _confirm(run: Run, errors: Mapping[str, DriverError]) -> None:
     if not jobs:
         return
     run.check()
-    answers = confirm(run.fleet, jobs)
+    answers = confirm(run.fleet, jobs, run.must_hold)
     record.steps_confirmed(move.step for move in pending if move.device in answers.values)
     run.say(f"confirmed on {len(answers.values)} devices")
     for name, error in answers.errors.items():

@@ -12,6 +12,7 @@ from chains.engine.planner import (
     compute,
     consistent_read,
     devices_of_document,
+    effect_as_stored,
     effect_of,
     inventory_digest,
     others_digest,
@@ -22,6 +23,8 @@ from drivers.codec import state_from_json
 
 def why_stale(plan: models.Plan) -> str:
     """"" if the plan fits, else what moved."""
+    if digest(effect_as_stored(plan)) != plan.digest:
+        return "its rows are not what was planned: somebody changed them in the database"
     with consistent_read():
         chain = models.Chain.objects.select_related("tenant").filter(pk=plan.chain_id).first()
         if chain is None:

@@ -195,11 +195,39 @@ def effect_of(draft: Draft, plan: types.Plan) -> dict[str, Any]:
         "chain": draft.chain.pk,
         "goal": str(draft.goal.value),
         "revision": plan.revision,
-        "steps": [plain_step(rendered) for rendered in draft.steps],
+        "steps": sorted((plain_step(rendered) for rendered in draft.steps), key=_place),
         "base": plain(plan.base),
         "target": plain(plan.target),
         "allocations": plain(plan.allocations),
     }
+
+
+def effect_as_stored(plan: models.Plan) -> dict[str, Any]:
+    """The same of a stored plan, from its rows: if its hash is not the plan's, somebody changed them."""
+    steps = [
+        {
+            "wave": row.wave,
+            "phase": row.phase,
+            "device": row.device.name if row.device else "",
+            "changes": row.changes,
+            "native": row.native,
+            "reverse": row.reverse,
+        }
+        for row in plan.steps.all()
+    ]
+    return {
+        "chain": plan.chain_id,
+        "goal": str(plan.goal),
+        "revision": plan.revision,
+        "steps": sorted(steps, key=_place),
+        "base": plan.base,
+        "target": plan.target,
+        "allocations": plan.allocations,
+    }
+
+
+def _place(step: Mapping[str, Any]) -> tuple[int, str]:
+    return step["wave"], step["device"]
 
 
 def plain_step(rendered: Rendered) -> dict[str, Any]:

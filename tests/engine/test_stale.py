@@ -8,6 +8,8 @@ from collections.abc import Callable
 import pytest
 
 from chains import models
+from chains.engine.document import digest
+from chains.engine.planner import effect_as_stored
 from chains.errors import Conflict
 from drivers import fake
 from drivers.state import DeviceState, Direction, Guard, Key, Kind, Match
@@ -117,11 +119,15 @@ def test_a_plan_outlives_another_chain_of_the_tenant_if_it_would_be_made_again(t
 
 
 def test_a_plan_is_stale_if_it_would_be_made_otherwise_beside_the_tenants_other_chains(tap: Tap) -> None:
-    """A damaged digest stands for a plan that would come out otherwise now."""
+    """Other bytes, with their right hash, stand for a plan that would come out otherwise now."""
     chain = world.chain(world.NGFW)
     change = world.change(chain)
     assert world.apply(other_chain()).status == "succeeded"
-    models.Plan.objects.filter(pk=change.plan_id).update(digest="0" * 64)
+    step = change.plan.steps.exclude(device=None).first()
+    assert step is not None
+    models.PlanStep.objects.filter(pk=step.pk).update(native=step.native + "\n")
+    row = models.Plan.objects.get(pk=change.plan_id)
+    models.Plan.objects.filter(pk=row.pk).update(digest=digest(effect_as_stored(row)))
     sent = len(tap.pushes)
     world.run_change(change.pk)
     change.refresh_from_db()
