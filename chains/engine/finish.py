@@ -6,7 +6,7 @@ Called by reconcile, however often it takes. Nothing is taken back here: what we
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from django.db.models import Q
@@ -25,6 +25,8 @@ def roll_forward(run: Run) -> bool:
     """True when the network is as decided."""
     errors = _silent(run)
     _confirm(run, errors)
+    if not _is_settled(run, errors):
+        return False
     late = [move for move in run.moves if not move.is_before_decision and move.device not in errors]
     open_moves = [move for move in late if not move.is_done]
     if open_moves:
@@ -34,7 +36,7 @@ def roll_forward(run: Run) -> bool:
             todo = [move for move in batch if move.device not in errors]
             if todo:
                 errors |= write(run, todo, is_strict=False, is_kept=True).errors
-    errors |= _read_back(run, errors)
+    errors |= _read_back(run, run.moves, errors)
     return _end(run, errors)
 
 
@@ -63,9 +65,23 @@ def _held(run: Run, move: Move) -> Job:
     )
 
 
-def _read_back(run: Run, errors: Mapping[str, DriverError]) -> dict[str, DriverError]:
-    """Every device once more; what is not as decided, or not confirmed, is written anew."""
-    last = {name: held[-1] for name, held in by_device(run.moves).items() if name not in errors}
+def _is_settled(run: Run, errors: Mapping[str, DriverError]) -> bool:
+    """Is the new way there for good? A device that may yet take it back leads to the old one: that stays until then."""
+    early = [move for move in run.moves if move.is_before_decision]
+    unsettled = {move.device for move in early if move.step.label and move.device not in errors}
+    if not unsettled:
+        return True
+    found = _read_back(run, [move for move in early if move.device in unsettled], errors)
+    if found:
+        run.again(told(found), refused_by(found))
+    return not found
+
+
+def _read_back(
+    run: Run, moves: Iterable[Move], errors: Mapping[str, DriverError]
+) -> dict[str, DriverError]:
+    """These moves' devices once more; what is not as decided, or not confirmed, is written anew."""
+    last = {name: held[-1] for name, held in by_device(moves).items() if name not in errors}
     answers = run.fleet.each({name: read for name in last})
     found = dict(answers.errors)
     # Right, but pending: taking it back would cut what flows. It is confirmed again, or written anew when it is gone.

@@ -203,3 +203,32 @@ def test_the_decision_is_refused_when_devices_are_about_to_take_back(monkeypatch
     attempt(change, 2)
     assert change.status == "reverted" and "too long" in change.error
     assert (world.network(), pending()) == ({}, [])
+
+
+def test_nothing_old_is_removed_before_the_new_way_is_confirmed(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A device that says that it confirmed, and did not, goes back to the old way when its time is over."""
+    chain = world.chain(world.NGFW)
+    world.apply(chain)
+    old = world.held("fw1")
+    change = world.change(world.edit(chain, hops=[{**world.NGFW, "device": "fw2"}]))
+    decide = record.decision_record
+
+    def lied_to(row: models.Change) -> None:
+        decide(row)
+        for name in ("leaf1", "leaf2"):
+            with fake.box(name) as box:
+                box.faults.confirm_lies = True
+
+    monkeypatch.setattr(record, "decision_record", lied_to)
+    attempt(change)
+    assert (change.status, change.decided_at is None) == ("running", False), world.events(change)
+    clock.ahead_s = 100_000.0
+    assert world.held("fw1") == old, "what leads to it came back, so it has to be there"
+    for name in ("leaf1", "leaf2"):
+        with fake.box(name) as box:
+            box.faults = fake.Faults()
+    attempt(change, 3)
+    assert change.status == "succeeded", world.events(change)
+    assert (world.network(), pending()) == (wanted(change), [])

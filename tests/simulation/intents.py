@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from django.db import Error as DatabaseError
+from django.db import transaction
 
 from chains import models
 from chains.engine import planner
@@ -138,8 +139,11 @@ class Tenants:
 
     def _updated(self, row: models.Chain, names: list[str]) -> models.Chain:
         port = 80 + int(row.name.removeprefix("c"))
-        after = world.edit(row, hops=[self._hop(name, port) for name in names])
-        if after.generation > row.generation:
+        hops = [self._hop(name, port) for name in names]
+        with transaction.atomic():  # nobody else edits between the question and the edit
+            held = models.Chain.objects.select_for_update().filter(pk=row.pk).first()
+            after = world.edit(row, hops=hops)
+        if held is not None and after.generation > held.generation:
             self.asked.accepted["chain.update"] += 1
         return after
 
