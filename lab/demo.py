@@ -41,7 +41,7 @@ from orchestrator.services.serve import Instance, bring_up, manage
 TROUBLE = (story.Untrue, ApiError, CommandError, TrafficError, LabError, httpx.HTTPError)
 # Quick sweeps: the demo shows in seconds what production does in half a minute.
 FILE_WIDTH = 200
-PACE = {"VIADUCT_SWEEP_S": "1", "VIADUCT_OBSERVE_S": "2", "VIADUCT_SOAK_S": "0.5"}
+PACE = {"VIADUCT_SWEEP_S": "1", "VIADUCT_OBSERVE_S": "2", "VIADUCT_SOAK_S": "0.5", "VIADUCT_BREAKER_S": "3"}
 
 
 Stay = Callable[[Instance, Iterator[None]], None]

@@ -33,6 +33,7 @@ class Environment:
     sweep_s: float
     observe_s: float
     soak_s: float
+    breaker_s: float
     drift: str
     approval_removals: int
 
@@ -61,6 +62,7 @@ def read(environ: Mapping[str, str] = os.environ) -> Environment:
         sweep_s=_seconds(environ, "VIADUCT_SWEEP_S", 30.0),
         observe_s=_seconds(environ, "VIADUCT_OBSERVE_S", 30.0),
         soak_s=_seconds(environ, "VIADUCT_SOAK_S", 60.0, may_be_0=True),
+        breaker_s=_seconds(environ, "VIADUCT_BREAKER_S", 60.0),
         drift=environ.get("VIADUCT_DRIFT", "enforce"),
         approval_removals=_count(environ, "VIADUCT_APPROVAL_REMOVALS", 100),
     )
