@@ -108,9 +108,11 @@ class Tenants:
         row = self.random.choice(rows)
         name = f"{row.tenant.name}/{row.name}"
         self.asked.chains[name] = None
-        intent.chain_delete(actor=SYSTEM, chain=row)
+        with transaction.atomic():  # nobody else deletes between the question and the order
+            held = models.Chain.objects.select_for_update().filter(pk=row.pk).first()
+            intent.chain_delete(actor=SYSTEM, chain=row)
         self.asked.chains[name] = False
-        self.asked.accepted["chain.delete"] += 1
+        self.asked.accepted["chain.delete"] += held is not None and held.is_wanted
         self.say(f"  deleted {name}")
 
     def freeze(self) -> None:
