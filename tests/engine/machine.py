@@ -268,7 +268,7 @@ class Machine(RuleBasedStateMachine):
             plans = models.Plan.objects.filter(chain=row, change__status="succeeded")
             plan = plans.order_by("change__finished_at").last()
             if plan is not None:
-                items |= dict(state_from_json(plan.target.get(device, [])))
+                items |= dict(state_from_json(plan.target.get(device, {})))
         return DeviceState(items)
 
     def peace(self) -> None:

@@ -163,11 +163,13 @@ def test_counters_move_in_a_drawing_that_stays(browser: Browser, server: str) ->
     world.apply(row)
     world.traffic(packets=100)
     session = session_of(world.operator())
+    opened = Event()
 
     def job(page: Page) -> None:
         page.goto(f"/chains/{row.pk}/")
         count = page.locator('[data-counter="hop-1-forward"]')
         expect(count).to_have_text("100")
+        opened.set()
         page.evaluate("window.drawing = document.querySelector('.path-drawing')")
         page.locator(".drawing").focus()
         expect(count).to_have_text("7777")
@@ -175,6 +177,7 @@ def test_counters_move_in_a_drawing_that_stays(browser: Browser, server: str) ->
         expect(page.locator(".drawing")).to_be_focused()
 
     looking = browser.start(job, server, session, **DESK)
+    assert opened.wait(timeout=60)
     world.traffic(packets=7777)
     looking.result(timeout=60)
 
