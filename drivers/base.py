@@ -45,15 +45,39 @@ class Capabilities:
     tags: frozenset[str] = frozenset()
     # Does it handle IPv6 in every kind above?
     has_ipv6: bool = True
+    # Does it route? Then packets reach it at its own MAC address and next hops are addresses (`PortInfo`).
+    is_routed: bool = False
+    # Do items share objects on it, so that `render` must know all that it holds (`Target.held`)?
+    shares_objects: bool = False
+    # Does nobody else get in between our reading and our commit?
+    has_lock: bool = False
+    # Does it watch next hops by itself, and leave one that does not answer?
+    tracks: bool = False
+    # Can it keep several VRFs apart?
+    has_vrf: bool = True
+    # Does an access list behind a redirect take deny lines?
+    takes_deny: bool = True
+    # How can a group of next hops be chosen from: by bits of an address ("mask"), or by prefixes of it?
+    buckets: frozenset[str] = frozenset()
+    # Is it written to, or only read and verified?
+    is_writable: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class PortInfo:
-    """number: the device's own port number (OpenFlow), 0 if it has none. mac: "" if unknown."""
+    """number: the device's own port number (OpenFlow), 0 if it has none. mac: "" if unknown.
+
+    interface: the device's own name of it, "" if it is `name`. addresses: of the interface, with prefix length.
+    peer_mac, peer_addresses: of what is at the other end of its link.
+    """
 
     name: str
     number: int = 0
     mac: str = ""
+    interface: str = ""
+    addresses: tuple[str, ...] = ()
+    peer_mac: str = ""
+    peer_addresses: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +86,7 @@ class Target:
 
     management: IP address or host name of the management interface. settings: what the fabric
     file's `settings` says (strings), documented in each driver. ports by name. vrfs: name -> VLAN tag.
+    held: all of ours that the device holds before the changes to render, where `Capabilities.shares_objects`.
     """
 
     name: str
@@ -71,6 +96,7 @@ class Target:
     ports: Mapping[str, PortInfo] = field(default_factory=dict)
     vrfs: Mapping[str, int] = field(default_factory=dict)
     secret: str = field(default="", repr=False)
+    held: DeviceState = field(default_factory=DeviceState)
 
 
 @dataclass(frozen=True, slots=True)

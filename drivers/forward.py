@@ -162,7 +162,7 @@ def _hit(
 
 
 def _hand_over(network: Network, device: str, hand: NextHop, trace: Trace) -> Trace | _Flight:
-    if hand.vrf:
+    if hand.vrf and not hand.port:
         return replace(trace, outcome=Outcome.ROUTED, vrf=hand.vrf)
     peer = network.peers.get((device, hand.port))
     if peer is None:

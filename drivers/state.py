@@ -154,7 +154,8 @@ class NextHop:
     """Where a redirect hands the packet.
 
     Either `port` (with the VLAN tag to put on, 0 for none, and the destination MAC to write, "" to
-    leave it), or `vrf` alone: the device's own base forwarding, in that VRF.
+    leave it), or `vrf` alone: the device's own base forwarding, in that VRF. On a device that routes
+    (`Capabilities.is_routed`) `vrf` is beside the port too: where the packet comes from and the port is found.
     """
 
     port: str = ""

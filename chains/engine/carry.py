@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import cast
 
 from chains.engine.sessions import Answers, Fleet
@@ -162,7 +162,7 @@ def _run(session: Session, job: Job, must_hold: Callable[[], None]) -> Arrival:
         if job.is_strict:
             raise Rejected(f"{job.target.name}: {difference(held, job.start)}; somebody else changed it")
         family: Driver = driver(job.target.driver)
-        native = family.render(diff(held, job.goal), job.target)
+        native = family.render(diff(held, job.goal), replace(job.target, held=observation.state))
     must_hold()
     if job.can_confirm:
         cast(ConfirmingSession, session).commit(native, job.label, job.revert_in_s)

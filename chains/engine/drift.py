@@ -181,5 +181,5 @@ def _jobs(target: Target, held: DeviceState, wanted: DeviceState) -> Iterator[Jo
         batches = [batch.changes for wave in order({target.name: changes}) for batch in wave]
     for batch in batches:
         after = patch(held, batch)
-        yield Job(target, None, held, after, family.render(batch, target), is_strict=True)
+        yield Job(target, None, held, after, family.render(batch, replace(target, held=held)), is_strict=True)
         held = after

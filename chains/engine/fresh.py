@@ -38,7 +38,10 @@ def why_stale(plan: models.Plan) -> str:
             return "the chain's segments changed"
         reason = _fabric_moved(plan, selectors.fabric_snapshot(chain), intent)
         others = selectors.others_on(plan.summary["others"]["devices"], chain)
-    if reason or others_digest(others) == plan.summary["others"]["digest"]:
+        shared = plan.summary.get("beside", {"devices": [], "digest": others_digest({})})
+        beside = selectors.others_on(shared["devices"], chain, of_all=True) if shared["devices"] else {}
+    are_same = others_digest(others) == plan.summary["others"]["digest"]
+    if reason or (are_same and others_digest(beside) == shared["digest"]):
         return reason
     return _proven_anew(plan, chain)
 

@@ -19,11 +19,12 @@ from chains.engine.document import digest, plain
 from chains.errors import NotFound
 from chains.planning import types
 from chains.planning.plan import Draft as Compiled
-from chains.planning.plan import clashes, draft_plan, draft_removal, proven
+from chains.planning.plan import clashes, draft_plan, draft_removal, proven, shared
 from chains.services import record
 from drivers.base import Target, Unsupported
+from drivers.diff import patch
 from drivers.registry import driver
-from drivers.state import DeviceState
+from drivers.state import EMPTY, DeviceState
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +43,8 @@ class Draft:
 
     wanted: the chain's intent as people gave it, for a later undo.
     intent, inventory: hashes of what was read, compared again before the first push. others: what the
-    tenant's other chains wanted where this one goes, by device.
+    tenant's other chains wanted where this one goes, by device. beside: what everybody's wanted on those of them
+    where all share objects.
     """
 
     chain: models.Chain
@@ -51,6 +53,7 @@ class Draft:
     inventory: str
     wanted: Mapping[str, Any]
     others: Mapping[str, DeviceState] = field(default_factory=dict)
+    beside: Mapping[str, DeviceState] = field(default_factory=dict)
     plan: types.Plan | None = None
     steps: tuple[Rendered, ...] = ()
     refused: types.Refused | None = None
@@ -74,18 +77,25 @@ def compute(chain: models.Chain) -> Draft:
         draft = Draft(row, goal, digest(plain(intent)), "", selectors.chain_intent(row))
         try:
             compiled, others = placed(row, fabric, intent, base)
+            beside = beside_of(compiled, row)
         except types.Refused as refused:
             return replace(draft, refused=refused)
         targets = selectors.targets_of(compiled.devices)
     try:
         plan = proven(compiled, others)
-        steps = tuple(render(step, targets) for step in plan.steps)
+        steps = rendered(plan, targets, beside)
     except types.Refused as refused:
         return replace(draft, refused=refused)
     except Unsupported as error:
         return replace(draft, refused=types.Refused((types.Reason("unsupported", str(error)),)))
     inventory = inventory_digest(fabric, devices_of(plan))
-    return replace(draft, inventory=inventory, others=others, plan=plan, steps=steps)
+    return replace(draft, inventory=inventory, others=others, beside=beside, plan=plan, steps=steps)
+
+
+def beside_of(compiled: Compiled, row: models.Chain) -> dict[str, DeviceState]:
+    """What all other chains want on the devices where items share objects."""
+    names = shared(compiled)
+    return selectors.others_on(names, row, of_all=True) if names else {}
 
 
 def placed(
@@ -109,15 +119,33 @@ def placed(
         avoid |= found
 
 
-def render(step: types.Step, targets: Mapping[str, Target]) -> Rendered:
-    """The bytes there and back. Errors: Unsupported."""
+def rendered(
+    plan: types.Plan, targets: Mapping[str, Target], beside: Mapping[str, DeviceState]
+) -> tuple[Rendered, ...]:
+    """Every step's bytes, from what its device holds by then. Errors: Unsupported."""
+    held = {name: state.merged(plan.base.get(name, EMPTY)) for name, state in beside.items()}
+    found = []
+    for step in plan.steps:
+        before = held.get(step.device, EMPTY)
+        after = patch(before, step.changes) if step.device in held else EMPTY
+        found.append(render(step, targets, before, after))
+        if step.device in held:
+            held[step.device] = after
+    return tuple(found)
+
+
+def render(
+    step: types.Step, targets: Mapping[str, Target], before: DeviceState = EMPTY, after: DeviceState = EMPTY
+) -> Rendered:
+    """The bytes there and back. before, after: see `Target.held`. Errors: Unsupported."""
     if not step.changes:
         return Rendered(step, "", "")
     target = targets[step.device]
     family = driver(target.driver)
     back = tuple(change.reversed() for change in step.changes)
     tier = "A" if family.caps.has_confirmed_commit else "B"
-    return Rendered(step, family.render(step.changes, target), family.render(back, target), tier)
+    native = family.render(step.changes, replace(target, held=before))
+    return Rendered(step, native, family.render(back, replace(target, held=after)), tier)
 
 
 def devices_of(plan: types.Plan) -> tuple[str, ...]:
@@ -258,6 +286,7 @@ def summary(draft: Draft, plan: types.Plan) -> dict[str, Any]:
         "intent": draft.intent,
         "inventory": draft.inventory,
         "others": {"devices": sorted(draft.others), "digest": others_digest(draft.others)},
+        "beside": {"devices": sorted(draft.beside), "digest": others_digest(draft.beside)},
     }
 
 

@@ -54,6 +54,7 @@ class Port(Entry):
     name: str
     number: int = 0
     mac: str = ""
+    interface: str = ""
     addresses: tuple[str, ...] = ()
 
 

@@ -62,7 +62,8 @@ def device(row: models.Device) -> Device:
         settings=row.settings,
         is_enabled=row.is_enabled,
         ports=tuple(
-            Port(port.name, port.number, port.mac, tuple(port.addresses)) for port in row.ports.all()
+            Port(port.name, port.number, port.mac, port.interface, tuple(port.addresses))
+            for port in row.ports.all()
         ),
     )
 

@@ -118,6 +118,7 @@ def _ports(changed: list[Device]) -> None:
                 name=port.name,
                 number=port.number,
                 mac=port.mac,
+                interface=port.interface,
                 addresses=list(port.addresses),
             )
             for entry in changed
@@ -125,7 +126,7 @@ def _ports(changed: list[Device]) -> None:
         ],
         update_conflicts=True,
         unique_fields=["device", "name"],
-        update_fields=["number", "mac", "addresses"],
+        update_fields=["number", "mac", "interface", "addresses"],
     )
     models.DeviceStatus.objects.bulk_create(
         [models.DeviceStatus(device_id=pk) for pk in sorted(ids.values())], ignore_conflicts=True

@@ -7,6 +7,7 @@ This table is the format's reference; lab/fabrics/demo.yaml is its example.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar, cast
@@ -144,12 +145,15 @@ def _is_host_name(node: Node) -> bool:
 
 
 mac = nodes.text(17, nodes.MAC, 'a MAC address such as "02:00:00:01:01:01"')
+# What devices call their ports: Ethernet1/1, ge-0/0/0.0, TenGigE0/0/0/0, swp1. Nothing that a command line reads.
+interface = nodes.text(63, re.compile(r"[A-Za-z][A-Za-z0-9/.:_-]*"), 'an interface such as "Ethernet1/1"')
 end = nodes.text(127, None)
 
 PORT: Keys = {
     "name": required(port_name),
     "number": Key(nodes.integer(0, 65279)),  # OpenFlow 1.0 section 5.2.1: above are reserved ports
     "mac": Key(text_or_empty(mac)),
+    "interface": Key(text_or_empty(interface)),
     "addresses": Key(nodes.listed(nodes.interface)),
 }
 DEVICE: Keys = {

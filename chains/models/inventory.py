@@ -87,12 +87,16 @@ class Device(models.Model):
 
 
 class Port(models.Model):
-    """number: the device's own port number (OpenFlow), 0 if none. addresses: interface addresses."""
+    """number: the device's own port number (OpenFlow), 0 if none. addresses: interface addresses.
+
+    interface: the device's own name of it, such as Ethernet1/1; "" if it is the same.
+    """
 
     device = models.ForeignKey(Device, on_delete=models.CASCADE, related_name="ports")
     name = models.CharField(max_length=63)
     number = models.PositiveIntegerField(default=0)
     mac = models.CharField(max_length=17, blank=True)
+    interface = models.CharField(max_length=63, blank=True)
     addresses = models.JSONField(default=list, blank=True)
 
     class Meta:

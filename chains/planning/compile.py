@@ -161,9 +161,8 @@ class _Draft:
         found = set()
         for (ends, leg), tag in self.tags.crossings.items():
             for end in ends:
-                now = {
-                    slot(i): i for i in base.get(end.device, DeviceState()).values() if _arrives(i, end, tag)
-                }
+                held = base.get(end.device, DeviceState())
+                now = {slot(i): i for i in held.values() if _arrives(i, end, tag)}
                 then = {
                     slot(p.item): p.item
                     for p in self.placed.values()
@@ -213,13 +212,20 @@ class _Draft:
     def _next(self, stop: Stop, direction: Direction) -> NextHop:
         if stop.leaves == EDGE:
             return NextHop(vrf=self._vrf(stop) if direction is Direction.FORWARD else self.chain.source.vrf)
-        if stop.leaves == LINK:
-            return NextHop(
-                port=stop.egress, tag=self.tags.of(Endpoint(stop.device, stop.egress), stop.next_leg)
-            )
-        peer = self.tags.peers[Endpoint(stop.device, stop.egress)]
+        end = Endpoint(stop.device, stop.egress)
+        peer = self.tags.peers[end]
         port = self.fabric.devices[peer.device].ports.get(peer.port)
-        return NextHop(port=stop.egress, mac=port.mac if port else "")
+        mac = port.mac if port else ""
+        vrf = self._vrf(stop) if _is_routed(self.fabric, stop.device) else ""
+        if stop.leaves != LINK:
+            return NextHop(port=stop.egress, mac=mac, vrf=vrf)
+        tag = self.tags.of(end, stop.next_leg)
+        if not _is_routed(self.fabric, peer.device):
+            return NextHop(port=stop.egress, tag=tag, vrf=vrf)
+        if not mac:
+            detail = f"{peer.device} routes: packets reach it at its own address only; give port {peer.port} its mac"
+            raise Refused((Reason("no-mac", detail),))
+        return NextHop(port=stop.egress, tag=tag, mac=mac, vrf=vrf)
 
     def _vrf(self, stop: Stop) -> str:
         return self.chain.destination.vrf if stop.stage else self.chain.source.vrf
@@ -295,6 +301,11 @@ def _kept(state: DeviceState, placed: Placed) -> Key | None:
         if item == placed.item and (key.direction, key.stage) == (placed.direction, placed.stage):
             return key
     return None
+
+
+def _is_routed(fabric: Fabric, device: str) -> bool:
+    caps = fabric.devices[device].caps
+    return caps is not None and caps.is_routed
 
 
 def _arrives(item: Item, end: Endpoint, tag: int) -> bool:

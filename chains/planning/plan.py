@@ -96,6 +96,12 @@ def clashes(draft: Draft, others: States) -> dict[str, str]:
     return {offer.name: reason for spot in spots for offer in spot.offers if offer.device in busy}
 
 
+def shared(draft: Draft) -> tuple[str, ...]:
+    """Devices of the draft where the items of all chains share objects."""
+    found = ((name, draft.fabric.devices.get(name)) for name in draft.devices)
+    return tuple(name for name, device in found if device and device.caps and device.caps.shares_objects)
+
+
 def draft_removal(fabric: Fabric, chain: Chain, base: States) -> Draft:
     """What would take everything of the chain off every device."""
     return Draft(fabric, chain, base, {}, edges_in_force(fabric, base))

@@ -77,7 +77,7 @@ def _in_force(base: Mapping[str, DeviceState], stop: Stop) -> set[int]:
     for item in base.get(stop.device, DeviceState()).values():
         if not isinstance(item, Redirect | Filter) or item.ingress != stop.ingress or item.tag < FIRST_TAG:
             continue
-        if item.next.port == stop.egress or (item.next.vrf and stop.leaves == EDGE):
+        if item.next.port == stop.egress or (item.next.vrf and not item.next.port and stop.leaves == EDGE):
             found.add(item.tag)
     return found
 

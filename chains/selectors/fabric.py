@@ -5,26 +5,32 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from chains.models import Chain, Device, Instance, Link, Offer, Vrf
+from django.db.models import Q
+
+from chains.models import Chain, Device, Instance, Link, Offer, Port, Vrf
 from chains.planning import types
 from chains.selectors.usage import LinkTaken, OfferTaken, Taken, taken_by_others
 from drivers.base import PortInfo, Target
 from drivers.registry import DRIVERS
 
+# By the id of a port: the port at the other end of its link.
+Far = dict[int, Port]
+
 
 def fabric_snapshot(chain: Chain) -> types.Fabric:
     """Everything that placement of this chain needs. Use by other chains is summed by the database."""
     taken = taken_by_others(chain.pk)
+    links = _link_rows()
     return types.Fabric(
-        devices=_devices(),
-        links=_links(taken),
+        devices=_devices(_far(links)),
+        links=_links(links, taken),
         offers=_offers(taken),
         vrfs=vrf_tags(),
     )
 
 
-def _devices() -> dict[str, types.Device]:
-    return {row.name: _device(row) for row in Device.objects.prefetch_related("ports")}
+def _devices(far: Far) -> dict[str, types.Device]:
+    return {row.name: _device(row, far) for row in Device.objects.prefetch_related("ports")}
 
 
 def vrf_tags() -> dict[str, int]:
@@ -34,46 +40,71 @@ def vrf_tags() -> dict[str, int]:
 
 def target_of(device: Device) -> Target:
     """The device as its driver needs it, without the secret: the caller resolves `device.credential`."""
-    return _target(device, vrf_tags())
+    return _target(device, vrf_tags(), _far(_link_rows([device.name])))
 
 
 def targets_of(names: Iterable[str]) -> dict[str, Target]:
-    """Several at once, by name, in three queries. A name that does not exist is left out."""
-    vrfs = vrf_tags()
-    rows = Device.objects.filter(name__in=list(names)).prefetch_related("ports")
-    return {row.name: _target(row, vrfs) for row in rows}
+    """Several at once, by name, in four queries. A name that does not exist is left out."""
+    wanted, vrfs = list(names), vrf_tags()
+    far = _far(_link_rows(wanted))
+    rows = Device.objects.filter(name__in=wanted).prefetch_related("ports")
+    return {row.name: _target(row, vrfs, far) for row in rows}
 
 
-def _target(device: Device, vrfs: dict[str, int]) -> Target:
+def _target(device: Device, vrfs: dict[str, int], far: Far) -> Target:
     return Target(
         name=device.name,
         driver=device.driver,
         management=device.management,
         settings=device.settings,
-        ports=_ports(device),
+        ports=_ports(device, far),
         vrfs=vrfs,
     )
 
 
-def _ports(device: Device) -> dict[str, PortInfo]:
-    return {port.name: PortInfo(port.name, port.number, port.mac) for port in device.ports.all()}
+def _ports(device: Device, far: Far) -> dict[str, PortInfo]:
+    return {port.name: _port(port, far.get(port.pk)) for port in device.ports.all()}
 
 
-def _device(row: Device) -> types.Device:
+def _port(port: Port, peer: Port | None) -> PortInfo:
+    return PortInfo(
+        name=port.name,
+        number=port.number,
+        mac=port.mac,
+        interface=port.interface,
+        addresses=tuple(port.addresses),
+        peer_mac=peer.mac if peer else "",
+        peer_addresses=tuple(peer.addresses) if peer else (),
+    )
+
+
+def _link_rows(devices: Iterable[str] | None = None) -> list[Link]:
+    """All links, or those that end on these devices."""
+    rows = Link.objects.select_related("a__device", "b__device")
+    if devices is not None:
+        rows = rows.filter(Q(a__device__name__in=devices) | Q(b__device__name__in=devices))
+    return list(rows)
+
+
+def _far(links: Iterable[Link]) -> Far:
+    return {near.pk: far for link in links for near, far in ((link.a, link.b), (link.b, link.a))}
+
+
+def _device(row: Device, far: Far) -> types.Device:
     driver = DRIVERS.get(row.driver)
     return types.Device(
         name=row.name,
         kind=row.kind,
         driver=row.driver,
         caps=driver.caps if driver else None,
-        ports=_ports(row),
+        ports=_ports(row, far),
         is_enabled=row.is_enabled,
     )
 
 
-def _links(taken: Taken) -> tuple[types.Link, ...]:
+def _links(rows: Iterable[Link], taken: Taken) -> tuple[types.Link, ...]:
     links = []
-    for row in Link.objects.select_related("a__device", "b__device"):
+    for row in rows:
         used = taken.links.get((str(row.a), str(row.b)), LinkTaken())
         links.append(
             types.Link(

@@ -19,14 +19,13 @@ def chain_contributions(chain: Chain) -> dict[str, DeviceState]:
     }
 
 
-def others_on(devices: Iterable[str], chain: Chain) -> dict[str, DeviceState]:
-    """What the tenant's other chains want on these devices, by device name; EMPTY where nothing."""
+def others_on(devices: Iterable[str], chain: Chain, *, of_all: bool = False) -> dict[str, DeviceState]:
+    """What the tenant's (of_all: everybody's) other chains want on these devices, by name; EMPTY where nothing."""
     names = list(devices)
-    rows = (
-        Contribution.objects.filter(chain__tenant=chain.tenant_id, device__name__in=names)
-        .exclude(chain=chain.pk)
-        .order_by("device__name", "chain")
-    )
+    rows = Contribution.objects.filter(device__name__in=names).exclude(chain=chain.pk)
+    if not of_all:
+        rows = rows.filter(chain__tenant=chain.tenant_id)
+    rows = rows.order_by("device__name", "chain")
     found: dict[str, dict[Key, Item]] = defaultdict(dict)
     for name, items in rows.values_list("device__name", "items"):
         found[name].update(state_from_json(items))
