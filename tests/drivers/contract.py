@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
@@ -65,7 +65,11 @@ class Rig:
             session.push(native)
 
     def render(self, before: DeviceState, after: DeviceState) -> str:
-        return self.driver.render(diff(before, after), self.target)
+        return self.render_changes(diff(before, after), before)
+
+    def render_changes(self, changes: tuple[Change, ...], held: DeviceState = EMPTY) -> str:
+        """held: what the device holds before them."""
+        return self.driver.render(changes, replace(self.target, held=held))
 
     def move(self, before: DeviceState, after: DeviceState) -> DeviceState:
         """Push the difference; what the device then holds."""
@@ -105,8 +109,8 @@ class Contract:
         first, second = sample(rig.site, revision=1), sample(rig.site, revision=2)
         rig.push(rig.render(EMPTY, first))
         there = diff(first, second)
-        rig.push(rig.driver.render(there, rig.target))
-        rig.push(rig.driver.render(tuple(change.reversed() for change in there), rig.target))
+        rig.push(rig.render_changes(there, first))
+        rig.push(rig.render_changes(tuple(change.reversed() for change in there), second))
         assert rig.read().state == first
 
     def test_a_new_revision_takes_over_the_slots(self, rig: Rig) -> None:
@@ -137,7 +141,7 @@ class Contract:
         both = sample(rig.site)
         gone, stays = (DeviceState(dict(list(both.items())[start::2])) for start in (0, 1))
         rig.push(rig.render(EMPTY, both))
-        rig.push(rig.driver.render(diff(gone, EMPTY), rig.target))
+        rig.push(rig.render_changes(diff(gone, EMPTY), both))
         assert rig.read().state == stays
 
     def test_what_others_put_there_stays(self, rig: Rig) -> None:
@@ -180,8 +184,9 @@ class Contract:
         assert rig.read().state == EMPTY
 
     def test_text_depends_on_the_changes_alone(self, rig: Rig) -> None:
-        changes = diff(sample(rig.site, revision=1), sample(rig.site, revision=2))
-        assert rig.driver.render(changes, rig.target) == rig.driver.render(changes[::-1], rig.target)
+        first = sample(rig.site, revision=1)
+        changes = diff(first, sample(rig.site, revision=2))
+        assert rig.render_changes(changes, first) == rig.render_changes(changes[::-1], first)
 
     def test_what_it_cannot_hold_is_unsupported(self, rig: Rig) -> None:
         strangers = set(Kind) - rig.driver.caps.kinds

@@ -7,8 +7,8 @@ Filters are in the form that a switch gives back (`drivers.switch.flows.normal`)
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 
 from hypothesis import strategies as st
 
@@ -42,7 +42,9 @@ FUNCTION_KINDS = frozenset({Kind.RULESET, Kind.SIGNATURES, Kind.NATPOOL})
 class Site:
     """The names that items on one device may use.
 
-    A switch has at least two ports and a VRF; inside and outside are "" on a host.
+    A switch has at least two ports and a VRF; inside and outside are "" on a host. peers: of a switch that routes,
+    the MAC behind each of its ports: there a next hop is a neighbour that is known, and is found in a VRF.
+    protocols, has_dscp: what its access lists can tell apart.
     """
 
     kinds: frozenset[Kind]
@@ -50,6 +52,18 @@ class Site:
     vrfs: tuple[str, ...] = ()
     inside: str = ""
     outside: str = ""
+    peers: Mapping[str, str] = field(default_factory=dict)
+    protocols: tuple[str, ...] = ("", "tcp", "udp", "sctp", "icmp", "icmpv6")
+    has_dscp: bool = True
+
+    def hop(self, port: str, tag: int, mac: str) -> NextHop:
+        """On a switch that routes everything behind a port or a tag has one MAC."""
+        if not self.peers:
+            return NextHop(port, tag, mac)
+        if not tag:
+            return NextHop(port, 0, self.peers[port], self.vrfs[0])
+        far = f"02:00:00:{self.ports.index(port):02x}:{tag >> 8:02x}:{tag & 255:02x}" if tag % 2 else ""
+        return NextHop(port, tag, far, self.vrfs[0])
 
 
 def clients(family: int, index: int = 1) -> str:
@@ -84,11 +98,11 @@ def _steering(site: Site, revision: int) -> Iterator[Item]:
         answers = web.reversed()
         permit = Rule(Verdict.PERMIT, Match(clients(family), everywhere, "tcp", ANY_PORT, (82, 82)))
         yield Guard(first, 0, web, 3)
-        yield Redirect(first, 0, web, NextHop(to, 3000 + revision, "02:00:00:00:00:01"), 3)
-        yield Pass(first, 0, Match(clients(family), clients(family, 9), "udp", dscp=46), 3)
+        yield Redirect(first, 0, web, site.hop(to, 3000 + revision, "02:00:00:00:00:01"), 3)
+        yield Pass(first, 0, Match(clients(family), clients(family, 9), "udp", dscp=46 if site.has_dscp else -1), 3)
         yield Redirect(second, 3001, answers, NextHop(vrf=site.vrfs[0]))
         rules = (permit,) if revision % 2 else (permit, Rule(Verdict.PERMIT, web))
-        yield Filter(second, 0, web, NextHop(to, 0, "02:00:00:00:00:02"), rules, Verdict.DENY, 1)
+        yield Filter(second, 0, web, site.hop(to, 0, "02:00:00:00:00:02"), rules, Verdict.DENY, 1)
 
 
 def _functions(site: Site, revision: int) -> Iterator[Item]:
@@ -121,8 +135,10 @@ def port_ranges(draw: st.DrawFn) -> tuple[int, int]:
 
 
 @st.composite
-def matches(draw: st.DrawFn, family: int, *, source: str = "") -> Match:
-    protocol = draw(st.sampled_from(["", "tcp", "udp", "sctp", "icmp" if family == 4 else "icmpv6"]))
+def matches(draw: st.DrawFn, family: int, *, source: str = "", site: Site | None = None) -> Match:
+    site = site or Site(frozenset())
+    other = "icmpv6" if family == 4 else "icmp"
+    protocol = draw(st.sampled_from([name for name in site.protocols if name != other]))
     has_ports = protocol in ("tcp", "udp", "sctp")
     return Match(
         source=source or draw(prefixes(family)),
@@ -131,13 +147,13 @@ def matches(draw: st.DrawFn, family: int, *, source: str = "") -> Match:
         source_ports=draw(port_ranges()) if has_ports else ANY_PORT,
         # Two wide ranges at once are hundreds of flows; the text is the same.
         destination_ports=ANY_PORT,
-        dscp=draw(st.integers(-1, 63)),
+        dscp=draw(st.integers(-1, 63)) if site.has_dscp else -1,
     )
 
 
 @st.composite
-def rule_lists(draw: st.DrawFn, family: int, most: int = 4) -> tuple[Rule, ...]:
-    one = st.builds(Rule, st.sampled_from(list(Verdict)), matches(family))
+def rule_lists(draw: st.DrawFn, family: int, most: int = 4, site: Site | None = None) -> tuple[Rule, ...]:
+    one = st.builds(Rule, st.sampled_from(list(Verdict)), matches(family, site=site))
     return tuple(draw(st.lists(one, max_size=most)))
 
 
@@ -146,17 +162,19 @@ def next_hops(draw: st.DrawFn, site: Site) -> NextHop:
     if draw(st.booleans()):
         return NextHop(vrf=draw(st.sampled_from(site.vrfs)))
     mac = f"02:00:00:{draw(st.integers(0, 255)):02x}:00:01"
-    return NextHop(
-        draw(st.sampled_from(site.ports)), draw(st.integers(0, 4094)), draw(st.sampled_from(["", mac]))
-    )
+    port = draw(st.sampled_from(site.ports))
+    if site.peers:
+        return site.hop(port, draw(st.sampled_from([0, 3000, 3001, 4094])), "")
+    return site.hop(port, draw(st.integers(0, 4094)), draw(st.sampled_from(["", mac])))
 
 
 @st.composite
 def steering_items(draw: st.DrawFn, site: Site, precedence: int) -> Item:
     """Different precedences, so that no two items of a state take the same flow."""
     family = draw(st.sampled_from([4, 6]))
-    ingress, tag = draw(st.sampled_from(site.ports)), draw(st.sampled_from([0, 1, 3000, 4094]))
-    match = draw(matches(family))
+    tags = [0, 3000, 4094] if site.peers else [0, 1, 3000, 4094]
+    ingress, tag = draw(st.sampled_from(site.ports)), draw(st.sampled_from(tags))
+    match = draw(matches(family, site=site))
     kind = draw(st.sampled_from(sorted(site.kinds - FUNCTION_KINDS)))
     if kind is Kind.GUARD:
         return Guard(ingress, tag, match, precedence)
@@ -166,7 +184,7 @@ def steering_items(draw: st.DrawFn, site: Site, precedence: int) -> Item:
     if kind is Kind.REDIRECT:
         return Redirect(ingress, tag, match, hop, precedence)
     default = draw(st.sampled_from(list(Verdict)))
-    rules = draw(rule_lists(family))
+    rules = draw(rule_lists(family, site=site))
     inside = tuple(Rule(rule.verdict, match) for rule in rules[:1])
     return normal(Filter(ingress, tag, match, hop, inside + rules, default, precedence))
 
