@@ -1,0 +1,212 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What an emulated switch's configuration says about packets, and a network namespace that does it.
+
+A family reads its own accepted running configuration into a `Plane`, knowing nothing of our drivers; `Follower` makes
+a namespace forward by it: VLAN interfaces, addresses and neighbours by `ip`, policies as nftables marks that choose a
+routing table each. VRFs are tables chosen by the interface where a packet enters.
+
+One change is make before break: interfaces and tables first, then all policies in one nft transaction, then what is
+left over goes.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import subprocess
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from drivers.state import ANY_PORT, Match
+
+FIRST_VRF_TABLE, FIRST_HOP_TABLE = 2001, 3001
+TABLE = "inet plane"
+
+
+class Fate(StrEnum):
+    NEXT = "next"
+    DROP = "drop"
+    ROUTE = "route"
+
+
+@dataclass(frozen=True, slots=True)
+class Clause:
+    """The first clause that matches decides. address: of the next hop, to be found in the interface's VRF."""
+
+    match: Match
+    fate: Fate
+    address: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Interface:
+    """parent, vlan: of a sub-interface. addresses: with prefix length. policy: what enters by it."""
+
+    name: str
+    vrf: str = ""
+    addresses: tuple[str, ...] = ()
+    parent: str = ""
+    vlan: int = 0
+    is_up: bool = True
+    policy: tuple[Clause, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Plane:
+    """neighbours: (VRF, address) -> MAC. routes: (VRF, prefix, next hop)."""
+
+    interfaces: Mapping[str, Interface] = field(default_factory=dict)
+    neighbours: Mapping[tuple[str, str], str] = field(default_factory=dict)
+    routes: tuple[tuple[str, str, str], ...] = ()
+
+
+class Follower:
+    """Makes the namespace forward as the plane says. names: the device's interface -> the namespace's."""
+
+    def __init__(self, namespace: str, names: Mapping[str, str]) -> None:
+        self._namespace, self._names = namespace, dict(names)
+        self._made: tuple[str, ...] = ()  # lines that undo what is in force
+        self._hops: dict[tuple[str, str], int] = {}
+        self._vrfs: dict[str, int] = {}
+
+    def follow(self, plane: Plane) -> None:
+        """Errors: subprocess.CalledProcessError, with what `ip` or `nft` said."""
+        there, gone = self._lines(plane)
+        kept = set(gone)
+        self._ip(there)
+        self._nft(plane)
+        self._ip([line for line in self._made if line not in kept], is_forced=True)
+        self._made = tuple(gone)
+
+    def _lines(self, plane: Plane) -> tuple[list[str], list[str]]:
+        """`ip -batch` lines that make it so (repeatable), and those that would undo each of them."""
+        there: list[str] = []
+        gone: list[str] = []
+        for one in self._used(plane):
+            name = self._name(one)
+            if one.vlan and one.parent in self._names:
+                there.append(f"link add link {self._names[one.parent]} name {name} type vlan id {one.vlan}")
+                gone.append(f"link del dev {name}")
+            there.append(f"link set dev {name} {'up' if one.is_up else 'down'}")
+            table = self._vrf(one.vrf)
+            for family in (4, 6):
+                there.append(f"-{family} rule add pref 200 iif {name} lookup {table}")
+                gone.append(f"-{family} rule del pref 200 iif {name} lookup {table}")
+            for text in one.addresses:
+                address = ipaddress.ip_interface(text)
+                six = "-6 " if address.version == 6 else ""
+                there.append(f"{six}addr replace {address} dev {name} noprefixroute{' nodad' if six else ''}")
+                gone.append(f"{six}addr del {address} dev {name}")
+                there.append(f"{six}route replace {address.network} dev {name} table {table}")
+                gone.append(f"{six}route del {address.network} dev {name} table {table}")
+        for number in self._vrfs.values():
+            there += [f"{six}route replace blackhole default table {number} metric 4294967294" for six in ("", "-6 ")]
+        for (vrf, text), mac in plane.neighbours.items():
+            found = self._towards(plane, vrf, text)
+            if found:
+                there.append(f"neigh replace {text} lladdr {mac} dev {found} nud permanent")
+                gone.append(f"neigh del {text} dev {found}")
+        for vrf, prefix, hop in plane.routes:
+            found = self._towards(plane, vrf, hop)
+            if found:
+                six = "-6 " if ":" in prefix else ""
+                line = f"{prefix} via {hop} dev {found} onlink table {self._vrf(vrf)}"
+                there.append(f"{six}route replace {line}")
+                gone.append(f"{six}route del {line}")
+        there += self._hop_lines(plane, gone)
+        return there, gone
+
+    def _hop_lines(self, plane: Plane, gone: list[str]) -> Iterator[str]:
+        """A table and a mark for each next hop; one that cannot be reached drops, as the box does."""
+        for vrf, address in sorted({(v, a) for _, v, a in self._nexts(plane)}):
+            number = self._hops.setdefault((vrf, address), FIRST_HOP_TABLE + len(self._hops))
+            six = "-6 " if ":" in address else ""
+            yield f"{six}route replace blackhole default table {number} metric 4294967294"
+            found = self._towards(plane, vrf, address)
+            if found:
+                yield f"{six}route replace default via {address} dev {found} onlink table {number}"
+                gone.append(f"{six}route del default via {address} dev {found} table {number}")
+            yield f"{'-6' if six else '-4'} rule add pref 100 fwmark {number} lookup {number}"
+            gone.append(f"{'-6' if six else '-4'} rule del pref 100 fwmark {number} lookup {number}")
+
+    def _nexts(self, plane: Plane) -> Iterator[tuple[str, str, str]]:
+        for one in plane.interfaces.values():
+            for clause in one.policy:
+                if clause.fate is Fate.NEXT:
+                    yield one.name, one.vrf, clause.address
+
+    def _towards(self, plane: Plane, vrf: str, address: str) -> str:
+        """The interface of the VRF whose prefix holds the address, "" if none is up."""
+        wanted = ipaddress.ip_address(address)
+        for one in self._used(plane):
+            if one.vrf == vrf and one.is_up:
+                if any(wanted in ipaddress.ip_interface(text).network for text in one.addresses):
+                    return self._name(one)
+        return ""
+
+    def _used(self, plane: Plane) -> list[Interface]:
+        """Those that a cable is in, sub-interfaces after their parents."""
+        found = [one for one in plane.interfaces.values() if one.name in self._names or one.parent in self._names]
+        return sorted(found, key=lambda one: (one.vlan, one.name))
+
+    def _name(self, one: Interface) -> str:
+        if one.name in self._names:
+            return self._names[one.name]
+        return f"{self._names[one.parent][:10]}.{one.vlan}"
+
+    def _vrf(self, name: str) -> int:
+        return self._vrfs.setdefault(name, FIRST_VRF_TABLE + len(self._vrfs))
+
+    def _nft(self, plane: Plane) -> None:
+        lines = [f"table {TABLE}", f"delete table {TABLE}", f"table {TABLE} {{", " chain enter {"]
+        lines.append("  type filter hook prerouting priority mangle; policy accept;")
+        for one in self._used(plane):
+            for clause in one.policy:
+                lines += (f"  iifname {self._name(one)} {text}" for text in self._rules(one, clause))
+        lines += [" }", "}"]
+        self._run(["nft", "-f", "-"], "\n".join(lines) + "\n")
+
+    def _rules(self, one: Interface, clause: Clause) -> Iterator[str]:
+        verdict = {Fate.DROP: "drop", Fate.ROUTE: "accept"}.get(clause.fate)
+        if verdict is None:
+            verdict = f"meta mark set {self._hops[one.vrf, clause.address]} accept"
+        yield f"{matching(clause.match)} counter {verdict}"
+
+    def _ip(self, lines: Iterable[str], *, is_forced: bool = False) -> None:
+        """What is there already, or is gone already, is as wanted."""
+        text = "\n".join(lines)
+        if text:
+            done = self._call(["ip", "-force", "-batch", "-"], text + "\n")
+            said = [line for line in done.stderr.splitlines() if not _is_harmless(line)]
+            if said and not is_forced:
+                raise subprocess.CalledProcessError(done.returncode, "ip -batch", done.stdout, "\n".join(said))
+
+    def _run(self, command: list[str], text: str) -> None:
+        done = self._call(command, text)
+        if done.returncode:
+            raise subprocess.CalledProcessError(done.returncode, " ".join(command), done.stdout, done.stderr)
+
+    def _call(self, command: list[str], text: str) -> subprocess.CompletedProcess[str]:
+        inside = ["ip", "netns", "exec", self._namespace, *command] if self._namespace else command
+        return subprocess.run(inside, input=text, capture_output=True, text=True, timeout=30, check=False)
+
+
+def _is_harmless(line: str) -> bool:
+    return "File exists" in line or line.startswith("Command failed")
+
+
+def matching(match: Match) -> str:
+    """As an nft expression."""
+    ip = "ip" if match.family == 4 else "ip6"
+    words = [f"meta nfproto {'ipv4' if match.family == 4 else 'ipv6'}"]
+    for side, prefix in (("saddr", match.source), ("daddr", match.destination)):
+        if not prefix.endswith("/0"):
+            words.append(f"{ip} {side} {prefix}")
+    if match.protocol:
+        words.append(f"meta l4proto {match.protocol.replace('icmpv6', 'ipv6-icmp')}")
+    for side, (low, high) in (("sport", match.source_ports), ("dport", match.destination_ports)):
+        if (low, high) != ANY_PORT:
+            words.append(f"th {side} {low}-{high}" if low != high else f"th {side} {low}")
+    if match.dscp >= 0:
+        words.append(f"{ip} dscp {match.dscp}")
+    return " ".join(words)
