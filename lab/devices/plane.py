@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import ipaddress
 import subprocess
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -92,7 +92,7 @@ class Follower:
             for family in (4, 6):
                 there.append(f"-{family} rule add pref 200 iif {name} lookup {table}")
                 gone.append(f"-{family} rule del pref 200 iif {name} lookup {table}")
-            for text in one.addresses:
+            for text in one.addresses if one.is_up else ():
                 address = ipaddress.ip_interface(text)
                 six = "-6 " if address.version == 6 else ""
                 there.append(f"{six}addr replace {address} dev {name} noprefixroute{' nodad' if six else ''}")
@@ -104,8 +104,9 @@ class Follower:
         for (vrf, text), mac in plane.neighbours.items():
             found = self._towards(plane, vrf, text)
             if found:
-                there.append(f"neigh replace {text} lladdr {mac} dev {found} nud permanent")
-                gone.append(f"neigh del {text} dev {found}")
+                six = "-6 " if ":" in text else ""
+                there.append(f"{six}neigh replace {text} lladdr {mac} dev {found} nud permanent")
+                gone.append(f"{six}neigh del {text} dev {found}")
         for vrf, prefix, hop in plane.routes:
             found = self._towards(plane, vrf, hop)
             if found:
@@ -126,8 +127,8 @@ class Follower:
             if found:
                 yield f"{six}route replace default via {address} dev {found} onlink table {number}"
                 gone.append(f"{six}route del default via {address} dev {found} table {number}")
-            yield f"{'-6' if six else '-4'} rule add pref 100 fwmark {number} lookup {number}"
-            gone.append(f"{'-6' if six else '-4'} rule del pref 100 fwmark {number} lookup {number}")
+            yield f"{six}rule add pref 100 fwmark {number} lookup {number}"
+            gone.append(f"{six}rule del pref 100 fwmark {number} lookup {number}")
 
     def _nexts(self, plane: Plane) -> Iterator[tuple[str, str, str]]:
         for one in plane.interfaces.values():
@@ -139,9 +140,9 @@ class Follower:
         """The interface of the VRF whose prefix holds the address, "" if none is up."""
         wanted = ipaddress.ip_address(address)
         for one in self._used(plane):
-            if one.vrf == vrf and one.is_up:
-                if any(wanted in ipaddress.ip_interface(text).network for text in one.addresses):
-                    return self._name(one)
+            networks = (ipaddress.ip_interface(text).network for text in one.addresses)
+            if one.vrf == vrf and one.is_up and any(wanted in network for network in networks):
+                return self._name(one)
         return ""
 
     def _used(self, plane: Plane) -> list[Interface]:
@@ -172,11 +173,15 @@ class Follower:
             verdict = f"meta mark set {self._hops[one.vrf, clause.address]} accept"
         yield f"{matching(clause.match)} counter {verdict}"
 
-    def _ip(self, lines: Iterable[str], *, is_forced: bool = False) -> None:
-        """What is there already, or is gone already, is as wanted."""
-        text = "\n".join(lines)
-        if text:
-            done = self._call(["ip", "-force", "-batch", "-"], text + "\n")
+    def _ip(self, lines: Sequence[str], *, is_forced: bool = False) -> None:
+        """Lines of IPv6 begin with -6; a batch is of one family. What is there already is as wanted."""
+        six = [line for line in lines if line.startswith("-6 ")]
+        rest = [line for line in lines if not line.startswith("-6 ")]
+        for option, batch in (("-4", rest), ("-6", six)):
+            if not batch:
+                continue
+            text = "".join(line.removeprefix("-6 ").removeprefix("-4 ") + "\n" for line in batch)
+            done = self._call(["ip", option, "-force", "-batch", "-"], text)
             said = [line for line in done.stderr.splitlines() if not _is_harmless(line)]
             if said and not is_forced:
                 raise subprocess.CalledProcessError(done.returncode, "ip -batch", done.stdout, "\n".join(said))
