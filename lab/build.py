@@ -128,7 +128,7 @@ def wait_until_reachable(lab: Lab, devices: Iterable[Device]) -> None:
 def _services(devices: Iterable[Device], has_agents: bool) -> Iterator[tuple[str, int]]:
     """What must accept connections before a device counts as up."""
     for device in devices:
-        if device.kind == "switch" and device.management:
+        if device.is_bridge and device.management:
             yield from ((device.management, 6640), (device.management, 6653))
         elif device.driver == "linux":
             yield device.management, 22

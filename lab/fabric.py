@@ -18,6 +18,8 @@ import yaml
 
 GATEWAY_MAC = "02:00:00:00:ff:01"
 MANAGEMENT_PORT = "mgmt"
+# Drivers of switches that route: emulated vendor devices with a data plane, and FRR.
+ROUTERS = frozenset({"eos", "frr", "junos", "nxos"})
 INTERFACE_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,14}")
 
 
@@ -27,12 +29,13 @@ class FabricError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Port:
-    """number: the switch's own, 0 if none. addresses: with prefix length."""
+    """number: the switch's own, 0 if none. addresses: with prefix length. interface: the device's own name of it."""
 
     name: str
     number: int = 0
     mac: str = ""
     addresses: tuple[str, ...] = ()
+    interface: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +48,11 @@ class Device:
     ports: Mapping[str, Port]
     # (inside, outside) of each function of an appliance
     arms: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def is_bridge(self) -> bool:
+        """A switch of the lab's Open vSwitch. Other switches are routers in namespaces of their own."""
+        return self.kind == "switch" and self.driver not in ROUTERS
 
     @property
     def bridge(self) -> str:
@@ -94,11 +102,17 @@ class Fabric:
 
     @property
     def switches(self) -> tuple[Device, ...]:
-        return tuple(device for device in self.devices.values() if device.kind == "switch")
+        """Bridges of Open vSwitch."""
+        return tuple(device for device in self.devices.values() if device.is_bridge)
+
+    @property
+    def routers(self) -> tuple[Device, ...]:
+        """Switches of other families, each with a namespace of its own."""
+        return tuple(device for device in self.devices.values() if device.kind == "switch" and not device.is_bridge)
 
     @property
     def boxes(self) -> tuple[Device, ...]:
-        """Every device with a namespace of its own."""
+        """Hosts, appliances and external boxes."""
         return tuple(device for device in self.devices.values() if device.kind != "switch")
 
     def peer(self, end: End) -> End | None:
@@ -149,7 +163,13 @@ def parse(raw: Mapping[str, Any]) -> Fabric:
 
 def _device(entry: Mapping[str, Any], arms: tuple[tuple[str, str], ...]) -> Device:
     ports = (
-        Port(item["name"], int(item.get("number", 0)), item.get("mac", ""), tuple(item.get("addresses", ())))
+        Port(
+            item["name"],
+            int(item.get("number", 0)),
+            item.get("mac", ""),
+            tuple(item.get("addresses", ())),
+            item.get("interface") or item["name"],
+        )
         for item in entry.get("ports", ())
     )
     return Device(
@@ -211,7 +231,7 @@ def instantiate(fabric: Fabric, number: int, credentials: Mapping[str, str]) -> 
         if device.get("management"):
             address = f"{network}.{str(device['management']).rsplit('.', 1)[1]}"
             device["management"] = address
-            if device["kind"] == "switch":
+            if device["kind"] == "switch" and device.get("driver") not in ROUTERS:
                 endpoints = {"ovsdb": f"tcp:{address}:6640", "openflow": f"tcp:{address}:6653"}
                 device["settings"] = {**(device.get("settings") or {}), **endpoints}
         if device["name"] in credentials:

@@ -134,7 +134,7 @@ class Lab:
 
     def namespace(self, device: str) -> str:
         """The network namespace of a device; all switches share one."""
-        return self.switch_space if self.device(device).kind == "switch" else f"{self.name}-{device}"
+        return self.switch_space if self.device(device).is_bridge else f"{self.name}-{device}"
 
     def space_of(self) -> dict[str, str]:
         return {name: self.namespace(name) for name in self.fabric.devices}
@@ -173,7 +173,7 @@ class Lab:
 
     def configuration(self, device: str) -> str:
         """What a device holds, as text without counters: flows of a switch, rules and routes of a box."""
-        if self.device(device).kind == "switch":
+        if self.device(device).is_bridge:
             return "\n".join(self.flows(device))
         commands = (
             "nft --stateless list ruleset",
@@ -284,7 +284,7 @@ class Lab:
         for link in self.fabric.links:
             if {link.a.device, link.b.device} == {a, b}:
                 is_patch = wiring.is_patch(self.fabric, link)
-                ends = (end for end in (link.a, link.b) if self.device(end.device).kind == "switch")
+                ends = (end for end in (link.a, link.b) if self.device(end.device).is_bridge)
                 found += [(end, is_patch) for end in ends]
         if not found:
             raise LabError(f"there is no link between {a} and {b}")

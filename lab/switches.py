@@ -117,7 +117,7 @@ def add_port(fabric: Fabric, end: End) -> Iterator[str]:
     switch, name = fabric.devices[end.device], switch_interface(end)
     yield from ("--", "add-port", switch.bridge, name, "--", "set", "interface", name)
     yield f"ofport_request={switch.ports[end.port].number}"
-    if fabric.devices[peer.device].kind == "switch":
+    if fabric.devices[peer.device].is_bridge:
         yield from ("type=patch", f"options:peer={switch_interface(peer)}")
     else:
         yield "type=system"

@@ -27,7 +27,7 @@ def switch_interface(end: End) -> str:
 
 
 def interface(fabric: Fabric, end: End) -> str:
-    is_switch = fabric.devices[end.device].kind == "switch"
+    is_switch = fabric.devices[end.device].is_bridge
     return switch_interface(end) if is_switch else end.port
 
 
@@ -73,12 +73,12 @@ def cable_lines(fabric: Fabric, spaces: dict[str, str]) -> Iterator[str]:
 
 def is_patch(fabric: Fabric, link: Link) -> bool:
     """Cables between switches are patch ports: on a veth there, TCP with segmentation offload dies."""
-    return all(fabric.devices[end.device].kind == "switch" for end in (link.a, link.b))
+    return all(fabric.devices[end.device].is_bridge for end in (link.a, link.b))
 
 
 def _end(fabric: Fabric, end: End, spaces: dict[str, str], link: Link) -> str:
     device = fabric.devices[end.device]
-    mac = device.ports[end.port].mac if device.kind != "switch" else ""
+    mac = "" if device.is_bridge else device.ports[end.port].mac
     text = f"name {interface(fabric, end)} netns {spaces[end.device]} mtu {link.mtu_bytes}"
     return f"{text} address {mac}" if mac else text
 
@@ -91,7 +91,7 @@ def switch_lines(fabric: Fabric) -> Iterator[str]:
         yield f"addr replace {switch.management}/24 dev {MANAGEMENT_PORT}"
         for port in switch.ports:
             peer = fabric.peer(End(switch.name, port))
-            if peer is not None and fabric.devices[peer.device].kind != "switch":
+            if peer is not None and not fabric.devices[peer.device].is_bridge:
                 yield f"link set dev {switch_interface(End(switch.name, port))} up"
 
 
