@@ -24,7 +24,7 @@ def base_flows(fabric: Fabric, switch: Device) -> tuple[str, ...]:
     route = switch.settings.get("route_table", ROUTE_TABLE)
     lines = [f"table=0,priority=0,actions=resubmit(,{base})"]
     lines += _classification(fabric, switch, base, route)
-    towards = _uplinks(fabric, switch)
+    towards = uplinks(fabric, switch)
     for attachment in fabric.attachments:
         lines += _routes(fabric, switch, attachment, route, towards)
     return tuple(f"cookie={COOKIE},{line}" for line in lines)
@@ -94,7 +94,7 @@ def _switch_ports(fabric: Fabric, switch: Device) -> Iterator[str]:
             yield port
 
 
-def _uplinks(fabric: Fabric, switch: Device) -> Mapping[str, str]:
+def uplinks(fabric: Fabric, switch: Device) -> Mapping[str, str]:
     """Other switch -> the port of this one that starts a shortest way there."""
     found: dict[str, str] = {}
     waiting: deque[tuple[str, str]] = deque([(switch.name, "")])
