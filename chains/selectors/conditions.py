@@ -27,11 +27,10 @@ from chains.models import (
     Use,
 )
 from chains.selectors.ages import is_stale
+from chains.selectors.usage import HALVES, OPEN
 
 Kind, Answer = Condition.Kind, Condition.Answer
 Status = Change.Status
-OPEN = (Status.WAITING, Status.PENDING, Status.RUNNING, Status.REVERTING)
-HALVES = (Status.RUNNING, Status.REVERTING)
 
 
 @dataclass(frozen=True, slots=True)
