@@ -5,13 +5,11 @@ from __future__ import annotations
 
 import argparse
 import json
-import signal
 import sys
 import tempfile
 import time
 from pathlib import Path
 
-from orchestrator.services.places import ServiceError
 from tests.bench import database
 
 
@@ -20,13 +18,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("names", nargs="*", help="only scenarios of these names")
     parser.add_argument("--json", action="store_true", help="one JSON object")
     given = parser.parse_args(arguments)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the private database is stopped
-    try:
-        with database.private():
-            return soak(given)
-    except ServiceError as error:
-        print(f"run: {error}", file=sys.stderr)
-        return 1
+    return database.run(lambda: soak(given))
 
 
 def soak(given: argparse.Namespace) -> int:

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -17,30 +16,9 @@ from chains.engine.lease import LeaseBusy, LeaseLost, Leases
 from chains.engine.limits import Limits
 from tests.engine import world
 from tests.engine.wire import Tap
+from tests.races import at_once
 
 pytestmark = pytest.mark.usefixtures("shared_fabric")
-
-
-def at_once(*works: Callable[[], object]) -> list[object]:
-    """Run all side by side, each with a database connection of its own; what they returned or raised."""
-    results: list[object] = [None] * len(works)
-    start = threading.Barrier(len(works))
-
-    def run(index: int) -> None:
-        try:
-            start.wait()
-            results[index] = works[index]()
-        except Exception as error:  # noqa: BLE001  handed to the test
-            results[index] = error
-        finally:
-            connection.close()
-
-    threads = [threading.Thread(target=run, args=(index,)) for index in range(len(works))]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return results
 
 
 def test_a_doorbell_rung_four_times_has_one_effect(tap: Tap) -> None:
