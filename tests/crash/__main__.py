@@ -30,7 +30,11 @@ def soak(given: argparse.Namespace) -> int:
     from tests.crash.death import every_point
     from tests.crash.start import Start
 
-    builds = [build for build in scenarios.ALL if not given.names or build.__name__ in given.names]
+    known = {build.__name__: build for build in scenarios.ALL}
+    if unknown := set(given.names) - known.keys():
+        print(f"run: no scenario {', '.join(sorted(unknown))}; there are {', '.join(known)}", file=sys.stderr)
+        return 2
+    builds = [known[name] for name in given.names or known]
     points = deaths = worlds = timers = 0
     problems: list[str] = []
     began = time.monotonic()
