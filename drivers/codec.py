@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 from drivers.state import ITEM_OF_KIND, DeviceState, Item, Key, Match, NextHop, Rule, Verdict
@@ -31,8 +32,22 @@ def state_from_json(data: Mapping[str, Any]) -> DeviceState:
 
 def item_to_json(item: Item) -> Json:
     """All fields by name; matches and next hops as nested objects, port ranges as pairs."""
-    data: Json = dataclasses.asdict(item)
-    return data
+    return {name: _value(getattr(item, name)) for name in names_of(type(item))}
+
+
+@cache
+def names_of(kind: type[Any]) -> tuple[str, ...]:
+    """A dataclass' fields, in order: looked up once, as there are few kinds and very many items."""
+    return tuple(field.name for field in dataclasses.fields(kind))
+
+
+def _value(value: Any) -> Any:
+    """As `dataclasses.asdict` has it, without its copies: nothing in an item can be changed."""
+    if type(value) in (str, int):
+        return value
+    if isinstance(value, tuple):
+        return tuple(_value(held) for held in value)
+    return item_to_json(value) if dataclasses.is_dataclass(value) else value
 
 
 def item_from_json(key: Key, value: Any) -> Item:
@@ -67,8 +82,8 @@ def _rule(value: Any) -> Rule:
 
 
 def _fields(kind: type[Any], value: Any) -> Json:
-    names = {field.name for field in dataclasses.fields(kind)}
-    if not isinstance(value, Mapping) or set(value) != names:
+    names = names_of(kind)
+    if not isinstance(value, Mapping) or len(value) != len(names) or any(name not in value for name in names):
         given = sorted(value) if isinstance(value, Mapping) else value
         raise ValueError(f"{kind.__name__} needs exactly {sorted(names)}, not {given}")
     return dict(value)
