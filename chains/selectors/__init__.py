@@ -6,7 +6,7 @@ Nothing here writes. What a tenant may see is decided in `tenancy`; foreign and 
 
 from chains.selectors.ages import stale_after_s
 from chains.selectors.conditions import condition_list
-from chains.selectors.fabric import fabric_snapshot, target_of, targets_of
+from chains.selectors.fabric import fabric_snapshot, inventory_snapshot, target_of, targets_of
 from chains.selectors.intent import chain_intent, chain_snapshot
 from chains.selectors.lists import (
     audit_list,
@@ -66,6 +66,7 @@ __all__ = [
     "function_list",
     "instance_get",
     "instance_list",
+    "inventory_snapshot",
     "link_list",
     "offer_get",
     "offer_list",
