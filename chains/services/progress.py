@@ -73,6 +73,8 @@ def steps_confirmed(steps: Iterable[Step]) -> None:
 
 def reverts_at_set(change: Change, after_s: float) -> None:
     """A device is about to be told to take back after so long what is not confirmed. The first one counts."""
+    if change.reverts_at is not None:
+        return
     Change.objects.filter(pk=change.pk, reverts_at=None).update(reverts_at=Now() + timedelta(seconds=after_s))
     change.refresh_from_db(fields=["reverts_at"])
 
