@@ -7,8 +7,9 @@ Used by reconcile and observe. Threads do device I/O only: the database belongs 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
+from queue import Empty, SimpleQueue
 from types import TracebackType
 from typing import Generic, TypeVar
 
@@ -117,12 +118,18 @@ class Fleet:
         futures: dict[Future[T | DriverError], str] = {
             self._pool.submit(self._one, name, function): name for name, function in work.items()
         }
-        pending = set(futures)
-        while pending:
-            done, pending = wait(pending, timeout=TICK_S, return_when=FIRST_COMPLETED)
+        done: SimpleQueue[Future[T | DriverError]] = SimpleQueue()
+        for future in futures:
+            future.add_done_callback(done.put)
+        while futures:
+            try:
+                future = done.get(timeout=TICK_S)
+            except Empty:
+                self._while_waiting()
+                continue
             self._while_waiting()
-            for future in done:
-                yield futures[future], self._hear(futures[future], future.result())
+            name = futures.pop(future)
+            yield name, self._hear(name, future.result())
 
     def _hear(self, name: str, answer: T | DriverError) -> T | DriverError:
         """`heard`: did the device answer, whatever it said, when it was last asked?"""
