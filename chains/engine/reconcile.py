@@ -99,6 +99,7 @@ def _load(change_id: int) -> models.Change | None:
     planned = models.PlanStep.objects.select_related("device")
     return (
         models.Change.objects.select_related("plan__chain", "plan__tenant")
+        .defer("plan__placement", "plan__proof", "plan__intent", "plan__errors")
         .prefetch_related("steps", Prefetch("plan__steps", planned))
         .filter(pk=change_id)
         .first()

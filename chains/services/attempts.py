@@ -24,6 +24,9 @@ from chains.services.parking import park
 from chains.services.trail import bell
 
 Status = Change.Status
+# A plan's documents: the attempt reads them, its claim does not.
+UNREAD = ("placement", "path", "proof", "summary", "base", "target", "allocations", "intent", "errors")
+UNREAD = tuple(f"plan__{name}" for name in UNREAD)
 # One key for all: who counts the others counts alone.
 CLAIM_LOCK = 0x56494143
 # A change whose turn has not come looks again after so many seconds, or when another one has ended.
@@ -49,7 +52,7 @@ def change_claim(change_id: int, due_in_s: float, most_broken: int = 5) -> Claim
     """
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_xact_lock(%s)", [CLAIM_LOCK])
-    rows = Change.objects.select_for_update(of=("self",)).select_related("plan__tenant")
+    rows = Change.objects.select_for_update(of=("self",)).select_related("plan__tenant").defer(*UNREAD)
     change = rows.filter(pk=change_id, status__in=UNDER_WAY).first()
     if change is None:
         return Claim(None, is_over=True)
