@@ -41,6 +41,11 @@ def names_of(kind: type[Any]) -> tuple[str, ...]:
     return tuple(field.name for field in dataclasses.fields(kind))
 
 
+@cache
+def _keys_of(kind: type[Any]) -> frozenset[str]:
+    return frozenset(names_of(kind))
+
+
 def _value(value: Any) -> Any:
     """As `dataclasses.asdict` has it, without its copies: nothing in an item can be changed."""
     if type(value) in (str, int):
@@ -82,8 +87,7 @@ def _rule(value: Any) -> Rule:
 
 
 def _fields(kind: type[Any], value: Any) -> Json:
-    names = names_of(kind)
-    if not isinstance(value, Mapping) or len(value) != len(names) or any(name not in value for name in names):
+    if not isinstance(value, Mapping) or value.keys() != _keys_of(kind):
         given = sorted(value) if isinstance(value, Mapping) else value
-        raise ValueError(f"{kind.__name__} needs exactly {sorted(names)}, not {given}")
+        raise ValueError(f"{kind.__name__} needs exactly {sorted(names_of(kind))}, not {given}")
     return dict(value)

@@ -37,7 +37,7 @@ def why_stale(plan: models.Plan) -> str:
         if digest(plain(intent)) != plan.summary["intent"]:
             return "the chain's segments changed"
         reason = _fabric_moved(plan, _inventory(plan), intent)
-        others = selectors.others_on(plan.summary["others"]["devices"], chain)
+        others = selectors.others_stored(plan.summary["others"]["devices"], chain)
     if reason or others_digest(others) == plan.summary["others"]["digest"]:
         return reason
     return _proven_anew(plan, chain)

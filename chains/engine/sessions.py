@@ -68,6 +68,7 @@ class Fleet:
         self._aside: list[Held] = []
         self._unreachable: dict[str, Transient] = {}
         self._left_alone: frozenset[str] = frozenset()
+        self._at_work = 0
         self.heard: dict[str, bool] = {}
         workers = max(1, min(threads, len(targets)))
         self._pool = ThreadPoolExecutor(max_workers=workers, thread_name_prefix="device") if threads > 1 else None
@@ -79,7 +80,8 @@ class Fleet:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._pool is not None:
-            self._pool.shutdown()
+            # Threads that have nothing to do end by themselves; a hundred of them need not be waited for.
+            self._pool.shutdown(wait=self._at_work > 0)
         for held in self._open.values():
             if kind is None:
                 KEPT.give(held)
@@ -118,6 +120,7 @@ class Fleet:
         futures: dict[Future[T | DriverError], str] = {
             self._pool.submit(self._one, name, function): name for name, function in work.items()
         }
+        self._at_work += len(futures)
         done: SimpleQueue[Future[T | DriverError]] = SimpleQueue()
         for future in futures:
             future.add_done_callback(done.put)
@@ -127,6 +130,7 @@ class Fleet:
             except Empty:
                 self._while_waiting()
                 continue
+            self._at_work -= 1
             self._while_waiting()
             name = futures.pop(future)
             yield name, self._hear(name, future.result())

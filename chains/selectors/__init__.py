@@ -35,7 +35,7 @@ from chains.selectors.lists import (
     site_list,
 )
 from chains.selectors.readings import Count, DeviceView, ItemView, chain_counters, device_view
-from chains.selectors.states import chain_contributions, desired_state, others_on
+from chains.selectors.states import chain_contributions, desired_state, others_on, others_stored
 from chains.selectors.tenancy import tenant_find, tenant_get, tenant_list, token_get, token_list
 from chains.selectors.windows import window_get, window_list
 
@@ -71,6 +71,7 @@ __all__ = [
     "offer_get",
     "offer_list",
     "others_on",
+    "others_stored",
     "plan_get",
     "plan_list",
     "segment_get",

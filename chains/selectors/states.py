@@ -3,8 +3,8 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterable
+from typing import Any
 
 from chains.models import Chain, Contribution, Device
 from drivers.codec import state_from_json
@@ -21,16 +21,22 @@ def chain_contributions(chain: Chain) -> dict[str, DeviceState]:
 
 def others_on(devices: Iterable[str], chain: Chain) -> dict[str, DeviceState]:
     """What the tenant's other chains want on these devices, by device name; EMPTY where nothing."""
+    stored = others_stored(devices, chain)
+    return {name: state_from_json(items) if items else EMPTY for name, items in stored.items()}
+
+
+def others_stored(devices: Iterable[str], chain: Chain) -> dict[str, dict[str, Any]]:
+    """The same as it is stored, for who compares it and looks into nothing."""
     names = list(devices)
     rows = (
         Contribution.objects.filter(chain__tenant=chain.tenant_id, device__name__in=names)
         .exclude(chain=chain.pk)
         .order_by("device__name", "chain")
     )
-    found: dict[str, dict[Key, Item]] = defaultdict(dict)
+    found: dict[str, dict[str, Any]] = {name: {} for name in names}
     for name, items in rows.values_list("device__name", "items"):
-        found[name].update(state_from_json(items))
-    return {name: DeviceState(found[name]) if name in found else EMPTY for name in names}
+        found[name].update(items)
+    return found
 
 
 def desired_state(device: Device) -> DeviceState:

@@ -56,7 +56,8 @@ def change_claim(change_id: int, due_in_s: float, most_broken: int = 5) -> Claim
     change = rows.filter(pk=change_id, status__in=UNDER_WAY).first()
     if change is None:
         return Claim(None, is_over=True)
-    if change.due_at > now():
+    at = now()
+    if change.due_at > at:
         return Claim(None)
     if change.broken >= most_broken:
         died = f"{change.broken} attempts ended without a trace: the worker died each time"
@@ -68,14 +69,13 @@ def change_claim(change_id: int, due_in_s: float, most_broken: int = 5) -> Claim
         return Claim(None)
     is_first = change.status == Status.PENDING
     if is_first:
-        change.status, change.started_at = Status.RUNNING, Now()
+        change.status, change.started_at = Status.RUNNING, at
         Chain.objects.filter(plans__change=change).update(
             status=Chain.Status.APPLYING, status_reason="", status_at=Now()
         )
     change.attempts, change.broken = min(change.attempts + 1, 32767), change.broken + 1
-    change.waits, change.due_at = "", Now() + timedelta(seconds=due_in_s)
+    change.waits, change.due_at = "", at + timedelta(seconds=due_in_s)
     change.save(update_fields=["status", "started_at", "attempts", "broken", "waits", "due_at"])
-    change.refresh_from_db()
     if is_first:
         conditions_write(Chain.objects.filter(plans__change=change).values_list("pk", flat=True))
     return Claim(change)

@@ -7,8 +7,10 @@ the old and the new path are both on devices, so both are counted.
 
 from __future__ import annotations
 
+from django.db import connection
 from django.db.models import F
 from django.db.models.functions import Now
+from psycopg.types.json import Jsonb
 
 from chains.models import (
     Chain,
@@ -26,6 +28,13 @@ from chains.models import (
 )
 from chains.services.statuses import statuses_open
 
+# One parameter for all of them: composing one for each device would take longer than writing them.
+CONTRIBUTE = """
+INSERT INTO chains_contribution (chain_id, device_id, items)
+SELECT %(chain)s, given.device, given.items FROM jsonb_to_recordset(%(rows)s) AS given (device bigint, items jsonb)
+ON CONFLICT (chain_id, device_id) DO UPDATE SET items = EXCLUDED.items
+"""
+
 
 def contributions_write(chain: Chain, plan: Plan) -> None:
     """The plan's target becomes what the chain wants. Devices whose part changed get a new desired generation."""
@@ -34,21 +43,16 @@ def contributions_write(chain: Chain, plan: Plan) -> None:
     touched = {name for name in held.keys() | target.keys() if held.get(name) != target.get(name)}
     ids = dict(Device.objects.filter(name__in=touched | target.keys()).values_list("name", "pk"))
     Contribution.objects.filter(chain=chain).exclude(device__name__in=target.keys()).delete()
-    Contribution.objects.bulk_create(
-        [
-            Contribution(chain=chain, device_id=ids[name], items=target[name])
-            for name in sorted(touched & target.keys())
-        ],
-        update_conflicts=True,
-        unique_fields=["chain", "device"],
-        update_fields=["items"],
-    )
+    rows = [{"device": ids[name], "items": target[name]} for name in sorted(touched & target.keys())]
+    if rows:
+        with connection.cursor() as cursor:
+            cursor.execute(CONTRIBUTE, {"chain": chain.pk, "rows": Jsonb(rows)})
     # What was adopted from a device is the plan's matter from now on.
     Finding.objects.filter(code="drift-adopted", chain=chain, closed_at=None).update(closed_at=Now())
     touched_ids = sorted(ids[name] for name in touched)
     statuses_open(touched_ids)
-    rows = DeviceStatus.objects.select_for_update().filter(device__in=touched_ids).order_by("device_id")
-    locked = list(rows.values_list("pk", flat=True))  # in one order, so that two decisions cannot dead-lock
+    statuses = DeviceStatus.objects.select_for_update().filter(device__in=touched_ids).order_by("device_id")
+    locked = list(statuses.values_list("pk", flat=True))  # in one order, so that two decisions cannot dead-lock
     DeviceStatus.objects.filter(pk__in=locked).update(desired_generation=F("desired_generation") + 1)
 
 
