@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from functools import cache
 from typing import Any
 
 from drivers.state import ITEM_OF_KIND, DeviceState, Item, Key, Match, NextHop, Rule, Verdict
 
 Json = dict[str, Any]
+_NAMES: dict[type[Any], tuple[str, ...]] = {}
 
 
 def state_to_json(state: Mapping[Key, Item]) -> dict[str, Json]:
@@ -32,18 +32,19 @@ def state_from_json(data: Mapping[str, Any]) -> DeviceState:
 
 def item_to_json(item: Item) -> Json:
     """All fields by name; matches and next hops as nested objects, port ranges as pairs."""
-    return {name: _value(getattr(item, name)) for name in names_of(type(item))}
+    return _object(item)
 
 
-@cache
 def names_of(kind: type[Any]) -> tuple[str, ...]:
     """A dataclass' fields, in order: looked up once, as there are few kinds and very many items."""
-    return tuple(field.name for field in dataclasses.fields(kind))
+    found = _NAMES.get(kind)
+    if found is None:
+        found = _NAMES[kind] = tuple(field.name for field in dataclasses.fields(kind))
+    return found
 
 
-@cache
-def _keys_of(kind: type[Any]) -> frozenset[str]:
-    return frozenset(names_of(kind))
+def _object(value: Any) -> Json:
+    return {name: _value(getattr(value, name)) for name in names_of(type(value))}
 
 
 def _value(value: Any) -> Any:
@@ -52,7 +53,7 @@ def _value(value: Any) -> Any:
         return value
     if isinstance(value, tuple):
         return tuple(_value(held) for held in value)
-    return item_to_json(value) if dataclasses.is_dataclass(value) else value
+    return _object(value) if dataclasses.is_dataclass(value) else value
 
 
 def item_from_json(key: Key, value: Any) -> Item:
@@ -87,7 +88,7 @@ def _rule(value: Any) -> Rule:
 
 
 def _fields(kind: type[Any], value: Any) -> Json:
-    if not isinstance(value, Mapping) or value.keys() != _keys_of(kind):
+    if not isinstance(value, Mapping) or value.keys() != set(names_of(kind)):
         given = sorted(value) if isinstance(value, Mapping) else value
         raise ValueError(f"{kind.__name__} needs exactly {sorted(names_of(kind))}, not {given}")
     return dict(value)

@@ -25,8 +25,8 @@ from chains.services.trail import bell
 
 Status = Change.Status
 # A plan's documents: the attempt reads them, its claim does not.
-UNREAD = ("placement", "path", "proof", "summary", "base", "target", "allocations", "intent", "errors")
-UNREAD = tuple(f"plan__{name}" for name in UNREAD)
+DOCUMENTS = ("placement", "path", "proof", "summary", "base", "target", "allocations", "intent", "errors")
+UNREAD = tuple(f"plan__{name}" for name in DOCUMENTS)
 # One key for all: who counts the others counts alone.
 CLAIM_LOCK = 0x56494143
 # A change whose turn has not come looks again after so many seconds, or when another one has ended.
