@@ -11,6 +11,8 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from chains import models, selectors
+from chains.engine.document import plain
+from chains.engine.planner import inventory_digest, others_digest
 from chains.fabric.export import export
 from chains.planning import types
 from chains.services import intent, record
@@ -124,6 +126,18 @@ def test_what_others_take_is_summed_and_what_the_chain_itself_takes_is_not() -> 
         assert (trunk.used_from_a_mbps, trunk.used_from_b_mbps) == ((6, 7) if is_promised else (5, 6))
 
 
+def test_the_inventory_of_a_path_is_what_the_fabric_says_of_it() -> None:
+    chain = in_force(make_chain(), link_uses=[link_use(*TRUNK, 3000, from_a_mbps=5)])
+    names = {"leaf1", "spine1", "cgn1"}
+    whole, part = selectors.fabric_snapshot(chain), selectors.inventory_snapshot(names)
+    assert part.devices == {name: whole.devices[name] for name in names} and part.vrfs == whole.vrfs
+    between = [(link.a, link.b) for link in whole.links if {link.a.device, link.b.device} <= names]
+    assert [(link.a, link.b) for link in part.links] == between and len(between) == 1
+    assert [offer.name for offer in part.offers] == [each.name for each in whole.offers if each.device in names]
+    assert inventory_digest(part, names) == inventory_digest(whole, names)
+    assert inventory_digest(selectors.inventory_snapshot({"leaf1"}), names) != inventory_digest(whole, names)
+
+
 def test_a_chain_as_planning_sees_it() -> None:
     rule = {"verdict": "permit", "protocol": "tcp", "source": "2001:db8::/32", "destination_ports": "1-5"}
     wide = {"verdict": "deny"}
@@ -182,7 +196,11 @@ def test_states_of_one_chain_of_the_tenants_others_and_of_all() -> None:
     sister = in_force(make_chain(name="sister", priority=1))
     foreign = in_force(make_chain("tenant-b"))
     assert selectors.chain_contributions(own) == {"leaf1": items(own)}
-    assert selectors.others_on(["leaf1", "leaf2"], own) == {"leaf1": items(sister), "leaf2": DeviceState()}
+    others = selectors.others_on(["leaf1", "leaf2"], own)
+    assert others == {"leaf1": items(sister), "leaf2": DeviceState()}
+    # A stored plan is compared with what is stored: the hash must not depend on which of the two it is made from.
+    stored = selectors.others_stored(["leaf1", "leaf2"], own)
+    assert others_digest(stored) == others_digest(plain(others)) != others_digest({})
     assert selectors.desired_state(device("leaf1")) == items(own).merged(items(sister)).merged(items(foreign))
     assert selectors.desired_state(device("leaf2")) == DeviceState()
 
@@ -280,6 +298,7 @@ def read_everything(chain: models.Chain) -> dict[str, int]:
     """How many queries each reader needs."""
     leaf = device("leaf1")
     readers: dict[str, Callable[[], Any]] = {
+        "inventory_snapshot": lambda: selectors.inventory_snapshot(["leaf1", "leaf2", "fw1"]),
         "fabric_snapshot": lambda: selectors.fabric_snapshot(chain),
         "chain_snapshot": lambda: selectors.chain_snapshot(chain),
         "chain_contributions": lambda: selectors.chain_contributions(chain),
