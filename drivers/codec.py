@@ -13,6 +13,7 @@ from typing import Any
 from drivers.state import ITEM_OF_KIND, DeviceState, Item, Key, Match, NextHop, Rule, Verdict
 
 Json = dict[str, Any]
+_NAMES: dict[type[Any], tuple[str, ...]] = {}
 
 
 def state_to_json(state: Mapping[Key, Item]) -> dict[str, Json]:
@@ -31,8 +32,28 @@ def state_from_json(data: Mapping[str, Any]) -> DeviceState:
 
 def item_to_json(item: Item) -> Json:
     """All fields by name; matches and next hops as nested objects, port ranges as pairs."""
-    data: Json = dataclasses.asdict(item)
-    return data
+    return _object(item)
+
+
+def names_of(kind: type[Any]) -> tuple[str, ...]:
+    """A dataclass' fields, in order: looked up once, as there are few kinds and very many items."""
+    found = _NAMES.get(kind)
+    if found is None:
+        found = _NAMES[kind] = tuple(field.name for field in dataclasses.fields(kind))
+    return found
+
+
+def _object(value: Any) -> Json:
+    return {name: _value(getattr(value, name)) for name in names_of(type(value))}
+
+
+def _value(value: Any) -> Any:
+    """As `dataclasses.asdict` has it, without its copies: nothing in an item can be changed."""
+    if type(value) in (str, int):
+        return value
+    if isinstance(value, tuple):
+        return tuple(_value(held) for held in value)
+    return _object(value) if dataclasses.is_dataclass(value) else value
 
 
 def item_from_json(key: Key, value: Any) -> Item:
@@ -67,8 +88,7 @@ def _rule(value: Any) -> Rule:
 
 
 def _fields(kind: type[Any], value: Any) -> Json:
-    names = {field.name for field in dataclasses.fields(kind)}
-    if not isinstance(value, Mapping) or set(value) != names:
+    if not isinstance(value, Mapping) or value.keys() != set(names_of(kind)):
         given = sorted(value) if isinstance(value, Mapping) else value
-        raise ValueError(f"{kind.__name__} needs exactly {sorted(names)}, not {given}")
+        raise ValueError(f"{kind.__name__} needs exactly {sorted(names_of(kind))}, not {given}")
     return dict(value)

@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 from types import MappingProxyType
 
 Ports = tuple[int, int]
@@ -97,6 +98,12 @@ class Key:
         )
 
 
+@lru_cache(maxsize=4096)
+def _normal(prefix: str) -> str:
+    """As `ipaddress` prints it. The same few prefixes are in very many items. Errors: ValueError."""
+    return str(ipaddress.ip_network(prefix))
+
+
 @dataclass(frozen=True, slots=True, order=True)
 class Match:
     """Which packets: prefixes of one family, protocol, port ranges (both ends included), DSCP (-1: any).
@@ -113,10 +120,10 @@ class Match:
     dscp: int = -1
 
     def __post_init__(self) -> None:
-        source, destination = ipaddress.ip_network(self.source), ipaddress.ip_network(self.destination)
-        if source.version != destination.version:
+        source, destination = _normal(str(self.source)), _normal(str(self.destination))
+        if (":" in source) != (":" in destination):
             raise ValueError(f"{self.source} and {self.destination} are of different families")
-        if (str(source), str(destination)) != (self.source, self.destination):
+        if (source, destination) != (self.source, self.destination):
             raise ValueError(f"not in normal form: {self.source} -> {self.destination}")
         if self.protocol not in ("", "tcp", "udp", "sctp", "icmp", "icmpv6"):
             raise ValueError(f"unknown protocol {self.protocol!r}")

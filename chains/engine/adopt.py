@@ -14,13 +14,12 @@ from chains import models, selectors
 from chains.engine.planner import consistent_read
 from chains.planning import types
 from chains.planning.adoption import Standing, keys_of, objections, taken_over
+from chains.selectors.usage import HALVES
 from chains.services import record
 from chains.services.actor import SYSTEM, Actor
 from drivers.base import Observation
 from drivers.codec import state_from_json
 from drivers.state import EMPTY, DeviceState
-
-HALVES = (models.Change.Status.RUNNING, models.Change.Status.REVERTING)
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,9 +22,11 @@ HURRIED = 16
 
 
 def steps_open(change: models.Change) -> None:
-    """A Step row for every step of the plan. Twice is harmless."""
-    rows = [models.Step(change=change, plan_step=planned) for planned in change.plan.steps.all()]
-    models.Step.objects.bulk_create(rows, ignore_conflicts=True)
+    """A Step row for every step of the plan, where there is none yet. Twice is harmless."""
+    held = {step.plan_step_id for step in change.steps.all()}
+    missing = [models.Step(change=change, plan_step=row) for row in change.plan.steps.all() if row.pk not in held]
+    if missing:
+        models.Step.objects.bulk_create(missing, ignore_conflicts=True)
 
 
 def changes_due(limit: int, *, is_sick: bool = False) -> list[int]:

@@ -13,13 +13,18 @@ from collections.abc import Mapping
 from enum import Enum
 from typing import Any
 
-from drivers.codec import item_from_json, item_to_json, state_to_json
+from drivers.codec import item_from_json, item_to_json, names_of, state_to_json
 from drivers.diff import Change
 from drivers.state import DeviceState, Key
+
+# No kinds of these: an Enum that is text is more than text.
+AS_IT_IS = frozenset((str, int, float, bool, type(None)))
 
 
 def plain(value: Any) -> Any:
     """Dataclasses become objects, tuples arrays, sets sorted arrays, keys and enums their text."""
+    if type(value) in AS_IT_IS:
+        return value
     if isinstance(value, DeviceState):
         return plain(state_to_json(value))
     if isinstance(value, Change):
@@ -29,7 +34,7 @@ def plain(value: Any) -> Any:
     if isinstance(value, Enum):
         return value.value
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+        return {name: plain(getattr(value, name)) for name in names_of(type(value))}
     if isinstance(value, Mapping):
         return {str(key): plain(held) for key, held in value.items()}
     if isinstance(value, frozenset | set):

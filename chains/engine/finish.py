@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from types import MappingProxyType
 
 from django.db.models import Q
 
@@ -24,7 +25,7 @@ from drivers.base import DriverError, Observation, Transient
 def roll_forward(run: Run) -> bool:
     """True when the network is as decided."""
     errors = _silent(run)
-    _confirm(run, errors)
+    seen = _confirm(run, errors)
     if not _is_settled(run, errors):
         return False
     late = [move for move in run.moves if not move.is_before_decision and move.device not in errors]
@@ -36,12 +37,16 @@ def roll_forward(run: Run) -> bool:
             todo = [move for move in batch if move.device not in errors]
             if todo:
                 errors |= write(run, todo, is_strict=False, is_kept=True).errors
-    errors |= _read_back(run, run.moves, errors)
+    # What was read after its confirm, through a connection of its own, need not be read twice if nothing came after.
+    errors |= _read_back(run, run.moves, errors, {} if open_moves else seen)
     return _end(run, errors)
 
 
-def _confirm(run: Run, errors: Mapping[str, DriverError]) -> None:
-    """Make what is pending stay. A device that took it back meanwhile is written anew by the reading at the end."""
+def _confirm(run: Run, errors: Mapping[str, DriverError]) -> dict[str, Observation]:
+    """Make what is pending stay. A device that took it back meanwhile is written anew by the reading at the end.
+
+    What the devices showed after it: they hold what was decided, and nothing is pending there.
+    """
     pending = [move for move in run.moves if move.is_before_decision and move.step.label]
     jobs = {
         name: tuple(_held(run, move) for move in held)
@@ -49,13 +54,14 @@ def _confirm(run: Run, errors: Mapping[str, DriverError]) -> None:
         if name not in errors
     }
     if not jobs:
-        return
+        return {}
     run.check()
     answers = confirm(run.fleet, jobs, run.must_hold)
     record.steps_confirmed(move.step for move in pending if move.device in answers.values)
     run.say(f"confirmed on {len(answers.values)} devices")
     for name, error in answers.errors.items():
         run.say(f"not confirmed: {say(error)}", device=name, level=Level.WARNING)
+    return answers.values
 
 
 def _held(run: Run, move: Move) -> Job:
@@ -78,11 +84,17 @@ def _is_settled(run: Run, errors: Mapping[str, DriverError]) -> bool:
 
 
 def _read_back(
-    run: Run, moves: Iterable[Move], errors: Mapping[str, DriverError]
+    run: Run,
+    moves: Iterable[Move],
+    errors: Mapping[str, DriverError],
+    seen_before: Mapping[str, Observation] = MappingProxyType({}),
 ) -> dict[str, DriverError]:
-    """These moves' devices once more; what is not as decided, or not confirmed, is written anew."""
+    """These moves' devices once more, but for those that were read a moment ago; what is not as decided, or not
+    confirmed, is written anew.
+    """
     last = {name: held[-1] for name, held in by_device(moves).items() if name not in errors}
-    answers = run.fleet.each({name: read for name in last})
+    answers = run.fleet.each({name: read for name in last if name not in seen_before})
+    answers.values |= {name: seen for name, seen in seen_before.items() if name in last}
     found = dict(answers.errors)
     # Right, but pending: taking it back would cut what flows. It is confirmed again, or written anew when it is gone.
     for name, seen in answers.values.items():

@@ -36,10 +36,10 @@ def why_stale(plan: models.Plan) -> str:
         intent = selectors.chain_snapshot(chain)
         if digest(plain(intent)) != plan.summary["intent"]:
             return "the chain's segments changed"
-        reason = _fabric_moved(plan, selectors.fabric_snapshot(chain), intent)
-        others = selectors.others_on(plan.summary["others"]["devices"], chain)
+        reason = _fabric_moved(plan, _inventory(plan), intent)
+        others = selectors.others_stored(plan.summary["others"]["devices"], chain)
         shared = plan.summary.get("beside", {"devices": [], "digest": others_digest({})})
-        beside = selectors.others_on(shared["devices"], chain, of_all=True) if shared["devices"] else {}
+        beside = selectors.others_stored(shared["devices"], chain, of_all=True) if shared["devices"] else {}
     are_same = others_digest(others) == plan.summary["others"]["digest"]
     if reason or (are_same and others_digest(beside) == shared["digest"]):
         return reason
@@ -63,6 +63,12 @@ def _proven_anew(plan: models.Plan, chain: models.Chain) -> str:
     if draft.plan is not None and digest(effect_of(draft, draft.plan)) == plan.digest:
         return ""
     return "the tenant's other chains changed on its path"
+
+
+def _inventory(plan: models.Plan) -> types.Fabric:
+    """What the plan goes through and uses, and no more: how large the rest of the fabric is does not count."""
+    offers = {use["offer"].partition("@")[2] for use in plan.summary["offer_uses"]}
+    return selectors.inventory_snapshot({*devices_of_document(plan), *offers})
 
 
 def _fabric_moved(plan: models.Plan, fabric: types.Fabric, intent: types.Chain) -> str:

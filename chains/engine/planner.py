@@ -172,8 +172,9 @@ def inventory_digest(fabric: types.Fabric, devices: Iterable[str]) -> str:
     return digest({"devices": held, "links": links, "vrfs": plain(fabric.vrfs)})
 
 
-def others_digest(others: Mapping[str, DeviceState]) -> str:
-    return digest({name: plain(state) for name, state in others.items() if state})
+def others_digest(others: Mapping[str, Mapping[str, Any]]) -> str:
+    """Of `selectors.others_stored`: states as JSON."""
+    return digest({name: items for name, items in others.items() if items})
 
 
 def store(draft: Draft, actor_name: str) -> models.Plan:
@@ -285,8 +286,8 @@ def summary(draft: Draft, plan: types.Plan) -> dict[str, Any]:
         "path_devices": list(devices_of(plan)),
         "intent": draft.intent,
         "inventory": draft.inventory,
-        "others": {"devices": sorted(draft.others), "digest": others_digest(draft.others)},
-        "beside": {"devices": sorted(draft.beside), "digest": others_digest(draft.beside)},
+        "others": {"devices": sorted(draft.others), "digest": others_digest(plain(draft.others))},
+        "beside": {"devices": sorted(draft.beside), "digest": others_digest(plain(draft.beside))},
     }
 
 

@@ -74,8 +74,7 @@ def _attempt(change_id: int) -> bool:
         gate.is_counted = True
         leases.on_renewed = lambda: record.change_hold(change_id, given.lease_ttl_s)
         steps_open(change)
-        change = _load(change_id)
-        assert change is not None
+        change = _anew(change)
         moves = moves_of(change.plan, change.steps.all())
         with fleet_of(devices.values(), given, lambda: _while_waiting(leases, gate)) as fleet:
             fleet.leave_alone(breaker.left_alone(devices))
@@ -97,14 +96,27 @@ def _while_waiting(leases: Leases, gate: Gate) -> None:
 
 
 def _load(change_id: int) -> models.Change | None:
-    steps = models.Step.objects.select_related("plan_step__device")
     planned = models.PlanStep.objects.select_related("device")
     return (
         models.Change.objects.select_related("plan__chain", "plan__tenant")
-        .prefetch_related(Prefetch("steps", steps), Prefetch("plan__steps", planned))
+        .defer("plan__placement", "plan__proof", "plan__intent", "plan__errors")
+        .prefetch_related("steps", Prefetch("plan__steps", planned))
         .filter(pk=change_id)
         .first()
     )
+
+
+def _anew(change: models.Change) -> models.Change:
+    """How far it is, read once more under the claim. What is planned never changes: the plan is the one read before,
+    and so what is compared with its hash is what is pushed.
+    """
+    plan = change.plan
+    planned = {row.pk: row for row in plan.steps.all()}
+    change = models.Change.objects.prefetch_related("steps").get(pk=change.pk)
+    change.plan = plan
+    for step in change.steps.all():
+        step.plan_step = planned[step.plan_step_id]
+    return change
 
 
 def _go_once(run: Run) -> bool:

@@ -7,8 +7,9 @@ Used by reconcile and observe. Threads do device I/O only: the database belongs 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
+from queue import Empty, SimpleQueue
 from types import TracebackType
 from typing import Generic, TypeVar
 
@@ -67,6 +68,7 @@ class Fleet:
         self._aside: list[Held] = []
         self._unreachable: dict[str, Transient] = {}
         self._left_alone: frozenset[str] = frozenset()
+        self._at_work = 0
         self.heard: dict[str, bool] = {}
         workers = max(1, min(threads, len(targets)))
         self._pool = ThreadPoolExecutor(max_workers=workers, thread_name_prefix="device") if threads > 1 else None
@@ -78,7 +80,8 @@ class Fleet:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._pool is not None:
-            self._pool.shutdown()
+            # Threads that have nothing to do end by themselves; a hundred of them need not be waited for.
+            self._pool.shutdown(wait=self._at_work > 0)
         for held in self._open.values():
             if kind is None:
                 KEPT.give(held)
@@ -117,12 +120,20 @@ class Fleet:
         futures: dict[Future[T | DriverError], str] = {
             self._pool.submit(self._one, name, function): name for name, function in work.items()
         }
-        pending = set(futures)
-        while pending:
-            done, pending = wait(pending, timeout=TICK_S, return_when=FIRST_COMPLETED)
+        self._at_work += len(futures)
+        done: SimpleQueue[Future[T | DriverError]] = SimpleQueue()
+        for future in futures:
+            future.add_done_callback(done.put)
+        while futures:
+            try:
+                future = done.get(timeout=TICK_S)
+            except Empty:
+                self._while_waiting()
+                continue
+            self._at_work -= 1
             self._while_waiting()
-            for future in done:
-                yield futures[future], self._hear(futures[future], future.result())
+            name = futures.pop(future)
+            yield name, self._hear(name, future.result())
 
     def _hear(self, name: str, answer: T | DriverError) -> T | DriverError:
         """`heard`: did the device answer, whatever it said, when it was last asked?"""

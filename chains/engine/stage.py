@@ -6,8 +6,9 @@ Called by reconcile. What fails here is taken back by reconcile, or by the devic
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Mapping
 from datetime import timedelta
+from functools import partial
 
 from chains import models
 from chains.engine import fresh, windows
@@ -15,10 +16,9 @@ from chains.engine.carry import check_pending, difference
 from chains.engine.limits import VERIFY_S
 from chains.engine.moves import Move, batches, by_device, canary_of, expected_states, waves
 from chains.engine.run import Failed, Run, Stale, is_passing, told, write
-from chains.engine.sessions import read
 from chains.engine.watch import watch
 from chains.services import record
-from drivers.base import DriverError, Session, Transient
+from drivers.base import DriverError, Observation, Session, Transient
 from drivers.state import DeviceState
 
 Status = models.Step.Status
@@ -31,8 +31,7 @@ def apply(run: Run) -> None:
         if reason:
             raise Stale(f"the plan is stale: {reason}; ask for a new one")
     early = tuple(move for move in run.moves if move.is_before_decision)
-    _locate(run, early)
-    _validate(run, early)
+    _prepare(run, early)
     run.check()
     windows.check(run.change)
     record.allocations_record(run.plan)
@@ -42,28 +41,67 @@ def apply(run: Run) -> None:
     _decide(run)
 
 
-def _locate(run: Run, early: tuple[Move, ...]) -> None:
-    """Open and read all devices; find how far each got, whatever died in between. Errors: Failed, Stale."""
+def _prepare(run: Run, early: tuple[Move, ...]) -> None:
+    """Open and read all devices; find how far each got, whatever died in between; ask each whether it would take its
+    next bytes. One visit each. Errors: Failed, Stale.
+    """
     wanted = by_device(early)
-    answers = run.fleet.each({name: read for name in wanted})
+    seen: dict[str, Observation] = {}
+    asked: dict[str, Move] = {}
+
+    def visit(name: str, session: Session) -> None:
+        seen.pop(name, None)
+        observation = seen[name] = session.read()
+        following = _next(wanted[name], observation.state.of_chain(run.chain_number))
+        if following is not None and not _waiting(wanted[name], observation):
+            asked[name] = following
+            session.validate(following.native)
+
+    answers = run.fleet.each({name: partial(visit, name) for name in wanted})
+    silent = {name: error for name, error in answers.errors.items() if name not in seen}
+    if silent:
+        raise Failed(told(silent), is_passing=is_passing(silent))
+    record.steps_set(_arrived(run, wanted, seen), Status.DONE)
     if answers.errors:
         raise Failed(told(answers.errors), is_passing=is_passing(answers.errors))
+    if asked:
+        run.say(f"validated on {len(asked)} devices: {', '.join(sorted(asked))}")
+
+
+def _arrived(
+    run: Run, wanted: Mapping[str, tuple[Move, ...]], seen: Mapping[str, Observation]
+) -> list[models.Step]:
+    """Steps that were sent and of which the devices show that they took them. Errors: Failed, Stale."""
     arrived, waiting = [], []
-    for name, observation in answers.values.items():
-        moves, held = wanted[name], observation.state.of_chain(run.chain_number)
-        try:
-            check_pending(name, observation, (move.step.label for move in moves if move.step.label))
-        except Transient as error:
-            waiting.append(str(error))
+    for name, moves in wanted.items():
+        held = seen[name].state.of_chain(run.chain_number)
+        if why := _waiting(moves, seen[name]):
+            waiting.append(why)
             continue
         if held not in expected_states(moves):
             raise Stale(_why_stale(name, held, moves))
-        for move in moves:
-            if move.is_started and not move.is_done and _is_past(held, move, moves):
-                arrived.append(move.step)
+        open_moves = (move for move in moves if move.is_started and not move.is_done)
+        arrived += [move.step for move in open_moves if _is_past(held, move, moves)]
     if waiting:
         raise Failed("; ".join(waiting), is_passing=True)
-    record.steps_set(arrived, Status.DONE)
+    return arrived
+
+
+def _waiting(moves: tuple[Move, ...], observation: Observation) -> str:
+    """What keeps the device: a commit that is not ours. "" for nothing."""
+    try:
+        check_pending(moves[0].device, observation, (move.step.label for move in moves if move.step.label))
+    except Transient as error:
+        return str(error)
+    return ""
+
+
+def _next(moves: tuple[Move, ...], held: DeviceState) -> Move | None:
+    """The first move of a device that is still to be made; None if there is none, or it holds what nobody expects."""
+    if held not in expected_states(moves):
+        return None
+    open_moves = (move for move in moves if not move.is_done)
+    return next((move for move in open_moves if not (move.is_started and _is_past(held, move, moves))), None)
 
 
 def _why_stale(name: str, held: DeviceState, moves: tuple[Move, ...]) -> str:
@@ -76,23 +114,6 @@ def _why_stale(name: str, held: DeviceState, moves: tuple[Move, ...]) -> str:
 def _is_past(held: DeviceState, move: Move, moves: tuple[Move, ...]) -> bool:
     """Does the device hold this move's result or a later one's?"""
     return any(held == later.after for later in moves[moves.index(move) :])
-
-
-def _validate(run: Run, early: tuple[Move, ...]) -> None:
-    """Ask every device whether it would take its next bytes. Errors: Failed."""
-    first: dict[str, Move] = {}
-    for move in early:
-        if not move.is_done:
-            first.setdefault(move.device, move)
-    answers = run.fleet.each({name: _validator(move.native) for name, move in first.items()})
-    if answers.errors:
-        raise Failed(told(answers.errors), is_passing=is_passing(answers.errors))
-    if first:
-        run.say(f"validated on {len(first)} devices: {', '.join(first)}")
-
-
-def _validator(native: str) -> Callable[[Session], None]:
-    return lambda session: session.validate(native)
 
 
 def _push(run: Run, early: tuple[Move, ...]) -> None:

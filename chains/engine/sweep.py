@@ -47,6 +47,7 @@ def sweep() -> int:
         done += len(chains) + read + _changes()
     _safely(KEPT.close_idle)
     record.outbox_prune()
+    record.writes_prune()
     tokens_expired()
     record.replies_prune()
     return done

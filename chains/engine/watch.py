@@ -106,5 +106,3 @@ def _dead(plan: models.Plan) -> list[str]:
         "offer__device", "offer__function"
     )
     return [f"{row.offer} is down ({row.health_reason})" for row in down if str(row.offer) in names]
-
-

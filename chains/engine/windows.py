@@ -23,7 +23,7 @@ DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 
 def must_wait(change: models.Change) -> Wait | None:
     """None: it may begin, or it has begun. By the database's clock."""
-    if change.is_urgent or change.plan.goal == models.Plan.Goal.REPAIR or has_begun(change):
+    if change.is_urgent or has_begun(change):
         return None
     windows = windows_of(change.plan)
     if not windows:

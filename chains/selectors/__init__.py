@@ -6,7 +6,7 @@ Nothing here writes. What a tenant may see is decided in `tenancy`; foreign and 
 
 from chains.selectors.ages import stale_after_s
 from chains.selectors.conditions import condition_list
-from chains.selectors.fabric import fabric_snapshot, target_of, targets_of
+from chains.selectors.fabric import fabric_snapshot, inventory_snapshot, target_of, targets_of
 from chains.selectors.intent import chain_intent, chain_snapshot
 from chains.selectors.lists import (
     audit_list,
@@ -35,7 +35,7 @@ from chains.selectors.lists import (
     site_list,
 )
 from chains.selectors.readings import Count, DeviceView, ItemView, chain_counters, device_view
-from chains.selectors.states import chain_contributions, desired_state, others_on
+from chains.selectors.states import chain_contributions, desired_state, others_on, others_stored
 from chains.selectors.tenancy import tenant_find, tenant_get, tenant_list, token_get, token_list
 from chains.selectors.windows import window_get, window_list
 
@@ -66,10 +66,12 @@ __all__ = [
     "function_list",
     "instance_get",
     "instance_list",
+    "inventory_snapshot",
     "link_list",
     "offer_get",
     "offer_list",
     "others_on",
+    "others_stored",
     "plan_get",
     "plan_list",
     "segment_get",

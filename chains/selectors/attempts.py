@@ -14,7 +14,7 @@ from django.db.models import Count, Q
 from django.db.models.functions import Now
 
 from chains.models import Change, DeviceStatus, Plan, Site, Step
-from chains.selectors.usage import UNDER_WAY
+from chains.selectors.usage import HALVES, UNDER_WAY
 
 Status = Change.Status
 # What devices may hold of a change.
@@ -25,7 +25,7 @@ ITS_TURN = "being worked on"
 
 def in_flight() -> Q:
     """Changes that are being attempted at this moment."""
-    return Q(status__in=(Status.RUNNING, Status.REVERTING), waits="", due_at__gt=Now())
+    return Q(status__in=HALVES, waits="", due_at__gt=Now())
 
 
 def is_half_way(change: Change) -> bool:
@@ -83,5 +83,3 @@ def others_wait(but: int, limit: int) -> list[int]:
     rows = Change.objects.filter(status__in=UNDER_WAY, waits__endswith=ITS_TURN).exclude(pk=but)
     rows = rows.order_by("plan__tenant_id", "-is_urgent", "pk").distinct("plan__tenant_id")
     return list(rows.values_list("pk", flat=True)[:limit])
-
-

@@ -27,11 +27,10 @@ from chains.models import (
     Use,
 )
 from chains.selectors.ages import is_stale
+from chains.selectors.usage import HALVES, OPEN
 
 Kind, Answer = Condition.Kind, Condition.Answer
 Status = Change.Status
-OPEN = (Status.WAITING, Status.PENDING, Status.RUNNING, Status.REVERTING)
-HALVES = (Status.RUNNING, Status.REVERTING)
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,17 +235,18 @@ def _devices(ids: Sequence[int], decided: dict[int, tuple[int, datetime]]) -> di
 def _offers(ids: Sequence[int]) -> tuple[dict[int, list[str]], dict[int, list[str]]]:
     lost: dict[int, list[str]] = defaultdict(list)
     doubtful: dict[int, list[str]] = defaultdict(list)
-    uses = Use.objects.filter(chain__in=ids).select_related("offer__device", "offer__function", "offer__instance")
-    for use in uses.order_by("hop_position", "offer_id"):
-        offer = use.offer
-        instance = getattr(offer, "instance", None) or Instance()
-        text = f"hop {use.hop_position}: {offer}"
-        if not offer.is_enabled or not offer.device.is_enabled:
-            lost[use.chain_id].append(f"{text} is switched off")
-        elif instance.health == Instance.Health.DOWN:
-            lost[use.chain_id].append(f"{text} is down ({instance.health_reason})")
-        elif instance.health == Instance.Health.UNKNOWN:
-            doubtful[use.chain_id].append(f"{text}: {instance.health_reason or 'never read'}")
+    names = ("offer__function__name", "offer__device__name")
+    states = ("offer__is_enabled", "offer__device__is_enabled", "offer__instance__health")
+    uses = Use.objects.filter(chain__in=ids).order_by("hop_position", "offer_id")
+    rows = uses.values_list("chain_id", "hop_position", *names, *states, "offer__instance__health_reason")
+    for chain, hop, function, device, is_enabled, is_device_enabled, health, why in rows:
+        text = f"hop {hop}: {function}@{device}"
+        if not is_enabled or not is_device_enabled:
+            lost[chain].append(f"{text} is switched off")
+        elif health == Instance.Health.DOWN:
+            lost[chain].append(f"{text} is down ({why})")
+        elif health in (None, Instance.Health.UNKNOWN):
+            doubtful[chain].append(f"{text}: {why or 'never read'}")
     return lost, doubtful
 
 

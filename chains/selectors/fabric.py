@@ -4,8 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-
-from django.db.models import Q
+from typing import Any
 
 from chains.models import Chain, Device, Instance, Link, Offer, Port, Vrf
 from chains.planning import types
@@ -13,24 +12,30 @@ from chains.selectors.usage import LinkTaken, OfferTaken, Taken, taken_by_others
 from drivers.base import PortInfo, Target
 from drivers.registry import DRIVERS
 
-# By the id of a port: the port at the other end of its link.
-Far = dict[int, Port]
-
 
 def fabric_snapshot(chain: Chain) -> types.Fabric:
     """Everything that placement of this chain needs. Use by other chains is summed by the database."""
     taken = taken_by_others(chain.pk)
-    links = _link_rows()
     return types.Fabric(
-        devices=_devices(_far(links)),
-        links=_links(links, taken),
+        devices=_devices(),
+        links=_links(taken),
         offers=_offers(taken),
         vrfs=vrf_tags(),
     )
 
 
-def _devices(far: Far) -> dict[str, types.Device]:
-    return {row.name: _device(row, far) for row in Device.objects.prefetch_related("ports")}
+def inventory_snapshot(names: Iterable[str]) -> types.Fabric:
+    """These devices, their offers and the links between them, as if nothing were taken: to compare, not to place."""
+    taken, only = Taken({}, {}), tuple(names)
+    return types.Fabric(
+        devices=_devices(only), links=_links(taken, only), offers=_offers(taken, only), vrfs=vrf_tags()
+    )
+
+
+def _devices(names: tuple[str, ...] | None = None) -> dict[str, types.Device]:
+    rows = list(Device.objects.all() if names is None else Device.objects.filter(name__in=names))
+    ports = _ports_of(rows)
+    return {row.name: _device(row, ports[row.pk]) for row in rows}
 
 
 def vrf_tags() -> dict[str, int]:
@@ -40,79 +45,70 @@ def vrf_tags() -> dict[str, int]:
 
 def target_of(device: Device) -> Target:
     """The device as its driver needs it, without the secret: the caller resolves `device.credential`."""
-    return _target(device, vrf_tags(), _far(_link_rows([device.name])))
+    return _target(device, _ports_of([device])[device.pk], vrf_tags())
 
 
 def targets_of(names: Iterable[str]) -> dict[str, Target]:
-    """Several at once, by name, in four queries. A name that does not exist is left out."""
-    wanted, vrfs = list(names), vrf_tags()
-    far = _far(_link_rows(wanted))
-    rows = Device.objects.filter(name__in=wanted).prefetch_related("ports")
-    return {row.name: _target(row, vrfs, far) for row in rows}
+    """Several at once, by name, in three queries. A name that does not exist is left out."""
+    vrfs = vrf_tags()
+    rows = list(Device.objects.filter(name__in=list(names)))
+    ports = _ports_of(rows)
+    return {row.name: _target(row, ports[row.pk], vrfs) for row in rows}
 
 
-def _target(device: Device, vrfs: dict[str, int], far: Far) -> Target:
+def _target(device: Device, ports: dict[str, PortInfo], vrfs: dict[str, int]) -> Target:
     return Target(
         name=device.name,
         driver=device.driver,
         management=device.management,
         settings=device.settings,
-        ports=_ports(device, far),
+        ports=ports,
         vrfs=vrfs,
     )
 
 
-def _ports(device: Device, far: Far) -> dict[str, PortInfo]:
-    return {port.name: _port(port, far.get(port.pk)) for port in device.ports.all()}
+# A link has a port at either end, so what is at the other one is found by two ways.
+PORT = ("device_id", "name", "number", "mac", "interface", "addresses")
+PEER = ("link_a__b__mac", "link_a__b__addresses", "link_b__a__mac", "link_b__a__addresses")
 
 
-def _port(port: Port, peer: Port | None) -> PortInfo:
-    return PortInfo(
-        name=port.name,
-        number=port.number,
-        mac=port.mac,
-        interface=port.interface,
-        addresses=tuple(port.addresses),
-        peer_mac=peer.mac if peer else "",
-        peer_addresses=tuple(peer.addresses) if peer else (),
-    )
+def _ports_of(devices: Iterable[Device]) -> dict[int, dict[str, PortInfo]]:
+    """By device id and port name."""
+    found: dict[int, dict[str, PortInfo]] = {device.pk: {} for device in devices}
+    rows = Port.objects.filter(device__in=list(found)).order_by("name").values_list(*PORT, *PEER)
+    for device_id, name, number, mac, interface, own, to_b, at_b, to_a, at_a in rows:
+        far = tuple(at_b or at_a or ())
+        found[device_id][name] = PortInfo(name, number, mac, interface, tuple(own), to_b or to_a or "", far)
+    return found
 
 
-def _link_rows(devices: Iterable[str] | None = None) -> list[Link]:
-    """All links, or those that end on these devices."""
-    rows = Link.objects.select_related("a__device", "b__device")
-    if devices is not None:
-        rows = rows.filter(Q(a__device__name__in=devices) | Q(b__device__name__in=devices))
-    return list(rows)
-
-
-def _far(links: Iterable[Link]) -> Far:
-    return {near.pk: far for link in links for near, far in ((link.a, link.b), (link.b, link.a))}
-
-
-def _device(row: Device, far: Far) -> types.Device:
+def _device(row: Device, ports: dict[str, PortInfo]) -> types.Device:
     driver = DRIVERS.get(row.driver)
     return types.Device(
         name=row.name,
         kind=row.kind,
         driver=row.driver,
         caps=driver.caps if driver else None,
-        ports=_ports(row, far),
+        ports=ports,
         is_enabled=row.is_enabled,
     )
 
 
-def _links(rows: Iterable[Link], taken: Taken) -> tuple[types.Link, ...]:
+def _links(taken: Taken, names: tuple[str, ...] | None = None) -> tuple[types.Link, ...]:
+    rows = Link.objects.order_by()
+    if names is not None:
+        rows = rows.filter(a__device__name__in=names, b__device__name__in=names)
     links = []
-    for row in rows:
-        used = taken.links.get((str(row.a), str(row.b)), LinkTaken())
+    ends, itself = ("a__device__name", "a__name", "b__device__name", "b__name"), ("capacity_mbps", "latency_us")
+    for a_device, a_port, b_device, b_port, mbps, us, mtu in rows.values_list(*ends, *itself, "mtu_bytes"):
+        used = taken.links.get((f"{a_device}:{a_port}", f"{b_device}:{b_port}"), LinkTaken())
         links.append(
             types.Link(
-                a=types.Endpoint(row.a.device.name, row.a.name),
-                b=types.Endpoint(row.b.device.name, row.b.name),
-                capacity_mbps=row.capacity_mbps,
-                latency_us=row.latency_us,
-                mtu_bytes=row.mtu_bytes,
+                a=types.Endpoint(a_device, a_port),
+                b=types.Endpoint(b_device, b_port),
+                capacity_mbps=mbps,
+                latency_us=us,
+                mtu_bytes=mtu,
                 used_from_a_mbps=used.from_a_mbps,
                 used_from_b_mbps=used.from_b_mbps,
                 tags=frozenset(used.tags),
@@ -121,33 +117,42 @@ def _links(rows: Iterable[Link], taken: Taken) -> tuple[types.Link, ...]:
     return tuple(sorted(links, key=lambda link: (link.a, link.b)))
 
 
-def _offers(taken: Taken) -> tuple[types.Offer, ...]:
-    rows = Offer.objects.select_related("device", "function", "instance")
-    return tuple(_offer(row, taken.offers.get(str(row), OfferTaken())) for row in rows)
+# Read as values: a row with its device, function and instance would be four objects for each offer of the fabric.
+OFFER = (
+    "device__name", "function__name", "function__capability", "realm", "inside", "outside", "capacity_mbps",
+    "entries", "latency_us", "cost_per_gbps", "cost_fixed", "is_shared", "is_enabled", "settings",
+    "instance__is_draining", "instance__health",
+)  # fmt: skip
 
 
-def _offer(row: Offer, used: OfferTaken) -> types.Offer:
-    instance = getattr(row, "instance", None) or Instance()
+def _offers(taken: Taken, names: tuple[str, ...] | None = None) -> tuple[types.Offer, ...]:
+    rows = Offer.objects.all() if names is None else Offer.objects.filter(device__name__in=names)
+    return tuple(_offer(row, taken) for row in rows.values(*OFFER))
+
+
+def _offer(row: dict[str, Any], taken: Taken) -> types.Offer:
+    used = taken.offers.get(f"{row['function__name']}@{row['device__name']}", OfferTaken())
     return types.Offer(
-        device=row.device.name,
-        function=row.function.name,
-        capability=types.Capability(row.function.capability),
-        realm=types.Realm(row.realm),
-        inside=row.inside,
-        outside=row.outside,
-        capacity_mbps=row.capacity_mbps,
+        device=row["device__name"],
+        function=row["function__name"],
+        capability=types.Capability(row["function__capability"]),
+        realm=types.Realm(row["realm"]),
+        inside=row["inside"],
+        outside=row["outside"],
+        capacity_mbps=row["capacity_mbps"],
         used_mbps=used.mbps,
-        entries=row.entries,
+        entries=row["entries"],
         used_entries=used.entries,
-        latency_us=row.latency_us,
-        cost_per_gbps=row.cost_per_gbps,
-        cost_fixed=row.cost_fixed,
+        latency_us=row["latency_us"],
+        cost_per_gbps=row["cost_per_gbps"],
+        cost_fixed=row["cost_fixed"],
         tenants=frozenset(used.tenants),
-        is_shared=row.is_shared,
-        is_enabled=row.is_enabled,
-        is_draining=instance.is_draining,
-        health=types.Health(instance.health),
-        pool=row.settings.get("pool", ""),
-        block_size=int(row.settings.get("block_size", 0)),
+        is_shared=row["is_shared"],
+        is_enabled=row["is_enabled"],
+        is_draining=bool(row["instance__is_draining"]),
+        # An offer without an instance was never looked at.
+        health=types.Health(row["instance__health"] or Instance.Health.UNKNOWN),
+        pool=row["settings"].get("pool", ""),
+        block_size=int(row["settings"].get("block_size", 0)),
         taken=frozenset(used.public),
     )

@@ -8,7 +8,8 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable
 from typing import Any
 
-from django.db.models import Prefetch, Q
+from django.db.models import F, Prefetch, Q, Value
+from django.db.models.functions import Coalesce
 
 from chains.models import Attachment, Chain, Classifier, Hop, PoolAllocation, Segment, Use
 from chains.planning import types
@@ -105,9 +106,10 @@ def is_inside(prefix: str, wide: Iterable[str]) -> bool:
 
 
 def _chain_row(pk: int) -> Chain:
-    attachments = Attachment.objects.select_related(
-        "port__device", "port__link_a__b__device", "port__link_b__a__device"
-    ).order_by("port__device__name", "port__name")
+    # Names alone: a port may have a link as either end, and each would be three more objects for each attachment.
+    host = Coalesce("port__link_a__b__device__name", "port__link_b__a__device__name", Value(""))
+    names = {"device_name": F("port__device__name"), "port_name": F("port__name"), "host": host}
+    attachments = Attachment.objects.annotate(**names).order_by("device_name", "port_name")
     return (
         Chain.objects.select_related("tenant", "source__vrf", "destination__vrf")
         .prefetch_related(
@@ -130,17 +132,11 @@ def _segment(row: Segment) -> types.Segment:
 
 
 def _attachment(segment: Segment, row: Attachment) -> types.Attachment:
-    port = row.port
-    if (link := getattr(port, "link_a", None)) is not None:
-        host = link.b.device.name
-    elif (link := getattr(port, "link_b", None)) is not None:
-        host = link.a.device.name
-    else:
-        host = ""
+    """Of a row of `_chain_row`, which knows the names."""
     return types.Attachment(
-        switch=types.Endpoint(port.device.name, port.name),
+        switch=types.Endpoint(row.device_name, row.port_name),  # type: ignore[attr-defined]
         prefixes=tuple(row.prefixes or segment.prefixes),
-        host=host,
+        host=row.host,  # type: ignore[attr-defined]
     )
 
 

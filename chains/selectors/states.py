@@ -3,8 +3,8 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterable
+from typing import Any
 
 from chains.models import Chain, Contribution, Device
 from drivers.codec import state_from_json
@@ -21,15 +21,21 @@ def chain_contributions(chain: Chain) -> dict[str, DeviceState]:
 
 def others_on(devices: Iterable[str], chain: Chain, *, of_all: bool = False) -> dict[str, DeviceState]:
     """What the tenant's (of_all: everybody's) other chains want on these devices, by name; EMPTY where nothing."""
+    stored = others_stored(devices, chain, of_all=of_all)
+    return {name: state_from_json(items) if items else EMPTY for name, items in stored.items()}
+
+
+def others_stored(devices: Iterable[str], chain: Chain, *, of_all: bool = False) -> dict[str, dict[str, Any]]:
+    """The same as it is stored, for who compares it and looks into nothing."""
     names = list(devices)
     rows = Contribution.objects.filter(device__name__in=names).exclude(chain=chain.pk)
     if not of_all:
         rows = rows.filter(chain__tenant=chain.tenant_id)
     rows = rows.order_by("device__name", "chain")
-    found: dict[str, dict[Key, Item]] = defaultdict(dict)
+    found: dict[str, dict[str, Any]] = {name: {} for name in names}
     for name, items in rows.values_list("device__name", "items"):
-        found[name].update(state_from_json(items))
-    return {name: DeviceState(found[name]) if name in found else EMPTY for name in names}
+        found[name].update(items)
+    return found
 
 
 def desired_state(device: Device) -> DeviceState:

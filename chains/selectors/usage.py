@@ -17,7 +17,9 @@ from django.db.models import CharField, Exists, F, Func, OuterRef, Q, Sum
 from chains.models import Change, LinkUse, Plan, PoolAllocation, Use
 
 LinkName = tuple[str, str]  # "device:port" of both ends, in the link's own order
-UNDER_WAY = (Change.Status.PENDING, Change.Status.RUNNING, Change.Status.REVERTING)
+# Begun: devices may hold a part of it.
+HALVES = (Change.Status.RUNNING, Change.Status.REVERTING)
+UNDER_WAY = (Change.Status.PENDING, *HALVES)
 # Holds its chain and its room; one that waits for a second person is never due.
 OPEN = (Change.Status.WAITING, *UNDER_WAY)
 ENDED = tuple(status for status in Change.Status if status not in OPEN)

@@ -24,6 +24,9 @@ from chains.services.parking import park
 from chains.services.trail import bell
 
 Status = Change.Status
+# A plan's documents: the attempt reads them, its claim does not.
+DOCUMENTS = ("placement", "path", "proof", "summary", "base", "target", "allocations", "intent", "errors")
+UNREAD = tuple(f"plan__{name}" for name in DOCUMENTS)
 # One key for all: who counts the others counts alone.
 CLAIM_LOCK = 0x56494143
 # A change whose turn has not come looks again after so many seconds, or when another one has ended.
@@ -49,11 +52,12 @@ def change_claim(change_id: int, due_in_s: float, most_broken: int = 5) -> Claim
     """
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_xact_lock(%s)", [CLAIM_LOCK])
-    rows = Change.objects.select_for_update(of=("self",)).select_related("plan__tenant")
+    rows = Change.objects.select_for_update(of=("self",)).select_related("plan__tenant").defer(*UNREAD)
     change = rows.filter(pk=change_id, status__in=UNDER_WAY).first()
     if change is None:
         return Claim(None, is_over=True)
-    if change.due_at > now():
+    at = now()
+    if change.due_at > at:
         return Claim(None)
     if change.broken >= most_broken:
         died = f"{change.broken} attempts ended without a trace: the worker died each time"
@@ -65,14 +69,13 @@ def change_claim(change_id: int, due_in_s: float, most_broken: int = 5) -> Claim
         return Claim(None)
     is_first = change.status == Status.PENDING
     if is_first:
-        change.status, change.started_at = Status.RUNNING, Now()
+        change.status, change.started_at = Status.RUNNING, at
         Chain.objects.filter(plans__change=change).update(
             status=Chain.Status.APPLYING, status_reason="", status_at=Now()
         )
     change.attempts, change.broken = min(change.attempts + 1, 32767), change.broken + 1
-    change.waits, change.due_at = "", Now() + timedelta(seconds=due_in_s)
+    change.waits, change.due_at = "", at + timedelta(seconds=due_in_s)
     change.save(update_fields=["status", "started_at", "attempts", "broken", "waits", "due_at"])
-    change.refresh_from_db()
     if is_first:
         conditions_write(Chain.objects.filter(plans__change=change).values_list("pk", flat=True))
     return Claim(change)

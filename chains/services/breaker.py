@@ -11,7 +11,7 @@ from collections.abc import Collection
 
 from django.db import connection
 
-from chains.models import DeviceStatus
+from chains.services.statuses import statuses_open
 
 # Between half of the period and one and a half.
 OPEN_UNTIL = "clock_timestamp() + make_interval(secs => %(open_s)s * (0.5 + random()))"
@@ -65,8 +65,7 @@ def device_answered(device_ids: Collection[int]) -> bool:
 def _failed(device_ids: Collection[int], most: int, open_s: float, *, more: int) -> None:
     if not device_ids:
         return
-    missing = [DeviceStatus(device_id=device_id) for device_id in sorted(device_ids)]
-    DeviceStatus.objects.bulk_create(missing, ignore_conflicts=True)
+    statuses_open(device_ids)
     values = {"devices": sorted(device_ids), "most": most, "open_s": open_s, "more": more}
     with connection.cursor() as cursor:
         cursor.execute(FAILED, values)

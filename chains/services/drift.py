@@ -17,6 +17,7 @@ from chains.errors import Conflict
 from chains.models import Chain, Change, Contribution, Device, DeviceStatus, Finding, Outbox
 from chains.selectors.lists import freeze_now
 from chains.selectors.states import chain_contributions
+from chains.selectors.usage import HALVES
 from chains.services.actor import Actor, require_operator
 from chains.services.observed import finding_close, finding_open, is_under_way
 from chains.services.trail import audit, bell
@@ -26,7 +27,6 @@ from drivers.state import EMPTY, DeviceState
 DRIFT, ADOPTED = "drift", "drift-adopted"
 ORDERS = ("adopt", "enforce")
 KINDS = ("missing", "altered", "orphaned")
-HALVES = (Change.Status.RUNNING, Change.Status.REVERTING)
 Parts = Mapping[str, DeviceState]
 
 

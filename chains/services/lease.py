@@ -38,11 +38,6 @@ RENEW = f"""
    AND lease.expires_at > clock_timestamp()
 """
 RELEASE = OURS.format(expires_at="NULL")
-CHECK = """
-SELECT 1 FROM chains_lease
- WHERE device_id = %s AND holder = %s AND epoch = %s
-   AND expires_at > clock_timestamp() + make_interval(secs => %s)
-"""
 
 
 class _Busy(Exception):
@@ -94,13 +89,6 @@ def lease_release(epochs: Mapping[int, int], holder: str) -> None:
     """Give back what is still ours. The epoch stays, so that the next holder's is higher."""
     if epochs:
         _execute(RELEASE, epochs, holder)
-
-
-def lease_check(device: int, holder: str, epoch: int, margin_s: float = 0.0) -> bool:
-    """Is the lease ours, and for at least `margin_s` more?"""
-    with connection.cursor() as cursor:
-        cursor.execute(CHECK, [device, holder, epoch, margin_s])
-        return cursor.fetchone() is not None
 
 
 def _execute(statement: str, epochs: Mapping[int, int], holder: str, ttl_s: float = 0.0) -> int:

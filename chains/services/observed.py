@@ -8,17 +8,18 @@ Unknown is unknown: nothing here keeps the last good value when a device cannot 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import asdict
 from datetime import timedelta
 from typing import Any
 
-from django.db import transaction
+from django.db import connection, transaction
 from django.db.models import Q
 from django.db.models.functions import Now
+from psycopg.types.json import Jsonb
 
 from chains.models import Chain, Change, Device, DeviceStatus, Finding, Instance, Outbox, Plan, Step
 from chains.selectors.ages import is_stale, stale_after_s
 from chains.selectors.states import desired_states
+from chains.services.statuses import statuses_open
 from drivers.base import Observation
 from drivers.codec import state_to_json
 from drivers.state import DeviceState, Item, Key
@@ -44,43 +45,63 @@ def observations_record(
     seen: Mapping[Device, Observation], *, desired_generation: int | None = None
 ) -> None:
     """The same for many devices, with as many queries as for one."""
-    DeviceStatus.objects.bulk_create([DeviceStatus(device=device) for device in seen], ignore_conflicts=True)
+    if not seen:
+        return
+    statuses_open([device.pk for device in seen])
     locked = DeviceStatus.objects.select_for_update().filter(device__in=list(seen)).order_by("device_id")
-    rows = list(locked)  # in one order, so that two of these cannot dead-lock
+    # In one order, so that two of these cannot dead-lock. What was read before is not fetched: it may be large.
+    held = list(locked.values_list("pk", "device_id", "desired_generation", "observed_generation"))
     found = {device.pk: observation for device, observation in seen.items()}
     desired, busy = desired_states(seen), _chains_under_way(seen)
-    for status in rows:
-        device_id = status.device_id
-        read_for = status.desired_generation if desired_generation is None else desired_generation
-        _judge(status, found[device_id], desired[device_id], busy.get(device_id, frozenset()), read_for)
-    DeviceStatus.objects.bulk_create(rows, update_conflicts=True, unique_fields=["id"], update_fields=OBSERVED)
+    rows = []
+    for pk, device_id, wanted, shown in held:
+        seen_here, wanted_here = found[device_id], desired[device_id]
+        row = {"id": pk, **_read(seen_here), **_judged(seen_here, wanted_here, busy.get(device_id, frozenset()))}
+        read_for = wanted if desired_generation is None else desired_generation
+        row["observed_generation"] = max(shown, read_for) if seen_here.state == wanted_here else shown
+        rows.append(row)
+    with connection.cursor() as cursor:
+        cursor.execute(OBSERVED, {"rows": Jsonb(rows)})
 
 
-# What a reading is written to.
-OBSERVED = (
-    "observed", "counters", "links_up", "foreign", "attached", "pending", "observed_at", "observed_generation",
-    "condition", "reason",
-)  # fmt: skip
+# One statement for all: with a parameter for each value, composing it would take longer than running it.
+OBSERVED = """
+UPDATE chains_devicestatus AS status
+   SET observed = seen.observed, counters = seen.counters, links_up = seen.links_up, "foreign" = seen."foreign",
+       attached = seen.attached, pending = seen.pending, observed_generation = seen.observed_generation,
+       condition = seen.condition, reason = seen.reason, observed_at = statement_timestamp()
+  FROM jsonb_to_recordset(%(rows)s) AS seen (
+       id bigint, observed jsonb, counters jsonb, links_up jsonb, "foreign" integer, attached jsonb, pending text,
+       observed_generation bigint, condition text, reason text)
+ WHERE status.id = seen.id
+"""
 
 
-def _judge(
-    status: DeviceStatus, observation: Observation, desired: DeviceState, busy: Collection[int], read_for: int
-) -> None:
-    status.observed = state_to_json(observation.state)
-    status.counters = {str(key): asdict(value) for key, value in observation.counters.items()}
-    status.links_up = dict(observation.links_up)
-    status.foreign = observation.foreign
-    status.attached = list(observation.attached)
-    status.pending = observation.pending[:63]
-    status.observed_at = Now()
+def _read(observation: Observation) -> dict[str, Any]:
+    """What a device showed, as it is stored."""
+    counters = observation.counters
+    return {
+        "observed": state_to_json(observation.state),
+        "counters": {
+            str(key): {"packets": value.packets, "octets": value.octets, "dropped": value.dropped}
+            for key, value in counters.items()
+        },
+        "links_up": dict(observation.links_up),
+        "foreign": observation.foreign,
+        "attached": list(observation.attached),
+        "pending": observation.pending[:63],
+    }
+
+
+def _judged(observation: Observation, desired: DeviceState, busy: Collection[int]) -> dict[str, str]:
     if observation.state == desired:
-        status.observed_generation = max(status.observed_generation, read_for)
-        status.condition, status.reason = Condition.IN_SYNC, ""
-    elif busy and without(observation.state, busy) == without(desired, busy):
-        status.condition, status.reason = Condition.IN_SYNC, "but for a change that is under way"
-    else:
-        status.condition = Condition.DRIFTED
-        status.reason = _drift_text(len(desired), len(observation.state))
+        return {"condition": Condition.IN_SYNC, "reason": ""}
+    if busy and without(observation.state, busy) == without(desired, busy):
+        return {"condition": Condition.IN_SYNC, "reason": "but for a change that is under way"}
+    return {
+        "condition": Condition.DRIFTED,
+        "reason": _drift_text(len(desired), len(observation.state)),
+    }
 
 
 @transaction.atomic

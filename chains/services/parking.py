@@ -2,7 +2,8 @@
 """Parked changes: put aside after too many broken attempts, seen by everybody, taken up again by a person only.
 
 Called by `services.attempts` and, for the person, by `services.again`. Every function runs in its caller's
-transaction. The network stays as it is meanwhile: what devices hold between two steps was proved safe.
+transaction. Nothing more is sent meanwhile. What devices hold between two steps was proved safe, also where some of
+them take back by themselves what nobody confirmed.
 """
 
 from __future__ import annotations

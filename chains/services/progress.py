@@ -27,6 +27,8 @@ from chains.services.parking import parked_close
 from chains.services.trail import audit, bell
 
 Status = Change.Status
+# A plan's documents that nobody needs here: with a hundred devices they take longer to read than all the rest.
+UNREAD = ("plan__placement", "plan__path", "plan__proof", "plan__base", "plan__intent", "plan__errors")
 
 
 def event_log(
@@ -73,6 +75,8 @@ def steps_confirmed(steps: Iterable[Step]) -> None:
 
 def reverts_at_set(change: Change, after_s: float) -> None:
     """A device is about to be told to take back after so long what is not confirmed. The first one counts."""
+    if change.reverts_at is not None:
+        return
     Change.objects.filter(pk=change.pk, reverts_at=None).update(reverts_at=Now() + timedelta(seconds=after_s))
     change.refresh_from_db(fields=["reverts_at"])
 
@@ -90,7 +94,8 @@ def decision_record(change: Change) -> None:
     Old and new are both counted as taken until `change_succeeded`: devices still hold the old path.
     Errors: Conflict if the change is not running or the chain is not what the plan started from.
     """
-    row = Change.objects.select_for_update(of=("self",)).select_related("plan__tenant").get(pk=change.pk)
+    rows = Change.objects.select_for_update(of=("self",)).select_related("plan__tenant").defer(*UNREAD)
+    row = rows.get(pk=change.pk)
     plan = row.plan
     if row.decided_at is not None:
         change.decided_at = row.decided_at
@@ -179,7 +184,8 @@ def chain_status_set(chain: Chain, status: str, reason: str = "") -> bool:
 
 
 def _ended(change: Change, status: str, error: str) -> tuple[Change, Chain | None]:
-    row = Change.objects.select_for_update(of=("self",)).select_related("plan__tenant").get(pk=change.pk)
+    rows = Change.objects.select_for_update(of=("self",)).select_related("plan__tenant")
+    row = rows.defer(*UNREAD, "plan__target").get(pk=change.pk)
     if row.status not in UNDER_WAY:
         raise Conflict(f"Change {row.pk} has ended already: it is {row.status}.")
     if (row.decided_at is None) == (status == Status.SUCCEEDED):

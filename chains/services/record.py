@@ -16,7 +16,7 @@ from chains.services.clock import now
 from chains.services.conditions import conditions_write
 from chains.services.drift import contributions_adopt, drift_found, drift_order_of, drift_said
 from chains.services.foreign import foreign_found
-from chains.services.lease import fenced, lease_check, lease_release, lease_renew, lease_take
+from chains.services.lease import fenced, lease_release, lease_renew, lease_take
 from chains.services.looks import look_begins, look_ends
 from chains.services.observed import (
     device_answers,
@@ -91,7 +91,6 @@ __all__ = [
     "foreign_found",
     "instance_health_set",
     "is_under_way",
-    "lease_check",
     "lease_release",
     "lease_renew",
     "lease_take",

@@ -7,8 +7,10 @@ the old and the new path are both on devices, so both are counted.
 
 from __future__ import annotations
 
+from django.db import connection
 from django.db.models import F
 from django.db.models.functions import Now
+from psycopg.types.json import Jsonb
 
 from chains.models import (
     Chain,
@@ -24,6 +26,14 @@ from chains.models import (
     PoolAllocation,
     Use,
 )
+from chains.services.statuses import statuses_open
+
+# One parameter for all of them: composing one for each device would take longer than writing them.
+CONTRIBUTE = """
+INSERT INTO chains_contribution (chain_id, device_id, items)
+SELECT %(chain)s, given.device, given.items FROM jsonb_to_recordset(%(rows)s) AS given (device bigint, items jsonb)
+ON CONFLICT (chain_id, device_id) DO UPDATE SET items = EXCLUDED.items
+"""
 
 
 def contributions_write(chain: Chain, plan: Plan) -> None:
@@ -33,23 +43,16 @@ def contributions_write(chain: Chain, plan: Plan) -> None:
     touched = {name for name in held.keys() | target.keys() if held.get(name) != target.get(name)}
     ids = dict(Device.objects.filter(name__in=touched | target.keys()).values_list("name", "pk"))
     Contribution.objects.filter(chain=chain).exclude(device__name__in=target.keys()).delete()
-    Contribution.objects.bulk_create(
-        [
-            Contribution(chain=chain, device_id=ids[name], items=target[name])
-            for name in sorted(touched & target.keys())
-        ],
-        update_conflicts=True,
-        unique_fields=["chain", "device"],
-        update_fields=["items"],
-    )
+    rows = [{"device": ids[name], "items": target[name]} for name in sorted(touched & target.keys())]
+    if rows:
+        with connection.cursor() as cursor:
+            cursor.execute(CONTRIBUTE, {"chain": chain.pk, "rows": Jsonb(rows)})
     # What was adopted from a device is the plan's matter from now on.
     Finding.objects.filter(code="drift-adopted", chain=chain, closed_at=None).update(closed_at=Now())
     touched_ids = sorted(ids[name] for name in touched)
-    DeviceStatus.objects.bulk_create(
-        [DeviceStatus(device_id=device_id) for device_id in touched_ids], ignore_conflicts=True
-    )
-    rows = DeviceStatus.objects.select_for_update().filter(device__in=touched_ids).order_by("device_id")
-    locked = [row.pk for row in rows]  # in one order, so that two decisions cannot dead-lock
+    statuses_open(touched_ids)
+    statuses = DeviceStatus.objects.select_for_update().filter(device__in=touched_ids).order_by("device_id")
+    locked = list(statuses.values_list("pk", flat=True))  # in one order, so that two decisions cannot dead-lock
     DeviceStatus.objects.filter(pk__in=locked).update(desired_generation=F("desired_generation") + 1)
 
 
@@ -60,8 +63,8 @@ def uses_add(chain: Chain, plan: Plan) -> None:
     uses = []
     for use in plan.summary.get("offer_uses", ()):
         offer = offers[use["offer"]]
-        old = held.get((use["hop"], offer.pk))
-        row = Use(chain=chain, hop_position=use["hop"], offer=offer)
+        old = held.get((use["hop"], offer))
+        row = Use(chain=chain, hop_position=use["hop"], offer_id=offer)
         row.bandwidth_mbps = max(use["bandwidth_mbps"], old.bandwidth_mbps if old else 0)
         row.entries = max(use["entries"], old.entries if old else 0)
         uses.append(row)
@@ -75,8 +78,8 @@ def uses_add(chain: Chain, plan: Plan) -> None:
     link_uses = []
     for use in plan.summary.get("link_uses", ()):
         link = links[use["a"], use["b"]]
-        before = held_links.get(link.pk)
-        taken = LinkUse(chain=chain, link=link)
+        before = held_links.get(link)
+        taken = LinkUse(chain=chain, link_id=link)
         taken.from_a_mbps = max(use["from_a_mbps"], before.from_a_mbps if before else 0)
         taken.from_b_mbps = max(use["from_b_mbps"], before.from_b_mbps if before else 0)
         taken.tags = sorted({*use["tags"], *(before.tags if before else ())})
@@ -90,30 +93,32 @@ def uses_add(chain: Chain, plan: Plan) -> None:
 
 
 def uses_settle(chain: Chain, plan: Plan) -> None:
-    """Exactly what the plan says: what only the old path took is free again."""
+    """Exactly what the plan says: what only the old path took is free again. Nothing is written where it is so."""
     offers, links = _offers(plan), _links(plan)
-    Use.objects.filter(chain=chain).delete()
-    Use.objects.bulk_create(
-        Use(
-            chain=chain,
-            hop_position=use["hop"],
-            offer=offers[use["offer"]],
-            bandwidth_mbps=use["bandwidth_mbps"],
-            entries=use["entries"],
-        )
+    wanted = {
+        (use["hop"], offers[use["offer"]]): (use["bandwidth_mbps"], use["entries"])
         for use in plan.summary.get("offer_uses", ())
-    )
-    LinkUse.objects.filter(chain=chain).delete()
-    LinkUse.objects.bulk_create(
-        LinkUse(
-            chain=chain,
-            link=links[use["a"], use["b"]],
-            from_a_mbps=use["from_a_mbps"],
-            from_b_mbps=use["from_b_mbps"],
-            tags=sorted(use["tags"]),
+    }
+    uses = Use.objects.filter(chain=chain)
+    rows = uses.values_list("hop_position", "offer_id", "bandwidth_mbps", "entries")
+    if {(hop, offer): (mbps, entries) for hop, offer, mbps, entries in rows} != wanted:
+        uses.delete()
+        Use.objects.bulk_create(
+            Use(chain=chain, hop_position=hop, offer_id=offer, bandwidth_mbps=mbps, entries=entries)
+            for (hop, offer), (mbps, entries) in wanted.items()
         )
+    wanted_links = {
+        links[use["a"], use["b"]]: (use["from_a_mbps"], use["from_b_mbps"], sorted(use["tags"]))
         for use in plan.summary.get("link_uses", ())
-    )
+    }
+    link_uses = LinkUse.objects.filter(chain=chain)
+    link_rows = link_uses.values_list("link_id", "from_a_mbps", "from_b_mbps", "tags")
+    if {link: (from_a, from_b, tags) for link, from_a, from_b, tags in link_rows} != wanted_links:
+        link_uses.delete()
+        LinkUse.objects.bulk_create(
+            LinkUse(chain=chain, link_id=link, from_a_mbps=from_a, from_b_mbps=from_b, tags=tags)
+            for link, (from_a, from_b, tags) in wanted_links.items()
+        )
 
 
 def plan_in_force(chain: Chain, *, but: Plan | None = None) -> Plan | None:
@@ -127,11 +132,11 @@ def plan_in_force(chain: Chain, *, but: Plan | None = None) -> Plan | None:
 
 def allocations_open(plan: Plan) -> None:
     """Write down the plan's allocations that are not in force yet, at the database's time."""
-    offers = _offers(plan)
+    offers = _offers(plan) if plan.allocations else {}
     for wanted in plan.allocations:
         offer = offers[wanted["offer"]]
         active = PoolAllocation.objects.select_for_update().filter(
-            offer=offer, public=wanted["public"], chain_number=plan.chain_id, until=None
+            offer_id=offer, public=wanted["public"], chain_number=plan.chain_id, until=None
         )
         same = active.filter(
             subscribers=wanted["subscribers"], block_size=wanted["block_size"], hop_position=wanted["hop"]
@@ -140,7 +145,7 @@ def allocations_open(plan: Plan) -> None:
             continue
         active.update(until=Now())
         row = PoolAllocation.objects.create(
-            offer=offer,
+            offer_id=offer,
             chain_number=plan.chain_id,
             tenant=plan.tenant,
             hop_position=wanted["hop"],
@@ -170,15 +175,20 @@ def allocations_settle(chain_number: int, plan: Plan | None) -> None:
     allocations_open(plan)
 
 
-def _offers(plan: Plan) -> dict[str, Offer]:
+def _offers(plan: Plan) -> dict[str, int]:
+    """Their ids by name."""
     names = {use["offer"] for use in (*plan.summary.get("offer_uses", ()), *plan.allocations)}
     devices = {name.partition("@")[2] for name in names}
-    rows = Offer.objects.filter(device__name__in=devices).select_related("device", "function")
-    return {str(row): row for row in rows if str(row) in names}
+    rows = Offer.objects.filter(device__name__in=devices).order_by()
+    found = rows.values_list("function__name", "device__name", "pk")
+    return {name: pk for function, device, pk in found if (name := f"{function}@{device}") in names}
 
 
-def _links(plan: Plan) -> dict[tuple[str, str], Link]:
+def _links(plan: Plan) -> dict[tuple[str, str], int]:
+    """Their ids by the names of their ends."""
     ends = {(use["a"], use["b"]) for use in plan.summary.get("link_uses", ())}
     devices = {a.partition(":")[0] for a, _ in ends}
-    rows = Link.objects.filter(a__device__name__in=devices).select_related("a__device", "b__device")
-    return {(str(row.a), str(row.b)): row for row in rows if (str(row.a), str(row.b)) in ends}
+    rows = Link.objects.filter(a__device__name__in=devices).order_by()
+    found = rows.values_list("a__device__name", "a__name", "b__device__name", "b__name", "pk")
+    named = {(f"{a}:{a_port}", f"{b}:{b_port}"): pk for a, a_port, b, b_port, pk in found}
+    return {both: named[both] for both in ends if both in named}

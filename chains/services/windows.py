@@ -14,6 +14,7 @@ from functools import cache
 from typing import Any
 from zoneinfo import available_timezones
 
+from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
 from django.db.models.functions import Now
 
@@ -98,8 +99,11 @@ def _written(row: ChangeWindow, data: Mapping[str, Any]) -> ChangeWindow:
     errors: list[FieldError] = []
     fields = Fields(data, "", errors, FIELDS)
     row.name = fields.text("name", longest=63)
-    if row.name and not NAME.regex.fullmatch(row.name):  # type: ignore[union-attr]
-        fields.fail("name", "invalid", "lower-case letters, digits and inner hyphens, 1 to 63")
+    if row.name:
+        try:
+            NAME(row.name)
+        except ValidationError as error:
+            fields.fail("name", "invalid", error.messages[0])
     row.tenant = _named(fields, "tenant", Tenant)
     row.site = _named(fields, "site", Site)
     row.weekdays = _weekdays(fields)

@@ -17,6 +17,7 @@ from django.db.models.functions import Now
 
 from chains.errors import Conflict
 from chains.models import Change, DeviceWrite
+from chains.services.clock import now
 from chains.services.repairs import REPAIR, allowance, repairs_check
 
 KEEP_DAYS = 90
@@ -43,6 +44,7 @@ def writes_begin(
         repairs_check({push.device_id for push in wanted}, soak_s)
     if change is not None and change.decided_at is None and purpose in ("build", "switch"):
         _check_reach(change, {push.device_id for push in wanted})
+    at = now()
     return DeviceWrite.objects.bulk_create(
         DeviceWrite(
             device_id=push.device_id,
@@ -50,7 +52,7 @@ def writes_begin(
             purpose=purpose,
             epoch=push.epoch,
             digest=_digest(push.native),
-            began_at=Now(),
+            began_at=at,
         )
         for push in wanted
     )

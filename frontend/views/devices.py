@@ -16,6 +16,7 @@ from chains import selectors
 from chains.engine import orders
 from chains.engine.limits import limits
 from chains.errors import Conflict, NotFound
+from chains.models import Device
 from chains.services.actor import Actor
 from frontend.access import operators, parameter, show
 from frontend.items import rows_of
@@ -51,9 +52,7 @@ def device_list(request: HttpRequest, actor: Actor) -> HttpResponse:
 
 @operators
 def device(request: HttpRequest, actor: Actor, name: str) -> HttpResponse:
-    row = None if "\0" in name else selectors.device_list(actor).filter(name=name).first()
-    if row is None:
-        raise NotFound(f"There is no device {name}.")
+    row = _named(actor, name)
     view = selectors.device_view(actor, row.pk)
     findings = list(selectors.finding_list(actor).filter(device=row, closed_at=None))
     items = rows_of(view.items, is_read=view.is_read)
@@ -77,9 +76,7 @@ def device(request: HttpRequest, actor: Actor, name: str) -> HttpResponse:
 @operators
 def device_order(request: HttpRequest, actor: Actor, name: str, what: str) -> HttpResponse:
     """Adopt or enforce, once; the answer is on the device's page."""
-    row = None if "\0" in name else selectors.device_list(actor).filter(name=name).first()
-    if row is None:
-        raise NotFound(f"There is no device {name}.")
+    row = _named(actor, name)
     try:
         orders.order(actor=actor, device=row, what=what)
     except Conflict as problem:
@@ -89,6 +86,14 @@ def device_order(request: HttpRequest, actor: Actor, name: str, what: str) -> Ht
     else:
         messages.success(request, ORDERED[what])
     return redirect("ui:device", name=row.name)
+
+
+def _named(actor: Actor, name: str) -> Device:
+    """Errors: NotFound."""
+    row = None if "\0" in name else selectors.device_list(actor).filter(name=name).first()
+    if row is None:
+        raise NotFound(f"There is no device {name}.")
+    return row
 
 
 def _ports(device: Any, links_up: dict[str, bool]) -> list[dict[str, Any]]:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,7 +19,7 @@ from typing import Any
 import dj_database_url
 
 from orchestrator.services import postgres
-from orchestrator.services.places import state_folder
+from orchestrator.services.places import ServiceError, state_folder
 from orchestrator.services.processes import ProcessGroup
 
 _TEMPLATE = postgres.DATABASE
@@ -42,6 +44,17 @@ def private() -> Iterator[None]:
                 yield
             finally:
                 connection.close()
+
+
+def run(work: Callable[[], int]) -> int:
+    """A command that works in such a database; what it answers is the exit status. SIGTERM ends it in good order."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the private database is stopped
+    try:
+        with private():
+            return work()
+    except ServiceError as error:
+        print(f"run: {error}", file=sys.stderr)
+        return 1
 
 
 @contextmanager

@@ -5,13 +5,11 @@ from __future__ import annotations
 
 import argparse
 import json
-import signal
 import sys
 import tempfile
 import time
 from pathlib import Path
 
-from orchestrator.services.places import ServiceError
 from tests.bench import database
 
 
@@ -20,13 +18,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("names", nargs="*", help="only scenarios of these names")
     parser.add_argument("--json", action="store_true", help="one JSON object")
     given = parser.parse_args(arguments)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the private database is stopped
-    try:
-        with database.private():
-            return soak(given)
-    except ServiceError as error:
-        print(f"run: {error}", file=sys.stderr)
-        return 1
+    return database.run(lambda: soak(given))
 
 
 def soak(given: argparse.Namespace) -> int:
@@ -38,7 +30,11 @@ def soak(given: argparse.Namespace) -> int:
     from tests.crash.death import every_point
     from tests.crash.start import Start
 
-    builds = [build for build in scenarios.ALL if not given.names or build.__name__ in given.names]
+    known = {build.__name__: build for build in scenarios.ALL}
+    if unknown := set(given.names) - known.keys():
+        print(f"run: no scenario {', '.join(sorted(unknown))}; there are {', '.join(known)}", file=sys.stderr)
+        return 2
+    builds = [known[name] for name in given.names or known]
     points = deaths = worlds = timers = 0
     problems: list[str] = []
     began = time.monotonic()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
@@ -208,3 +208,4 @@ class Contract:
     def test_states_survive_storage(self, rig: Rig) -> None:
         wanted = sample(rig.site)
         assert state_from_json(state_to_json(wanted)) == wanted
+        assert state_to_json(wanted) == {str(key): asdict(item) for key, item in wanted.items()}

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from chains import models
 from chains.engine.kept import KEPT
 from drivers import fake
 from tests.engine import world
@@ -19,6 +20,13 @@ __all__ = ["fabric", "shared_fabric", "tap"]
 @pytest.fixture
 def fabric(db: None, settings: Any) -> Iterator[None]:
     yield from _loaded(settings)
+
+
+@pytest.fixture
+def confirming(fabric: None) -> None:
+    """Its switches and appliances have confirmed commit."""
+    for kind in ("switch", "appliance"):
+        models.Device.objects.filter(driver=f"fake-{kind}").update(driver=f"fake-{kind}-confirming")
 
 
 @pytest.fixture

@@ -4,12 +4,10 @@
 from __future__ import annotations
 
 import argparse
-import signal
 import sys
 import time
 from types import MappingProxyType
 
-from orchestrator.services.places import ServiceError
 from tests.bench import database
 
 
@@ -21,13 +19,7 @@ def main(arguments: list[str]) -> int:
     if min(given.examples, given.steps) < 1:
         print("run: --examples and --steps must be 1 or more", file=sys.stderr)
         return 2
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the private database is stopped
-    try:
-        with database.private():
-            return soak(given)
-    except ServiceError as error:
-        print(f"run: {error}", file=sys.stderr)
-        return 1
+    return database.run(lambda: soak(given))
 
 
 def soak(given: argparse.Namespace) -> int:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import threading
+from functools import partial
 
 import pytest
 from django.db import connection
@@ -16,8 +17,8 @@ from chains.engine.sweep import sweep
 from chains.selectors.attempts import in_flight
 from chains.services import record
 from tests.engine import world
-from tests.engine.test_race import at_once
 from tests.engine.wire import Died, Tap
+from tests.races import at_once
 
 TTL_S = 60.0
 
@@ -59,7 +60,7 @@ def test_two_hundred_claims_at_once_never_go_over_the_cap() -> None:
             if len(seen) % 2:
                 record.change_postpone(change_id, 600.0, error="done for now")
 
-    results = at_once(*[lambda mine=ids[n::20]: work(mine) for n in range(20)])  # type: ignore[misc]
+    results = at_once(*(partial(work, ids[n::20]) for n in range(20)))
     assert results == [None] * 20
     assert max(seen) == most
     assert flying() <= most

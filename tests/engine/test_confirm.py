@@ -35,12 +35,6 @@ class Clock:
 
 
 @pytest.fixture
-def confirming(fabric: None) -> None:
-    for kind in ("switch", "appliance"):
-        models.Device.objects.filter(driver=f"fake-{kind}").update(driver=f"fake-{kind}-confirming")
-
-
-@pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[Clock]:
     made = Clock()
     monkeypatch.setattr(fake, "clock", made)

@@ -258,7 +258,7 @@ def test_nothing_is_adopted_when_it_may_not_be(chain: models.Chain, tap: Tap, wh
     policy("leaf1", "adopt")
     before = wanted(chain, "leaf1")
     if what == "half-done":
-        half_done(chain, tap)
+        world.half_done(chain, tap)
     by_hand("leaf1", new_mac, Kind.REDIRECT)
     programmed = list(models.Device.objects.exclude(driver=""))
     if what == "frozen":
@@ -270,21 +270,6 @@ def test_nothing_is_adopted_when_it_may_not_be(chain: models.Chain, tap: Tap, wh
     observe_devices([device.pk for device in programmed])
     assert wanted(chain, "leaf1") == before
     assert not models.AuditRow.objects.filter(action="drift.adopted").exists()
-
-
-def half_done(chain: models.Chain, tap: Tap) -> None:
-    """A change whose worker dies right after it wrote to leaf1."""
-    world.edit(chain, hops=[{**world.NGFW, "device": "fw2"}])
-    change = world.change(chain)
-
-    def die(moment: str, device: str, number: int) -> None:
-        if (moment, device) == ("pushed", "leaf1"):
-            raise KeyboardInterrupt
-
-    tap.at = die
-    with pytest.raises(KeyboardInterrupt):
-        world.run_change(change.pk)
-    tap.at = lambda moment, device, number: None
 
 
 # --- an operator's order ----------------------------------------------------------------------

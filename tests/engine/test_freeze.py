@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -152,3 +153,32 @@ def test_the_device_threads_stop_by_what_was_seen_while_waiting(tap: Tap, monkey
     assert run_change(change.pk) is False
     assert tap.pushes == []
     assert world.network() == {}
+
+
+@pytest.mark.usefixtures("confirming")
+@pytest.mark.parametrize("is_decided", [False, True])
+def test_what_devices_take_back_meanwhile_is_brought_to_its_end_afterwards(
+    is_decided: bool, tap: Tap, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Set when the first device was watched, or with the decision; lifted when the devices' time is over."""
+    change = world.change(world.chain(world.NGFW))
+    name = "decision_record" if is_decided else "canary_passed"
+    real = getattr(record, name)
+
+    def stops(row: models.Change) -> None:
+        real(row)
+        freeze()
+
+    with monkeypatch.context() as patched:
+        patched.setattr(record, name, stops)
+        assert run_change(change.pk) is False
+    sent = len(tap.pushes)
+    monkeypatch.setattr(fake, "clock", lambda: time.time() + 100_000.0)
+    world.sweep_on(2)
+    change.refresh_from_db()
+    assert (change.status, len(tap.pushes)) == ("running", sent), world.events(change)
+    freeze_lift(actor=SYSTEM)
+    world.sweep_on(3)
+    change.refresh_from_db()
+    assert change.status == ("succeeded" if is_decided else "reverted"), world.events(change)
+    assert world.network() == (target(change) if is_decided else {})

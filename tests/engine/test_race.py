@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -17,30 +16,9 @@ from chains.engine.lease import LeaseBusy, LeaseLost, Leases
 from chains.engine.limits import Limits
 from tests.engine import world
 from tests.engine.wire import Tap
+from tests.races import at_once
 
 pytestmark = pytest.mark.usefixtures("shared_fabric")
-
-
-def at_once(*works: Callable[[], object]) -> list[object]:
-    """Run all side by side, each with a database connection of its own; what they returned or raised."""
-    results: list[object] = [None] * len(works)
-    start = threading.Barrier(len(works))
-
-    def run(index: int) -> None:
-        try:
-            start.wait()
-            results[index] = works[index]()
-        except Exception as error:  # noqa: BLE001  handed to the test
-            results[index] = error
-        finally:
-            connection.close()
-
-    threads = [threading.Thread(target=run, args=(index,)) for index in range(len(works))]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return results
 
 
 def test_a_doorbell_rung_four_times_has_one_effect(tap: Tap) -> None:
@@ -132,9 +110,12 @@ def test_a_worker_that_was_stopped_between_reading_and_push_does_not_push(tap: T
     settings.VIADUCT_LEASE_TTL_S, settings.VIADUCT_DEVICE_TIMEOUT_S = 2.0, 1.0
     change = world.change(world.chain(world.NGFW))
     moments: list[str] = []
+    early = change.plan.steps.filter(phase__in=("build", "switch")).exclude(device=None)
+    asked = early.values("device").distinct().count()
 
     def stall(moment: str, device: str, number: int) -> None:
-        if moment == "read" and "validated" in moments and "read after" not in moments:
+        # Each device is read and asked in one visit: once all of them were, the next reading is the one before a push.
+        if moment == "read" and moments.count("validated") == asked and "read after" not in moments:
             moments.append("read after")
             time.sleep(1.2)
         moments.append(moment)

@@ -22,12 +22,6 @@ from tests.engine.wire import Tap
 pytestmark = pytest.mark.usefixtures("fabric")
 
 
-@pytest.fixture
-def confirming(fabric: None) -> None:
-    for kind in ("switch", "appliance"):
-        models.Device.objects.filter(driver=f"fake-{kind}").update(driver=f"fake-{kind}-confirming")
-
-
 def moments(tap: Tap) -> list[tuple[str, str]]:
     """(moment, device), as they come in from now on."""
     seen: list[tuple[str, str]] = []

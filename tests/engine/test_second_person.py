@@ -3,17 +3,15 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
-from django.db import connections
 
 from chains import models
 from chains.engine.reconcile import run_change
-from chains.errors import Conflict, Forbidden, NotFound, Problem
+from chains.errors import Conflict, Forbidden, NotFound
 from chains.services import approval, intent
 from chains.services.actor import SYSTEM, Actor, actor_of_token, person_of
 from chains.services.again import change_retry, change_undo
@@ -21,6 +19,7 @@ from chains.services.freeze import freeze_lift, freeze_set
 from chains.services.tokens import token_create
 from tests.engine import world
 from tests.engine.wire import Tap
+from tests.races import at_once, codes
 
 BY_HOSTS = {**world.NGFW, "realm": "host"}
 
@@ -272,35 +271,13 @@ class TestOne:
         assert (status(back), bool(world.held("fw1"))) == ("succeeded", True)
 
 
-def together(*calls: Callable[[], object]) -> list[str]:
-    """All at once, each on a connection of its own: "" or the problem's code."""
-    found = [""] * len(calls)
-    gate = threading.Barrier(len(calls))
-
-    def run(index: int) -> None:
-        gate.wait()
-        try:
-            calls[index]()
-        except Problem as problem:
-            found[index] = problem.code
-        finally:
-            connections.close_all()
-
-    threads = [threading.Thread(target=run, args=(index,)) for index in range(len(calls))]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return found
-
-
 @pytest.mark.usefixtures("shared_fabric")
 class TestRaces:
     def test_of_two_approvers_at_once_one_approves(self) -> None:
         tenant_demands()
         change = asked(world.chain(world.NGFW), person("ann"))
         others = [person(f"p{number}") for number in range(6)]
-        found = together(*(lambda by=by: approval.change_approve(actor=by, change=change) for by in others))
+        found = codes(at_once(*(partial(approval.change_approve, actor=by, change=change) for by in others)))
         assert sorted(found) == ["", *["not-waiting"] * 5]
         assert models.AuditRow.objects.filter(action="change.approve").count() == 1
 
@@ -311,9 +288,11 @@ class TestRaces:
         chain = world.chain(world.NGFW)
         change = asked(chain, person("ann"))
         bob, carl = person("bob"), person("carl")
-        found = together(
-            lambda: approval.change_approve(actor=bob, change=change),
-            lambda: approval.change_cancel(actor=carl, change=change),
+        found = codes(
+            at_once(
+                lambda: approval.change_approve(actor=bob, change=change),
+                lambda: approval.change_cancel(actor=carl, change=change),
+            )
         )
         world.sweep_on()
         ends = status(change)
@@ -328,9 +307,8 @@ class TestRaces:
     def test_of_cancel_and_an_attempt_at_once_one_wins(self, number: int) -> None:
         change = asked(world.chain(world.NGFW), person("ann"))
         ann = person("ann")
-        [told, _] = together(
-            lambda: approval.change_cancel(actor=ann, change=change), lambda: run_change(change.pk)
-        )
+        both = at_once(lambda: approval.change_cancel(actor=ann, change=change), lambda: run_change(change.pk))
+        told, _ = codes(both)
         world.sweep_on()
         assert (status(change), told, bool(world.network())) in (
             ("cancelled", "", False),

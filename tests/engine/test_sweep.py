@@ -37,7 +37,15 @@ def test_an_idle_sweep_costs_the_same_with_many_chains() -> None:
         )  # fmt: skip
     models.Outbox.objects.update(rung_at="2026-01-01T00:00:00Z")
     assert queries_of_an_idle_sweep() == before
-    assert before <= 20
+    assert before <= 21
+
+
+def test_what_was_written_long_ago_is_forgotten() -> None:
+    world.apply(world.chain(world.NGFW))
+    old, *others = models.DeviceWrite.objects.values_list("pk", flat=True)
+    models.DeviceWrite.objects.filter(pk=old).update(began_at="2020-01-01T00:00:00Z")
+    sweep()
+    assert sorted(models.DeviceWrite.objects.values_list("pk", flat=True)) == sorted(others)
 
 
 def test_a_removal_whose_bell_was_lost_is_found() -> None:

@@ -15,13 +15,8 @@ from drivers.base import Transient
 from tests.engine import world
 from tests.engine.wire import Died, Tap
 
+pytestmark = pytest.mark.usefixtures("confirming")
 DEVICES = ("fw1", "leaf1", "leaf2", "spine1")
-
-
-@pytest.fixture(autouse=True)
-def confirming(fabric: None) -> None:
-    for kind in ("switch", "appliance"):
-        models.Device.objects.filter(driver=f"fake-{kind}").update(driver=f"fake-{kind}-confirming")
 
 
 def pending() -> dict[str, str]:

@@ -14,11 +14,9 @@ from tests.engine import world
 from tests.engine.wire import Died
 
 
-@pytest.mark.usefixtures("fabric")
+@pytest.mark.usefixtures("confirming")
 def test_a_death_on_the_way_back_forgets_no_pending_commit(monkeypatch: pytest.MonkeyPatch) -> None:
     """It dies when the way back is written down and not begun: the label of the way there is no longer in its step."""
-    for kind in ("switch", "appliance"):
-        models.Device.objects.filter(driver=f"fake-{kind}").update(driver=f"fake-{kind}-confirming")
     change = world.change(world.chain(world.NGFW))
     with fake.box("leaf1") as box:
         box.faults.reject = "% Table full"

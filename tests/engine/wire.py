@@ -55,24 +55,21 @@ class TappedSession:
             self.tap.at("validated", self.device, -1)
 
     def push(self, native: str) -> None:
-        with self.tap.lock:
-            number = len(self.tap.pushes)
-            self.tap.at("push", self.device, number)
-            self.tap.pushes.append((self.device, native))
-            if native in self.tap.refuses:
-                raise Rejected(f"{self.device}: % Table full")
-            self.inner.push(native)
-            self.tap.at("pushed", self.device, number)
+        self._send(native, lambda: self.inner.push(native))
 
     def commit(self, native: str, label: str, revert_in_s: int) -> None:
         """For the tap a push like any other."""
+        confirming = cast(ConfirmingSession, self.inner)
+        self._send(native, lambda: confirming.commit(native, label, revert_in_s))
+
+    def _send(self, native: str, send: Callable[[], None]) -> None:
         with self.tap.lock:
             number = len(self.tap.pushes)
             self.tap.at("push", self.device, number)
             self.tap.pushes.append((self.device, native))
             if native in self.tap.refuses:
                 raise Rejected(f"{self.device}: % Table full")
-            cast(ConfirmingSession, self.inner).commit(native, label, revert_in_s)
+            send()
             self.tap.at("pushed", self.device, number)
 
     def confirm(self, label: str) -> None:

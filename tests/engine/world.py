@@ -6,6 +6,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 from django.db.models import F
 
@@ -17,6 +18,7 @@ from chains.services import intent
 from chains.services.actor import SYSTEM
 from drivers import fake
 from drivers.state import DeviceState
+from tests.engine.wire import Died, Tap
 
 FABRIC = Path(__file__).resolve().parents[2] / "lab" / "fabrics" / "demo.yaml"
 FAKES = {"openvswitch": "fake-switch", "linux": "fake-appliance", "host": "fake-host", "": ""}
@@ -94,6 +96,20 @@ def apply(row: models.Chain) -> models.Change:
     made.refresh_from_db()
     row.refresh_from_db()
     return made
+
+
+def half_done(row: models.Chain, tap: Tap) -> None:
+    """A change to fw2 whose worker dies right after it wrote to leaf1."""
+    made = change(edit(row, hops=[{**NGFW, "device": "fw2"}]))
+
+    def die(moment: str, device: str, number: int) -> None:
+        if (moment, device) == ("pushed", "leaf1"):
+            raise Died
+
+    tap.at = die
+    with pytest.raises(Died):
+        run_change(made.pk)
+    tap.at = lambda moment, device, number: None
 
 
 def edit(row: models.Chain, **data: Any) -> models.Chain:

@@ -68,6 +68,9 @@ def test_a_change_that_waits_says_for_what_and_the_device_until_when() -> None:
     change, client = waiting(), world.operator()
     for address in (f"/changes/{change.pk}/", "/"):
         assert "leaf1 does not answer: tried again at" in text_of(client, address)
+    change.refresh_from_db()
+    banners = text_of(client, f"/changes/{change.pk}/").partition('aria-labelledby="h-log"')[0]
+    assert banners.count(change.waits) == 1
     assert "Try again now</button>" in text_of(client, f"/changes/{change.pk}/")
     page = text_of(client, "/devices/leaf1/")
     assert "Left alone until" in page

@@ -102,7 +102,7 @@ def test_operators_make_edit_and_delete_windows() -> None:
 @pytest.mark.parametrize(
     ("wrong", "words"),
     [
-        ({"name": "Nights!"}, "lower-case letters"),
+        ({"name": "Nights!"}, "Lower-case letters"),
         ({"weekdays": []}, "1 to 7 entries"),
         ({"weekdays": ["x"]}, "0 (Monday) to 6"),
         ({"opens_at": "half past two"}, "opens at"),
@@ -137,5 +137,6 @@ def test_a_change_that_waits_for_a_window_says_when_and_can_be_cancelled() -> No
     assert run_change(change.pk) is False
     page = words_of(olga.get(f"/changes/{change.pk}/"))
     assert "the window nights opens Mon" in page and "02:00 Europe/Berlin" in page and "Cancel the change" in page
+    assert "Next look" in page
     assert olga.post(f"/changes/{change.pk}/cancel/").status_code == 302
-    assert "Waits:" not in words_of(olga.get(f"/changes/{change.pk}/"))
+    assert "Next look" not in words_of(olga.get(f"/changes/{change.pk}/"))

@@ -9,11 +9,9 @@ from __future__ import annotations
 import argparse
 import importlib
 import json
-import signal
 import sys
 import time
 
-from orchestrator.services.places import ServiceError
 from tests.bench import database
 
 # Other suites of the same verb, by their flag; the rest of the line is theirs.
@@ -38,13 +36,7 @@ def main(arguments: list[str]) -> int:
     if given.seeds < 1:
         print("run: --seeds must be 1 or more", file=sys.stderr)
         return 2
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the private database is stopped
-    try:
-        with database.private():
-            return soak(given)
-    except ServiceError as error:
-        print(f"run: {error}", file=sys.stderr)
-        return 1
+    return database.run(lambda: soak(given))
 
 
 def soak(given: argparse.Namespace) -> int:
