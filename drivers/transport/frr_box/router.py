@@ -1,0 +1,279 @@
+# SPDX-License-Identifier: Apache-2.0
+"""This router: FRR by vtysh, links by ip, one nftables table of our own. Runs as root on the router, see `__main__`."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import os
+import re
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from .config import is_marked, is_ours_link, is_policy, joined, marking, merged, ours, stanzas_of
+from .grammar import ALIAS, FRR, KEEP, LINKS, NFT, TABLE, Refused
+
+WAIT_S = 3.0
+
+
+class Router:
+    """This machine."""
+
+    def __init__(self, pathspace: str, state: Path) -> None:
+        self.space = ["-N", pathspace] if pathspace else []
+        self.pathspace = pathspace
+        self.state = state / (pathspace or "default")
+
+    def run(self, *command: str, text: str = "", fine: tuple[int, ...] = (0,)) -> str:
+        """Errors: Refused, with the program's words."""
+        try:
+            done = subprocess.run(
+                command, input=text, text=True, capture_output=True, timeout=60, check=False
+            )
+        except FileNotFoundError:
+            raise Refused(f"there is no program {command[0]}; install frr, nftables, iproute2") from None
+        if done.returncode not in fine:
+            said = " | ".join((done.stderr or done.stdout).strip().splitlines()[-4:])
+            raise Refused(f"{command[0]} ({done.returncode}): {said}")
+        return done.stdout
+
+    def show(self, what: str) -> str:
+        return self.run("vtysh", *self.space, "-c", what)
+
+    def ip(self, *words: str) -> list[dict[str, Any]]:
+        return list(json.loads(self.run("ip", "-j", *words) or "[]"))
+
+    def vtysh(self, text: str, *options: str) -> None:
+        """Configure. Errors: Refused if FRR does not take a line."""
+        file = self.state / "frr.next"
+        file.write_text(text)
+        self.run("vtysh", *self.space, *options, "-f", str(file))
+
+    def table(self) -> dict[str, Any]:
+        """Ours as nft's JSON; {} if there is none."""
+        if f"table {TABLE}\n" not in self.run("nft", "list", "tables"):
+            return {}
+        return dict(json.loads(self.run("nft", "-j", "list", "table", *TABLE.split())))
+
+    def rules(self, family: int) -> list[dict[str, Any]]:
+        return self.ip(f"-{family}", "rule", "show")
+
+    def read(self) -> dict[str, Any]:
+        rules = {str(family): self.rules(family) for family in (4, 6)}
+        routes: dict[str, list[dict[str, Any]]] = {"4": [], "6": []}
+        for family, found in rules.items():
+            for table in sorted({rule["table"] for rule in found if is_marked(rule)}):
+                shown = self.ip(f"-{family}", "route", "show", "table", table)
+                routes[family] += [{**route, "table": table} for route in shown]
+        return {
+            "frr": self.show("show running-config"),
+            "nft": self.table(),
+            "tables": self.run("nft", "list", "tables").splitlines(),
+            "marking": marking(json.loads(self.run("nft", "-j", "list", "ruleset"))),
+            "rules": rules,
+            "routes": routes,
+            "links": self.ip("-d", "address", "show"),
+            "neighbours": self.ip("neighbour", "show", "nud", "permanent"),
+            "sysctls": {name: _sysctl(name) for name in self._sysctls()},
+        }
+
+    def _sysctls(self) -> Iterator[str]:
+        yield from ("net/ipv4/ip_forward", "net/ipv6/conf/all/forwarding")
+        for path in sorted(Path("/proc/sys/net/ipv4/conf").iterdir()):
+            yield f"net/ipv4/conf/{path.name}/rp_filter"
+
+    def facts(self) -> dict[str, Any]:
+        links = self.ip("-d", "link", "show")
+        uptime = float(Path("/proc/uptime").read_text().split()[0])
+        return {
+            "version": self.show("show version"),
+            "hostname": os.uname().nodename,
+            "uptime": uptime,
+            "links": links,
+        }
+
+    def check(self, parts: dict[str, list[str]]) -> None:
+        self.run("nft", "-c", "-f", "-", text=joined(parts[NFT]))
+        if parts[FRR]:
+            self.vtysh(joined(parts[FRR]), "-C")
+
+    # --- apply --------------------------------------------------------------------------------
+
+    def apply(self, parts: dict[str, list[str]]) -> None:
+        """Until nftables switches, no packet meets what is new; if something fails before, it goes away again."""
+        before = self.show("show running-config")
+        had = self._keeping(before)
+        try:
+            self._links(parts[LINKS])
+            if parts[FRR]:
+                self.vtysh(joined(parts[FRR]))
+                self._wait(parts[FRR])
+            if parts[NFT]:
+                self.run("nft", "-f", "-", text=joined(parts[NFT]))
+        except Refused:
+            old = (
+                f"{head}\n" + "".join(f"{line}\n" for line in lines) + "exit\n"
+                for head, lines in ours(before)
+            )
+            self.vtysh("".join(old))
+            self.sweep(had)
+            raise
+        self.sweep(parts[KEEP])
+        self.run("vtysh", *self.space, "-c", "write memory")
+        is_there = bool(self.table())
+        self._file("table.nft").write_text(
+            self.run("nft", "-s", "list", "table", *TABLE.split()) if is_there else ""
+        )
+
+    def _links(self, lines: list[str]) -> None:
+        there = {link["ifname"]: link for link in self.ip("-d", "link", "show")}
+        wanted = []
+        for line in lines:
+            words = line.split()
+            if line.startswith("link add") and words[5] in there:
+                if not is_ours_link(there[words[5]], words[3], int(words[-1])):
+                    raise Refused(f"{words[5]} is there already and is not ours")
+                continue
+            wanted.append(line)
+        if wanted:
+            self.run("ip", "-batch", "-", text=joined(wanted))
+
+    def _wait(self, stanzas: list[str]) -> None:
+        """Until the kernel has every sequence that an interface uses; bounded, as a next hop may be away."""
+        mark = re.compile(r"pbr-map (\S+) seq \d+\n match src-ip (\S+)\n match mark (\d+)\n")
+        marks = [found for text in stanzas if (found := mark.match(text))]
+        wanted = {(found[1], 6 if ":" in found[2] else 4, int(found[3])) for found in marks}
+        lines = stanzas_of(self.show("show running-config"))
+        places = {
+            line.split()[1]: head.split()[1] for head, held in lines for line in held if is_policy(line)
+        }
+        deadline = time.monotonic() + WAIT_S
+        while time.monotonic() < deadline:
+            there = {
+                (rule.get("iif"), family, int(rule["fwmark"], 0))
+                for family in (4, 6) for rule in self.rules(family) if is_marked(rule)
+            }  # fmt: skip
+            if all((places[name], family, one) in there for name, family, one in wanted if name in places):
+                return
+            time.sleep(0.02)
+
+    def _keeping(self, config: str) -> list[str]:
+        """What is there of ours, in the words of a `keep` section."""
+        found = []
+        for head, lines in stanzas_of(config):
+            if head.startswith("pbr-map SI-t-"):
+                found.append(f"map {head.split()[1]} {head.split()[3]}")
+            found += [
+                f"policy {head.split()[1]} {line.split()[1]}" for line in lines if is_policy(line, "SI-t-")
+            ]
+        for kind, name in self._objects():
+            found.append(f"{kind} {name}")
+        return found + [f"link {name}" for name in self._our_links()]
+
+    def _our_links(self) -> list[str]:
+        links = self.ip("-d", "link", "show")
+        return sorted(link["ifname"] for link in links if link.get("ifalias") == ALIAS)
+
+    def _objects(self) -> list[tuple[str, str]]:
+        """(chain or counter, name) of our table, chains first."""
+        entries = [next(iter(entry.items())) for entry in self.table().get("nftables", ())]
+        return [(kind, value["name"]) for kind, value in entries if kind in ("chain", "counter")]
+
+    def sweep(self, keep: list[str]) -> None:
+        """All of ours that is not kept goes: first what takes packets, then what it needs."""
+        kept = set()
+        for line in keep:
+            words = line.split()
+            kept |= {f"map {words[1]} {number}" for number in words[2:]} if words[0] == "map" else {line}
+        gone = [line.split() for line in self._keeping(self.show("show running-config")) if line not in kept]
+        told = [
+            f"interface {words[1]}\n no pbr-policy {words[2]}\nexit" for words in gone if words[0] == "policy"
+        ]
+        told += [f"no pbr-map {words[1]} seq {words[2]}" for words in gone if words[0] == "map"]
+        if told:
+            self.vtysh(joined(told))
+        objects = [words for words in gone if words[0] in ("chain", "counter")]
+        if objects:
+            self.run(
+                "nft", "-f", "-", text=joined([f"delete {kind} {TABLE} {name}" for kind, name in objects])
+            )
+        links = [f"link del dev {words[1]}" for words in gone if words[0] == "link"]
+        if links:
+            self.run("ip", "-batch", "-", text=joined(links))
+
+    # --- the difference -----------------------------------------------------------------------
+
+    def diff(self, parts: dict[str, list[str]]) -> str:
+        self.check(parts)
+        there = set(self._our_links())
+        kept = {line.split()[1] for line in parts[KEEP] if line.startswith("link ")}
+        lines = [f"-link {name}" for name in sorted(there - kept)]
+        lines += [f"+link {name}" for name in sorted(kept - there)]
+        config = self.show("show running-config")
+        lines += self._reloaded(merged(config, parts[FRR], parts[KEEP]))
+        listing = self.run("nft", "-s", "list", "table", *TABLE.split()) if self.table() else ""
+        script = f"nft -f - <<'END'\n{joined(parts[NFT])}END\nnft -s list ruleset"
+        if listing:
+            script = f"nft -f - <<'END'\n{listing}END\n{script}"
+        after = self.run("unshare", "--net", "sh", "-e", "-c", script)
+        shown = difflib.unified_diff(listing.splitlines(), after.splitlines(), lineterm="", n=0)
+        lines += [
+            f"{line[0]}nft {line[1:]}"
+            for line in shown
+            if line[:1] in "+-" and line[:3] not in ("+++", "---")
+        ]
+        return joined(lines)
+
+    def _reloaded(self, config: str) -> list[str]:
+        """FRR's own tool says what it would do to get there."""
+        file = self._file("frr.candidate")
+        file.write_text(config)
+        said = self.run(*self._reload("--test"), str(file))
+        lines, sign = [], ""
+        for line in said.splitlines():
+            if line.startswith("Lines To "):
+                sign = "-" if "Delete" in line else "+"
+            elif sign and line.strip() and not line.startswith("="):
+                lines.append(f"{sign}{line.removeprefix('no ')}" if sign == "-" else f"{sign}{line}")
+        return lines
+
+    def _reload(self, verb: str) -> tuple[str, ...]:
+        name = self.pathspace
+        where = ("--confdir", f"/etc/frr/{name}", "--rundir", f"/var/run/frr/{name}") if name else ()
+        space = ("--pathspace", name) if name else ()
+        return ("/usr/lib/frr/frr-reload.py", verb, *space, "--bindir", "/usr/bin", *where, "--stdout")
+
+    # --- whole snapshots ----------------------------------------------------------------------
+
+    def _file(self, name: str) -> Path:
+        return self.state / name
+
+    def snapshot(self) -> None:
+        self._file("before.conf").write_text(self.show("show running-config"))
+        there = self.table()
+        self._file("before.nft").write_text(
+            self.run("nft", "-s", "list", "table", *TABLE.split()) if there else ""
+        )
+
+    def rollback(self) -> None:
+        """Links of ours that came meanwhile stay: nothing uses them. Errors: Refused without a snapshot."""
+        if not self._file("before.conf").exists():
+            raise Refused("there is no snapshot to go back to")
+        self.run(*self._reload("--reload"), str(self._file("before.conf")))
+        self._load("before.nft")
+
+    def restore(self) -> None:
+        if self._file("table.nft").exists():
+            self._load("table.nft")
+
+    def _load(self, name: str) -> None:
+        self.run(
+            "nft", "-f", "-", text=f"add table {TABLE}\ndelete table {TABLE}\n{self._file(name).read_text()}"
+        )
+
+
+def _sysctl(name: str) -> int:
+    return int((Path("/proc/sys") / name).read_text())
