@@ -36,7 +36,7 @@ from drivers.switch.tables import (
     vrf_here,
 )
 from drivers.transport.frr_box.config import is_marked, is_ours_link, is_policy, stanzas_of
-from drivers.transport.frr_box.grammar import LAST_GUARD, MARK, TABLE
+from drivers.transport.frr_box.grammar import LAST_GUARD, MARK, PRIORITY, TABLE
 
 Json = Mapping[str, Any]
 HOOKS = {"classify": "prerouting", "guard": "forward"}
@@ -142,13 +142,13 @@ def _chains(document: Json, target: Target) -> dict[str, list[Json]]:
     """Chain -> its rules. One with a wrong hook has none. Errors: Rejected."""
     chains: dict[str, list[Json]] = {}
     shut: set[str] = set()
-    for entry in document["nft"].get("nftables", ()):
+    for entry in document["nft"]:
         kind, value = next(iter(entry.items()))
         if kind == "chain":
             chains[value["name"]] = []
             hook = (value.get("hook"), value.get("prio"), value.get("policy"))
             expected = (
-                (HOOKS[value["name"]], -149, "accept") if value["name"] in HOOKS else (None, None, None)
+                (HOOKS[value["name"]], PRIORITY, "accept") if value["name"] in HOOKS else (None, None, None)
             )
             if hook != expected:
                 shut.add(value["name"])
@@ -256,7 +256,7 @@ def _crossing(
         if (name, ours, length) not in addresses:
             return None
         found.add(macs.get((name, theirs), ""))
-    return Crossing(*place, "", found.pop()) if len(found) == 1 and "" not in found else None
+    return Crossing(*place, "", found.pop()) if len(found) == 1 else None
 
 
 # --- is it whole? -----------------------------------------------------------------------------
@@ -281,7 +281,7 @@ def _torn(shown: Shown, chains: Mapping[str, list[Json]], read: Tables, target: 
             if key is None:
                 continue
             is_led = entry.action is not Action.REDIRECT or (
-                has_guards and _leads(shown, place, entry, target)
+                has_guards and _has_neighbour(entry, read) and _leads(shown, place, entry, target)
             )
             if not (is_met and is_open and is_led and name in expected):
                 yield key[0]
@@ -331,6 +331,11 @@ def _guard(rule: Json) -> str:
         return ""
 
 
+def _has_neighbour(entry: Entry, read: Tables) -> bool:
+    crossing = read.crossings.get((entry.hop.port, entry.hop.tag))
+    return not entry.hop.tag or (crossing is not None and bool(crossing.mac))
+
+
 def _leads(shown: Shown, place: Place, entry: Entry, target: Target) -> bool:
     """FRR has the sequence, and the kernel has its rule and its route."""
     hop = ((entry.hop.port, entry.hop.tag), entry.family)
@@ -376,7 +381,7 @@ def in_the_way(shown: Shown, read: Tables, target: Target) -> tuple[str, ...]:
                 text = " ".join(f"{name} {value}" for name, value in sorted(rule.items()) if value != "all")
                 found.append(f"{SHADOWS}{first}: ip -{family} rule {text}")
     if redirecting:
-        found += [f"{SHADOWS}{first}: chain {name} sets marks" for name in shown.document["marking"]]
+        found += [f"{SHADOWS}{first}: table {name} sets marks after us" for name in shown.document["marking"]]
     needed = {table_name(place) for place, entries in read.entries.items() if words.hops_of(entries)}
     found += [
         f"pbr-map {name} is left over" for name in sorted({one.table for one in shown.sequences} - needed)
@@ -386,7 +391,6 @@ def in_the_way(shown: Shown, read: Tables, target: Target) -> tuple[str, ...]:
 
 def foreign(shown: Shown) -> int:
     """pbr-maps, nftables tables and kernel rules of others."""
-    tables = [line for line in shown.document["tables"] if line != f"table {TABLE}"]
     rules = [rule for found in shown.document["rules"].values() for rule in found]
     theirs = [rule for rule in rules if not is_marked(rule) and rule["priority"] not in _KERNEL_RULES]
-    return shown.strange + len(tables) + len(theirs)
+    return shown.strange + len(shown.document["tables"]) + len(theirs)

@@ -120,7 +120,8 @@ def _link(target: Target, place: Place, crossing: Crossing) -> Iterator[str]:
     for family, length, flag in ((4, 31, ""), (6, 127, " nodad")):
         ours, theirs = crossing_addresses(target, place, family)
         yield f"address replace {ours}/{length} dev {name}{flag}"
-        yield f"neighbour replace {theirs} lladdr {crossing.mac} dev {name} nud permanent"
+        if crossing.mac:  # nothing leaves by it otherwise
+            yield f"neighbour replace {theirs} lladdr {crossing.mac} dev {name} nud permanent"
 
 
 def _stanzas(tables: Tables, target: Target) -> Iterator[str]:

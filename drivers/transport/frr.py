@@ -73,7 +73,7 @@ class RouterBox:
         """Named counters of our table; an entry that drops counts what it stopped."""
         found: dict[str, Counter] = {}
         drops = set()
-        for entry in self._seen.get("nft", {}).get("nftables", ()):
+        for entry in self._seen.get("nft", ()):
             if "counter" in entry:
                 one = entry["counter"]
                 found[one["name"]] = Counter(one["packets"], one["bytes"])

@@ -166,7 +166,6 @@ class FRRDriver(NetworkDriver):  # type: ignore[misc]
         if not self.candidate:
             return
         try:
-            self.run("snapshot")
             self.run("apply", self.candidate)
         except CommandErrorException as error:
             raise CommitError(str(error)) from error

@@ -8,10 +8,10 @@ with BPF_PROG_ATTACH at the tcx hooks (Linux 6.6), and go with their interface.
 from __future__ import annotations
 
 import ctypes
+import fcntl
 import os
 import socket
 import struct
-from pathlib import Path
 
 BPF = 321  # x86-64's and
 BPF_ARM = 280  # arm64's number of bpf(2)
@@ -23,6 +23,7 @@ PKT_TYPE, VLAN_PRESENT, VLAN_TCI = 4, 20, 24
 HOST, OTHER_HOST = 0, 3
 TO_INGRESS = 1
 MAX_PROGRAMS = 64
+SIOCGIFHWADDR = 0x8927
 
 
 def _instruction(code: int, to: int = 0, of: int = 0, offset: int = 0, value: int = 0) -> bytes:
@@ -128,7 +129,9 @@ def detach(parent: str, tag: int) -> None:
     """What is at the parent; the other goes with its interface. Errors: OSError."""
     index = socket.if_nametoindex(parent)
     ids = (ctypes.c_uint32 * MAX_PROGRAMS)()
-    query = bytearray(struct.pack("<IIIIQIIQQQ", index, TCX_INGRESS, 0, 0, ctypes.addressof(ids), MAX_PROGRAMS, 0, 0, 0, 0))
+    query = bytearray(
+        struct.pack("<IIIIQIIQQQ", index, TCX_INGRESS, 0, 0, ctypes.addressof(ids), MAX_PROGRAMS, 0, 0, 0, 0)
+    )
     _call_kernel(PROG_QUERY, query)
     count = struct.unpack_from("<I", query, 24)[0]
     for number in ids[:count]:
@@ -151,7 +154,9 @@ def _name_of(program: int) -> bytes:
 
 
 def _mac(name: str) -> bytes:
-    return bytes.fromhex(Path(f"/sys/class/net/{name}/address").read_text().strip().replace(":", ""))
+    """Not from /sys, which may be another namespace's."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
+        return fcntl.ioctl(any_socket, SIOCGIFHWADDR, struct.pack("256s", name.encode()))[18:24]
 
 
 def _loaded(code: bytes, name: bytes) -> int:

@@ -3,11 +3,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from typing import Any
 
-from .grammar import ALIAS, MARK, MARK_MASK, TABLE
+from .grammar import ALIAS, MARK, MARK_MASK, PRIORITY, TABLE
+
+MARKS = {"meta": {"key": "mark"}}
 
 
 def stanzas_of(config: str) -> list[tuple[str, tuple[str, ...]]]:
@@ -68,21 +69,29 @@ def ours(config: str) -> Iterator[tuple[str, tuple[str, ...]]]:
             yield head, tuple(line for line in lines if is_policy(line))
 
 
-def marking(ruleset: dict[str, Any]) -> list[str]:
-    """Chains of others that could change a packet's mark between our marking and the kernel's routing."""
-    late, found = {}, set()
-    for entry in ruleset.get("nftables", ()):
+def ours_of(ruleset: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Of all that nft lists, what is in our table."""
+    family, name = TABLE.split()
+    values = ((entry, next(iter(entry.values()))) for entry in ruleset)
+    return [entry for entry, value in values if (value.get("family"), value.get("table")) == (family, name)]
+
+
+def other_tables(ruleset: list[dict[str, Any]]) -> list[str]:
+    tables = [entry["table"] for entry in ruleset if "table" in entry]
+    return [name for one in tables if (name := f"{one['family']} {one['name']}") != TABLE]
+
+
+def marking(ruleset: list[dict[str, Any]]) -> list[str]:
+    """Tables of others that could change a packet's mark between our marking and the kernel's routing."""
+    late, marks = set(), set()
+    for entry in ruleset:
         kind, value = next(iter(entry.items()))
-        name = f"{value.get('family')} {value.get('table')} {value.get('chain', value.get('name'))}"
-        if kind == "chain" and value.get("hook") == "prerouting" and value.get("prio", 0) >= -149:
-            late[name] = value
-        if (
-            kind == "rule"
-            and name in late
-            and '"mangle": {"key": {"meta": {"key": "mark"}}' in json.dumps(value)
-        ):
-            found.add(name)
-    return sorted(name for name in found if not name.startswith(f"{TABLE} "))
+        name = f"{value.get('family')} {value.get('table')}"
+        if kind == "chain" and value.get("hook") == "prerouting" and value.get("prio", 0) >= PRIORITY:
+            late.add(name)
+        if kind == "rule" and any(part.get("mangle", {}).get("key") == MARKS for part in value["expr"]):
+            marks.add(name)
+    return sorted((late & marks) - {TABLE})
 
 
 def joined(lines: list[str]) -> str:

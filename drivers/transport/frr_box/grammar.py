@@ -34,7 +34,9 @@ _HOP = rf"(?:ip nexthop {_IP4}|ip6 nexthop {_IP6})"
 _NAMES = "nd-neighbor-solicit, nd-neighbor-advert, nd-router-solicit, nd-router-advert"
 # Whoever may not ask for the router's address cannot send at all. These never leave the link.
 NEIGHBOURS = f"icmpv6 type {{ {_NAMES} }} fib daddr type {{ local, multicast }} accept"
-BASE = "{ type filter hook %s priority -149; policy accept; }"
+# Right after the operator's own mangling, before anything translates addresses.
+PRIORITY = -149
+BASE = f"{{ type filter hook %s priority {PRIORITY}; policy accept; }}"
 LAST_GUARD = f"meta mark & {MARK_MASK:#x} == {MARK:#x} drop"
 LINKS, FRR, NFT, KEEP = "# links", "# frr", "# nft", "# keep"
 GRAMMAR: dict[str, str] = {

@@ -13,7 +13,18 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from .config import is_marked, is_ours_link, is_policy, joined, marking, merged, ours, stanzas_of
+from .config import (
+    is_marked,
+    is_ours_link,
+    is_policy,
+    joined,
+    marking,
+    merged,
+    other_tables,
+    ours,
+    ours_of,
+    stanzas_of,
+)
 from .grammar import ALIAS, FRR, KEEP, LINKS, NFT, TABLE, Refused
 
 WAIT_S = 3.0
@@ -36,7 +47,7 @@ class Router:
         except FileNotFoundError:
             raise Refused(f"there is no program {command[0]}; install frr, nftables, iproute2") from None
         if done.returncode not in fine:
-            said = " | ".join((done.stderr or done.stdout).strip().splitlines()[-4:])
+            said = " | ".join(line for line in (done.stdout + done.stderr).splitlines()[-4:] if line.strip())
             raise Refused(f"{command[0]} ({done.returncode}): {said}")
         return done.stdout
 
@@ -52,16 +63,17 @@ class Router:
         file.write_text(text)
         self.run("vtysh", *self.space, *options, "-f", str(file))
 
-    def table(self) -> dict[str, Any]:
-        """Ours as nft's JSON; {} if there is none."""
+    def table(self) -> list[dict[str, Any]]:
+        """Ours as nft's JSON; nothing if there is none."""
         if f"table {TABLE}\n" not in self.run("nft", "list", "tables"):
-            return {}
-        return dict(json.loads(self.run("nft", "-j", "list", "table", *TABLE.split())))
+            return []
+        return list(json.loads(self.run("nft", "-j", "list", "table", *TABLE.split()))["nftables"])
 
     def rules(self, family: int) -> list[dict[str, Any]]:
         return self.ip(f"-{family}", "rule", "show")
 
     def read(self) -> dict[str, Any]:
+        ruleset = list(json.loads(self.run("nft", "-j", "list", "ruleset"))["nftables"])
         rules = {str(family): self.rules(family) for family in (4, 6)}
         routes: dict[str, list[dict[str, Any]]] = {"4": [], "6": []}
         for family, found in rules.items():
@@ -70,9 +82,9 @@ class Router:
                 routes[family] += [{**route, "table": table} for route in shown]
         return {
             "frr": self.show("show running-config"),
-            "nft": self.table(),
-            "tables": self.run("nft", "list", "tables").splitlines(),
-            "marking": marking(json.loads(self.run("nft", "-j", "list", "ruleset"))),
+            "nft": ours_of(ruleset),
+            "tables": other_tables(ruleset),
+            "marking": marking(ruleset),
             "rules": rules,
             "routes": routes,
             "links": self.ip("-d", "address", "show"),
@@ -105,11 +117,13 @@ class Router:
     def apply(self, parts: dict[str, list[str]]) -> None:
         """Until nftables switches, no packet meets what is new; if something fails before, it goes away again."""
         before = self.show("show running-config")
+        self._file("before.conf").write_text(before)
+        self._file("before.nft").write_text(self._listing())
         had = self._keeping(before)
         try:
             self._links(parts[LINKS])
             if parts[FRR]:
-                self.vtysh(joined(parts[FRR]))
+                self._configure(joined(parts[FRR]))
                 self._wait(parts[FRR])
             if parts[NFT]:
                 self.run("nft", "-f", "-", text=joined(parts[NFT]))
@@ -123,10 +137,19 @@ class Router:
             raise
         self.sweep(parts[KEEP])
         self.run("vtysh", *self.space, "-c", "write memory")
-        is_there = bool(self.table())
-        self._file("table.nft").write_text(
-            self.run("nft", "-s", "list", "table", *TABLE.split()) if is_there else ""
-        )
+        self._file("table.nft").write_text(self._listing())
+
+    def _configure(self, text: str) -> None:
+        """pbrd hears of a new interface a moment after the kernel made it, and refuses it until then."""
+        deadline = time.monotonic() + WAIT_S
+        while True:
+            try:
+                self.vtysh(text)
+                return
+            except Refused as error:
+                if "does not exist" not in str(error) or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.02)
 
     def _links(self, lines: list[str]) -> None:
         there = {link["ifname"]: link for link in self.ip("-d", "link", "show")}
@@ -179,7 +202,7 @@ class Router:
 
     def _objects(self) -> list[tuple[str, str]]:
         """(chain or counter, name) of our table, chains first."""
-        entries = [next(iter(entry.items())) for entry in self.table().get("nftables", ())]
+        entries = [next(iter(entry.items())) for entry in self.table()]
         return [(kind, value["name"]) for kind, value in entries if kind in ("chain", "counter")]
 
     def sweep(self, keep: list[str]) -> None:
@@ -214,7 +237,7 @@ class Router:
         lines += [f"+link {name}" for name in sorted(kept - there)]
         config = self.show("show running-config")
         lines += self._reloaded(merged(config, parts[FRR], parts[KEEP]))
-        listing = self.run("nft", "-s", "list", "table", *TABLE.split()) if self.table() else ""
+        listing = self._listing()
         script = f"nft -f - <<'END'\n{joined(parts[NFT])}END\nnft -s list ruleset"
         if listing:
             script = f"nft -f - <<'END'\n{listing}END\n{script}"
@@ -251,12 +274,10 @@ class Router:
     def _file(self, name: str) -> Path:
         return self.state / name
 
-    def snapshot(self) -> None:
-        self._file("before.conf").write_text(self.show("show running-config"))
-        there = self.table()
-        self._file("before.nft").write_text(
-            self.run("nft", "-s", "list", "table", *TABLE.split()) if there else ""
-        )
+    def _listing(self) -> str:
+        """Of our table, without what counters hold; "" if there is none."""
+        is_there = f"table {TABLE}\n" in self.run("nft", "list", "tables")
+        return self.run("nft", "-s", "list", "table", *TABLE.split()) if is_there else ""
 
     def rollback(self) -> None:
         """Links of ours that came meanwhile stay: nothing uses them. Errors: Refused without a snapshot."""
