@@ -29,6 +29,8 @@ from napalm.base.exceptions import (
     MergeConfigException,
 )
 
+from drivers.transport.frr_box.grammar import Refused, sections
+
 REFUSED, BUSY = 3, 4
 CHUNK_BYTES = 65536
 CONNECT_S = 5.0
@@ -149,16 +151,21 @@ class FRRDriver(NetworkDriver):  # type: ignore[misc]
     # --- configuration ------------------------------------------------------------------------
 
     def load_merge_candidate(self, filename: str | None = None, config: str | None = None) -> None:
+        """Nothing goes to the router: what it thinks of the text, `compare_config` asks."""
         text = Path(filename).read_text() if filename else config or ""
         try:
             if text:
-                self.run("check", text)
-        except CommandErrorException as error:
+                sections(text)
+        except Refused as error:
             raise MergeConfigException(str(error)) from error
         self.candidate = text
 
     def compare_config(self) -> str:
-        return self.run("diff", self.candidate).rstrip("\n") if self.candidate else ""
+        """Errors: MergeConfigException if the router would not take it."""
+        try:
+            return self.run("diff", self.candidate).rstrip("\n") if self.candidate else ""
+        except CommandErrorException as error:
+            raise MergeConfigException(str(error)) from error
 
     def commit_config(self, message: str = "", revert_in: int | None = None) -> None:
         if message or revert_in is not None:

@@ -13,12 +13,6 @@ import json
 import re
 import subprocess
 import sys
-from pathlib import Path
-
-if __name__ == "__main__":
-    sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-
-from lab.devices import tagging
 
 IP = "/sbin/ip"
 ADD = re.compile(r"link add link (\S+) name (\S+) type vlan id (\d+)")
@@ -32,6 +26,8 @@ def real(*arguments: str, text: str = "") -> subprocess.CompletedProcess[str]:
 def add(parent: str, name: str, tag: int) -> subprocess.CompletedProcess[str]:
     done = real("link", "add", "link", parent, "name", name, "type", "macvlan", "mode", "private")
     if done.returncode == 0:
+        import tagging  # beside this file: it runs alone
+
         tagging.attach(parent, name, tag)
     return done
 
@@ -44,6 +40,8 @@ def batch(text: str) -> int:
             done = add(added[1], added[2], int(added[3]))
         else:
             if gone:
+                import tagging
+
                 tagging.detach(gone[2], int(gone[3]))
             done = real(*line.split())
         if done.returncode:

@@ -42,31 +42,15 @@ true
 """
 OURS = re.compile(r"pbr-map SI-t-| pbr-policy SI-t-")
 GOOD = "link add link eth-a name eth-a.3001 type vlan id 3001"
+# The rest of the sentences that must never be taken: tests/drivers/test_frr.py, without a router.
 HOSTILE = (
-    # Others' objects, other programs' commands, other tables.
     "flush ruleset",
     "delete table inet theirs",
-    "add rule inet theirs guard accept",
     "link del dev c",
-    "link set dev c down",
-    "address replace 192.0.2.1/31 dev c",
-    "pbr-map THEIRS seq 5\n match src-ip 0.0.0.0/0\n match mark 1\n set nexthop 10.8.2.2 b\nexit",
     "interface c\n no pbr-policy THEIRS\nexit",
-    "interface c\n shutdown\nexit",
-    "ip route 0.0.0.0/0 10.8.2.2",
-    "no pbr-map THEIRS seq 5",
-    "write memory",
-    # Ours by name, and yet nothing that we write.
     "add rule inet viaduct_switch t-a-0 accept",
-    "add rule inet viaduct_switch guard accept",
-    "add chain inet viaduct_switch guard { type filter hook forward priority 0; policy accept; }",
-    "pbr-map SI-t-a-0 seq 5\n match src-ip 0.0.0.0/0\n match mark 1\n set vrf red\nexit",
     f"{GOOD}; link del dev c",
-    GOOD.replace("3001", "100"),
-    "keep everything",
-    "# nft",
     "# a comment",
-    " ",
 )
 
 

@@ -28,6 +28,7 @@ from .config import (
 from .grammar import ALIAS, FRR, KEEP, LINKS, NFT, TABLE, Refused
 
 WAIT_S = 3.0
+SEQUENCE = re.compile(r"pbr-map (\S+) seq \d+\n match src-ip (\S+)\n match mark (\d+)\n")
 
 
 class Router:
@@ -46,6 +47,8 @@ class Router:
             )
         except FileNotFoundError:
             raise Refused(f"there is no program {command[0]}; install frr, nftables, iproute2") from None
+        except subprocess.TimeoutExpired:
+            raise Refused(f"{command[0]} does not end") from None
         if done.returncode not in fine:
             said = " | ".join(line for line in (done.stdout + done.stderr).splitlines()[-4:] if line.strip())
             raise Refused(f"{command[0]} ({done.returncode}): {said}")
@@ -64,10 +67,9 @@ class Router:
         self.run("vtysh", *self.space, *options, "-f", str(file))
 
     def table(self) -> list[dict[str, Any]]:
-        """Ours as nft's JSON; nothing if there is none."""
-        if f"table {TABLE}\n" not in self.run("nft", "list", "tables"):
-            return []
-        return list(json.loads(self.run("nft", "-j", "list", "table", *TABLE.split()))["nftables"])
+        """Ours as nft's JSON; nothing if there is none, which nft calls an error."""
+        said = self.run("nft", "-j", "list", "table", *TABLE.split(), fine=(0, 1))
+        return list(json.loads(said)["nftables"]) if said else []
 
     def rules(self, family: int) -> list[dict[str, Any]]:
         return self.ip(f"-{family}", "rule", "show")
@@ -124,20 +126,26 @@ class Router:
             self._links(parts[LINKS])
             if parts[FRR]:
                 self._configure(joined(parts[FRR]))
-                self._wait(parts[FRR])
-            if parts[NFT]:
-                self.run("nft", "-f", "-", text=joined(parts[NFT]))
+                self._wait(parts[FRR], before)
+            self.run("nft", "-f", "-", text=joined(parts[NFT]))
         except Refused:
-            old = (
-                f"{head}\n" + "".join(f"{line}\n" for line in lines) + "exit\n"
-                for head, lines in ours(before)
-            )
-            self.vtysh("".join(old))
-            self.sweep(had)
+            self._undo(before, had)
             raise
-        self.sweep(parts[KEEP])
-        self.run("vtysh", *self.space, "-c", "write memory")
+        try:
+            self.sweep(parts[KEEP], [*had, *self._objects()])
+            self.run("vtysh", *self.space, "-c", "write memory")
+        except Refused as error:
+            raise Refused(
+                f"it is in force, but what is not needed any more is there still: {error}"
+            ) from error
         self._file("table.nft").write_text(self._listing())
+
+    def _undo(self, before: str, had: list[str]) -> None:
+        old = (
+            f"{head}\n" + "".join(f"{line}\n" for line in lines) + "exit\n" for head, lines in ours(before)
+        )
+        self.vtysh("".join(old))
+        self.sweep([*had, *self._objects()], self._keeping(self.show("show running-config")))
 
     def _configure(self, text: str) -> None:
         """pbrd hears of a new interface a moment after the kernel made it, and refuses it until then."""
@@ -152,27 +160,26 @@ class Router:
                 time.sleep(0.02)
 
     def _links(self, lines: list[str]) -> None:
-        there = {link["ifname"]: link for link in self.ip("-d", "link", "show")}
-        wanted = []
-        for line in lines:
-            words = line.split()
-            if line.startswith("link add") and words[5] in there:
-                if not is_ours_link(there[words[5]], words[3], int(words[-1])):
+        there = {link["ifname"] for link in self.ip("link", "show")}
+        added = [line.split() for line in lines if line.startswith("link add ")]
+        if any(words[5] in there for words in added):
+            shown = {link["ifname"]: link for link in self.ip("-d", "link", "show")}
+            for words in added:
+                if words[5] in shown and not is_ours_link(shown[words[5]], words[3], int(words[-1])):
                     raise Refused(f"{words[5]} is there already and is not ours")
-                continue
-            wanted.append(line)
+        wanted = [line for line in lines if not (line.startswith("link add ") and line.split()[5] in there)]
         if wanted:
             self.run("ip", "-batch", "-", text=joined(wanted))
 
-    def _wait(self, stanzas: list[str]) -> None:
+    def _wait(self, stanzas: list[str], before: str) -> None:
         """Until the kernel has every sequence that an interface uses; bounded, as a next hop may be away."""
-        mark = re.compile(r"pbr-map (\S+) seq \d+\n match src-ip (\S+)\n match mark (\d+)\n")
-        marks = [found for text in stanzas if (found := mark.match(text))]
+        marks = [found for text in stanzas if (found := SEQUENCE.match(text))]
         wanted = {(found[1], 6 if ":" in found[2] else 4, int(found[3])) for found in marks}
-        lines = stanzas_of(self.show("show running-config"))
-        places = {
-            line.split()[1]: head.split()[1] for head, held in lines for line in held if is_policy(line)
-        }
+        lines = [*stanzas_of(before), *(one for text in stanzas for one in stanzas_of(text))]
+        attached = [
+            (head.split()[1], line.split()[1]) for head, held in lines for line in held if is_policy(line)
+        ]
+        places = {name: interface for interface, name in attached}
         deadline = time.monotonic() + WAIT_S
         while time.monotonic() < deadline:
             there = {
@@ -192,26 +199,24 @@ class Router:
             found += [
                 f"policy {head.split()[1]} {line.split()[1]}" for line in lines if is_policy(line, "SI-t-")
             ]
-        for kind, name in self._objects():
-            found.append(f"{kind} {name}")
         return found + [f"link {name}" for name in self._our_links()]
 
     def _our_links(self) -> list[str]:
-        links = self.ip("-d", "link", "show")
+        links = self.ip("link", "show")
         return sorted(link["ifname"] for link in links if link.get("ifalias") == ALIAS)
 
-    def _objects(self) -> list[tuple[str, str]]:
-        """(chain or counter, name) of our table, chains first."""
+    def _objects(self) -> list[str]:
+        """Chains and counters of our table, chains first."""
         entries = [next(iter(entry.items())) for entry in self.table()]
-        return [(kind, value["name"]) for kind, value in entries if kind in ("chain", "counter")]
+        return [f"{kind} {value['name']}" for kind, value in entries if kind in ("chain", "counter")]
 
-    def sweep(self, keep: list[str]) -> None:
-        """All of ours that is not kept goes: first what takes packets, then what it needs."""
+    def sweep(self, keep: list[str], there: list[str]) -> None:
+        """What is there of ours and not kept goes: first what takes packets, then what it needs."""
         kept = set()
         for line in keep:
             words = line.split()
             kept |= {f"map {words[1]} {number}" for number in words[2:]} if words[0] == "map" else {line}
-        gone = [line.split() for line in self._keeping(self.show("show running-config")) if line not in kept]
+        gone = [line.split() for line in there if line not in kept]
         told = [
             f"interface {words[1]}\n no pbr-policy {words[2]}\nexit" for words in gone if words[0] == "policy"
         ]
@@ -276,8 +281,7 @@ class Router:
 
     def _listing(self) -> str:
         """Of our table, without what counters hold; "" if there is none."""
-        is_there = f"table {TABLE}\n" in self.run("nft", "list", "tables")
-        return self.run("nft", "-s", "list", "table", *TABLE.split()) if is_there else ""
+        return self.run("nft", "-s", "list", "table", *TABLE.split(), fine=(0, 1))
 
     def rollback(self) -> None:
         """Links of ours that came meanwhile stay: nothing uses them. Errors: Refused without a snapshot."""
