@@ -14,6 +14,7 @@ from tests.drivers.fake_rigs import (
     open_fake_host,
     open_fake_switch,
 )
+from tests.drivers.frr_rig import frr, frr_lab, open_frr
 from tests.drivers.linux_rig import agent_target, box, linux_target, open_host, open_linux, ssh_keys
 from tests.drivers.openvswitch_rig import bridge, open_openvswitch, virtual_switch
 from tests.drivers.wire import wire
@@ -24,12 +25,15 @@ __all__ = [
     "bridge",
     "fake_clock",
     "far_fakes",
+    "frr",
+    "frr_lab",
     "linux_target",
     "open_confirming_appliance",
     "open_confirming_switch",
     "open_fake_appliance",
     "open_fake_host",
     "open_fake_switch",
+    "open_frr",
     "open_host",
     "open_linux",
     "open_openvswitch",

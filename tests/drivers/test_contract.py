@@ -11,6 +11,7 @@ from tests.drivers.contract import Contract, Rig
 # Driver -> the fixture (tests/drivers/conftest.py) that gives a `Rig` with a clean device.
 RIGS = {
     "openvswitch": "open_openvswitch",
+    "frr": "open_frr",
     "linux": "open_linux",
     "host": "open_host",
     "fake-switch": "open_fake_switch",

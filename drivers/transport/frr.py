@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: Apache-2.0
+"""An FRR/Linux router as a box (`drivers.switch.box.Box`): our NAPALM driver with verified log-in and our errors.
+
+Called by `drivers.switch.frr`. Credential: JSON with user, private_key_file (or password), known_hosts_file, port.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, NoReturn
+
+from drivers.base import Counter, Rejected, Target
+from drivers.switch.box import Facts
+from drivers.transport.napalm_frr import FRRDriver, UnknownHost
+from drivers.transport.vendor import is_verified, kinds, login_of, required
+
+
+class RouterBox:
+    """Counters and links come from the reading that was made last: one round trip."""
+
+    def __init__(self, driver: FRRDriver, target: Target) -> None:
+        self._driver = driver
+        self._target = target
+        self._seen: Mapping[str, Any] = {}
+
+    def running(self) -> str:
+        with kinds(self._target, "reading"):
+            text: str = self._driver.observed()
+        try:
+            self._seen = json.loads(text)
+        except ValueError as error:
+            raise Rejected(
+                f"{self._target.name}: it did not answer in JSON; is viaduct_frr installed?"
+            ) from error
+        return text
+
+    def facts(self) -> Facts:
+        with kinds(self._target, "asking who it is"):
+            said = self._driver.get_facts()
+        return Facts("frr", said["os_version"])
+
+    def trial(self, native: str) -> str:
+        with kinds(self._target, "trying"):
+            try:
+                self._driver.load_merge_candidate(config=native)
+                return str(self._driver.compare_config())
+            finally:
+                self._driver.discard_config()
+
+    def commit(self, native: str) -> None:
+        with kinds(self._target, "writing"):
+            try:
+                self._driver.load_merge_candidate(config=native)
+                self._driver.commit_config()
+            finally:
+                self._driver.discard_config()
+
+    def commit_confirmed(self, native: str, label: str, revert_in_s: int) -> NoReturn:
+        raise Rejected(f"{self._target.name}: FRR on Linux takes nothing back by itself")
+
+    def pending(self) -> str:
+        return ""
+
+    def confirm(self, label: str) -> NoReturn:
+        raise Rejected(f"{self._target.name}: nothing waits for {label}")
+
+    def cancel(self, label: str) -> NoReturn:
+        raise Rejected(f"{self._target.name}: nothing waits for {label}")
+
+    def counters(self) -> Mapping[str, Counter]:
+        """Named counters of our table; an entry that drops counts what it stopped."""
+        found: dict[str, Counter] = {}
+        drops = set()
+        for entry in self._seen.get("nft", ()):
+            if "counter" in entry:
+                one = entry["counter"]
+                found[one["name"]] = Counter(one["packets"], one["bytes"])
+            elif "rule" in entry and {"drop": None} in entry["rule"]["expr"]:
+                drops |= {part["counter"] for part in entry["rule"]["expr"] if "counter" in part}
+        return {
+            name: Counter(one.packets, one.octets, one.packets if name in drops else 0)
+            for name, one in found.items()
+        }
+
+    def links_up(self) -> Mapping[str, bool]:
+        return {link["ifname"]: "LOWER_UP" in link["flags"] for link in self._seen.get("links", ())}
+
+
+@contextmanager
+def connect(target: Target, timeout_s: float) -> Iterator[RouterBox]:
+    """Errors: Transient, Rejected."""
+    login = login_of(target)
+    options = {
+        "port": login.port,
+        "key_file": login.private_key_file,
+        "known_hosts_file": required(target, login.known_hosts_file, "known_hosts_file"),
+        "ssh_strict": is_verified(target),
+    }
+    driver = FRRDriver(target.management, login.user, login.password, int(timeout_s) or 1, options)
+    with kinds(target, "logging in"):
+        try:
+            driver.open()
+        except UnknownHost as error:
+            raise Rejected(f"{target.name}: {error}") from error
+    try:
+        yield RouterBox(driver, target)
+    finally:
+        driver.close()

@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: Apache-2.0
+"""FRR's running configuration as stanzas, and what of all that a router shows is ours. Pure, standard library only."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from .grammar import ALIAS, MARK, MARK_MASK, PRIORITY, TABLE
+
+MARKS = {"meta": {"key": "mark"}}
+
+
+def stanzas_of(config: str) -> list[tuple[str, tuple[str, ...]]]:
+    """Of a running configuration: (head, lines), in order. A line outside a stanza is one without lines."""
+    found: list[tuple[str, tuple[str, ...]]] = []
+    for line in config.splitlines():
+        if line.startswith(" ") and found:
+            found[-1] = (found[-1][0], (*found[-1][1], line))
+        elif line.strip() not in ("", "!", "end", "exit", "exit-vrf"):
+            found.append((line.rstrip(), ()))
+    return found
+
+
+def merged(config: str, stanzas: list[str], keep: list[str]) -> str:
+    """The running configuration as it would be: what is written is there, what is ours and not kept is not."""
+    found = dict(stanzas_of(config))
+    for text in stanzas:
+        head, *said = text.split("\n")[:-1]
+        old = found.get(head, ())
+        is_interface = head.startswith("interface ")
+        found[head] = (*(line for line in old if is_interface and not is_policy(line)), *said)
+    maps = [line.split() for line in keep if line.startswith("map ")]
+    kept = {f"pbr-map {words[1]} seq {number}" for words in maps for number in words[2:]}
+    policies = {
+        (line.split()[1], f" pbr-policy {line.split()[2]}") for line in keep if line.startswith("policy ")
+    }
+    after: list[str] = []
+    for head, lines in found.items():
+        if head.startswith("pbr-map SI-t-") and head not in kept:
+            continue
+        name = head.split()[1] if head.startswith("interface ") else ""
+        held = [line for line in lines if not is_policy(line, "SI-t-") or (name, line) in policies]
+        after += [head, *held, *(["exit"] if lines else [])]
+    return joined([line for line in after if not line.startswith(("Building", "Current"))])
+
+
+def is_policy(line: str, prefix: str = "") -> bool:
+    """Does it attach a map whose name begins so?"""
+    return line.startswith(f" pbr-policy {prefix}")
+
+
+def is_marked(rule: dict[str, Any]) -> bool:
+    """Is it a kernel rule for packets that we marked?"""
+    return int(str(rule.get("fwmark", "0")), 0) & MARK_MASK == MARK
+
+
+def is_ours_link(link: dict[str, Any], parent: str, tag: int) -> bool:
+    info = link.get("linkinfo", {})
+    is_vlan = info.get("info_kind") == "vlan" and info.get("info_data", {}).get("id") == tag
+    return bool(is_vlan and link.get("link") == parent and link.get("ifalias") == ALIAS)
+
+
+def ours(config: str) -> Iterator[tuple[str, tuple[str, ...]]]:
+    for head, lines in stanzas_of(config):
+        if head.startswith("pbr-map SI-t-"):
+            yield head, lines
+        elif any(is_policy(line, "SI-t-") for line in lines):
+            yield head, tuple(line for line in lines if is_policy(line))
+
+
+def ours_of(ruleset: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Of all that nft lists, what is in our table."""
+    family, name = TABLE.split()
+    values = ((entry, next(iter(entry.values()))) for entry in ruleset)
+    return [entry for entry, value in values if (value.get("family"), value.get("table")) == (family, name)]
+
+
+def other_tables(ruleset: list[dict[str, Any]]) -> list[str]:
+    tables = [entry["table"] for entry in ruleset if "table" in entry]
+    return [name for one in tables if (name := f"{one['family']} {one['name']}") != TABLE]
+
+
+def marking(ruleset: list[dict[str, Any]]) -> list[str]:
+    """Tables of others that could change a packet's mark between our marking and the kernel's routing."""
+    late, marks = set(), set()
+    for entry in ruleset:
+        kind, value = next(iter(entry.items()))
+        name = f"{value.get('family')} {value.get('table')}"
+        if kind == "chain" and value.get("hook") == "prerouting" and value.get("prio", 0) >= PRIORITY:
+            late.add(name)
+        if kind == "rule" and any(part.get("mangle", {}).get("key") == MARKS for part in value["expr"]):
+            marks.add(name)
+    return sorted((late & marks) - {TABLE})
+
+
+def joined(lines: list[str]) -> str:
+    return "".join(f"{line}\n" for line in lines)

@@ -1,0 +1,304 @@
+# SPDX-License-Identifier: Apache-2.0
+"""This router: FRR by vtysh, links by ip, one nftables table of our own. Runs as root on the router, see `__main__`."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import os
+import re
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from .config import (
+    is_marked,
+    is_ours_link,
+    is_policy,
+    joined,
+    marking,
+    merged,
+    other_tables,
+    ours,
+    ours_of,
+    stanzas_of,
+)
+from .grammar import ALIAS, FRR, KEEP, LINKS, NFT, TABLE, Refused
+
+WAIT_S = 3.0
+SEQUENCE = re.compile(r"pbr-map (\S+) seq \d+\n match src-ip (\S+)\n match mark (\d+)\n")
+
+
+class Router:
+    """This machine."""
+
+    def __init__(self, pathspace: str, state: Path) -> None:
+        self.space = ["-N", pathspace] if pathspace else []
+        self.pathspace = pathspace
+        self.state = state / (pathspace or "default")
+
+    def run(self, *command: str, text: str = "", fine: tuple[int, ...] = (0,)) -> str:
+        """Errors: Refused, with the program's words."""
+        try:
+            done = subprocess.run(
+                command, input=text, text=True, capture_output=True, timeout=60, check=False
+            )
+        except FileNotFoundError:
+            raise Refused(f"there is no program {command[0]}; install frr, nftables, iproute2") from None
+        except subprocess.TimeoutExpired:
+            raise Refused(f"{command[0]} does not end") from None
+        if done.returncode not in fine:
+            said = " | ".join(line for line in (done.stdout + done.stderr).splitlines()[-4:] if line.strip())
+            raise Refused(f"{command[0]} ({done.returncode}): {said}")
+        return done.stdout
+
+    def show(self, what: str) -> str:
+        return self.run("vtysh", *self.space, "-c", what)
+
+    def ip(self, *words: str) -> list[dict[str, Any]]:
+        return list(json.loads(self.run("ip", "-j", *words) or "[]"))
+
+    def vtysh(self, text: str, *options: str) -> None:
+        """Configure. Errors: Refused if FRR does not take a line."""
+        file = self.state / "frr.next"
+        file.write_text(text)
+        self.run("vtysh", *self.space, *options, "-f", str(file))
+
+    def table(self) -> list[dict[str, Any]]:
+        """Ours as nft's JSON; nothing if there is none, which nft calls an error."""
+        said = self.run("nft", "-j", "list", "table", *TABLE.split(), fine=(0, 1))
+        return list(json.loads(said)["nftables"]) if said else []
+
+    def rules(self, family: int) -> list[dict[str, Any]]:
+        return self.ip(f"-{family}", "rule", "show")
+
+    def read(self) -> dict[str, Any]:
+        ruleset = list(json.loads(self.run("nft", "-j", "list", "ruleset"))["nftables"])
+        rules = {str(family): self.rules(family) for family in (4, 6)}
+        routes: dict[str, list[dict[str, Any]]] = {"4": [], "6": []}
+        for family, found in rules.items():
+            for table in sorted({rule["table"] for rule in found if is_marked(rule)}):
+                shown = self.ip(f"-{family}", "route", "show", "table", table)
+                routes[family] += [{**route, "table": table} for route in shown]
+        return {
+            "frr": self.show("show running-config"),
+            "nft": ours_of(ruleset),
+            "tables": other_tables(ruleset),
+            "marking": marking(ruleset),
+            "rules": rules,
+            "routes": routes,
+            "links": self.ip("-d", "address", "show"),
+            "neighbours": self.ip("neighbour", "show", "nud", "permanent"),
+            "sysctls": {name: _sysctl(name) for name in self._sysctls()},
+        }
+
+    def _sysctls(self) -> Iterator[str]:
+        yield from ("net/ipv4/ip_forward", "net/ipv6/conf/all/forwarding")
+        for path in sorted(Path("/proc/sys/net/ipv4/conf").iterdir()):
+            yield f"net/ipv4/conf/{path.name}/rp_filter"
+
+    def facts(self) -> dict[str, Any]:
+        links = self.ip("-d", "link", "show")
+        uptime = float(Path("/proc/uptime").read_text().split()[0])
+        return {
+            "version": self.show("show version"),
+            "hostname": os.uname().nodename,
+            "uptime": uptime,
+            "links": links,
+        }
+
+    def check(self, parts: dict[str, list[str]]) -> None:
+        self.run("nft", "-c", "-f", "-", text=joined(parts[NFT]))
+        if parts[FRR]:
+            self.vtysh(joined(parts[FRR]), "-C")
+
+    # --- apply --------------------------------------------------------------------------------
+
+    def apply(self, parts: dict[str, list[str]]) -> None:
+        """Until nftables switches, no packet meets what is new; if something fails before, it goes away again."""
+        before = self.show("show running-config")
+        self._file("before.conf").write_text(before)
+        self._file("before.nft").write_text(self._listing())
+        had = self._keeping(before)
+        try:
+            self._links(parts[LINKS])
+            if parts[FRR]:
+                self._configure(joined(parts[FRR]))
+                self._wait(parts[FRR], before)
+            self.run("nft", "-f", "-", text=joined(parts[NFT]))
+        except Refused:
+            self._undo(before, had)
+            raise
+        try:
+            self.sweep(parts[KEEP], [*had, *self._objects()])
+            self.run("vtysh", *self.space, "-c", "write memory")
+        except Refused as error:
+            raise Refused(
+                f"it is in force, but what is not needed any more is there still: {error}"
+            ) from error
+        self._file("table.nft").write_text(self._listing())
+
+    def _undo(self, before: str, had: list[str]) -> None:
+        old = (
+            f"{head}\n" + "".join(f"{line}\n" for line in lines) + "exit\n" for head, lines in ours(before)
+        )
+        self.vtysh("".join(old))
+        self.sweep([*had, *self._objects()], self._keeping(self.show("show running-config")))
+
+    def _configure(self, text: str) -> None:
+        """pbrd hears of a new interface a moment after the kernel made it, and refuses it until then."""
+        deadline = time.monotonic() + WAIT_S
+        while True:
+            try:
+                self.vtysh(text)
+                return
+            except Refused as error:
+                if "does not exist" not in str(error) or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.02)
+
+    def _links(self, lines: list[str]) -> None:
+        there = {link["ifname"] for link in self.ip("link", "show")}
+        added = [line.split() for line in lines if line.startswith("link add ")]
+        if any(words[5] in there for words in added):
+            shown = {link["ifname"]: link for link in self.ip("-d", "link", "show")}
+            for words in added:
+                if words[5] in shown and not is_ours_link(shown[words[5]], words[3], int(words[-1])):
+                    raise Refused(f"{words[5]} is there already and is not ours")
+        wanted = [line for line in lines if not (line.startswith("link add ") and line.split()[5] in there)]
+        if wanted:
+            self.run("ip", "-batch", "-", text=joined(wanted))
+
+    def _wait(self, stanzas: list[str], before: str) -> None:
+        """Until the kernel has every sequence that an interface uses; bounded, as a next hop may be away."""
+        marks = [found for text in stanzas if (found := SEQUENCE.match(text))]
+        wanted = {(found[1], 6 if ":" in found[2] else 4, int(found[3])) for found in marks}
+        lines = [*stanzas_of(before), *(one for text in stanzas for one in stanzas_of(text))]
+        attached = [
+            (head.split()[1], line.split()[1]) for head, held in lines for line in held if is_policy(line)
+        ]
+        places = {name: interface for interface, name in attached}
+        deadline = time.monotonic() + WAIT_S
+        while time.monotonic() < deadline:
+            there = {
+                (rule.get("iif"), family, int(rule["fwmark"], 0))
+                for family in (4, 6) for rule in self.rules(family) if is_marked(rule)
+            }  # fmt: skip
+            if all((places[name], family, one) in there for name, family, one in wanted if name in places):
+                return
+            time.sleep(0.02)
+
+    def _keeping(self, config: str) -> list[str]:
+        """What is there of ours, in the words of a `keep` section."""
+        found = []
+        for head, lines in stanzas_of(config):
+            if head.startswith("pbr-map SI-t-"):
+                found.append(f"map {head.split()[1]} {head.split()[3]}")
+            found += [
+                f"policy {head.split()[1]} {line.split()[1]}" for line in lines if is_policy(line, "SI-t-")
+            ]
+        return found + [f"link {name}" for name in self._our_links()]
+
+    def _our_links(self) -> list[str]:
+        links = self.ip("link", "show")
+        return sorted(link["ifname"] for link in links if link.get("ifalias") == ALIAS)
+
+    def _objects(self) -> list[str]:
+        """Chains and counters of our table, chains first."""
+        entries = [next(iter(entry.items())) for entry in self.table()]
+        return [f"{kind} {value['name']}" for kind, value in entries if kind in ("chain", "counter")]
+
+    def sweep(self, keep: list[str], there: list[str]) -> None:
+        """What is there of ours and not kept goes: first what takes packets, then what it needs."""
+        kept = set()
+        for line in keep:
+            words = line.split()
+            kept |= {f"map {words[1]} {number}" for number in words[2:]} if words[0] == "map" else {line}
+        gone = [line.split() for line in there if line not in kept]
+        told = [
+            f"interface {words[1]}\n no pbr-policy {words[2]}\nexit" for words in gone if words[0] == "policy"
+        ]
+        told += [f"no pbr-map {words[1]} seq {words[2]}" for words in gone if words[0] == "map"]
+        if told:
+            self.vtysh(joined(told))
+        objects = [words for words in gone if words[0] in ("chain", "counter")]
+        if objects:
+            self.run(
+                "nft", "-f", "-", text=joined([f"delete {kind} {TABLE} {name}" for kind, name in objects])
+            )
+        links = [f"link del dev {words[1]}" for words in gone if words[0] == "link"]
+        if links:
+            self.run("ip", "-batch", "-", text=joined(links))
+
+    # --- the difference -----------------------------------------------------------------------
+
+    def diff(self, parts: dict[str, list[str]]) -> str:
+        self.check(parts)
+        there = set(self._our_links())
+        kept = {line.split()[1] for line in parts[KEEP] if line.startswith("link ")}
+        lines = [f"-link {name}" for name in sorted(there - kept)]
+        lines += [f"+link {name}" for name in sorted(kept - there)]
+        config = self.show("show running-config")
+        lines += self._reloaded(merged(config, parts[FRR], parts[KEEP]))
+        listing = self._listing()
+        script = f"nft -f - <<'END'\n{joined(parts[NFT])}END\nnft -s list ruleset"
+        if listing:
+            script = f"nft -f - <<'END'\n{listing}END\n{script}"
+        after = self.run("unshare", "--net", "sh", "-e", "-c", script)
+        shown = difflib.unified_diff(listing.splitlines(), after.splitlines(), lineterm="", n=0)
+        lines += [
+            f"{line[0]}nft {line[1:]}"
+            for line in shown
+            if line[:1] in "+-" and line[:3] not in ("+++", "---")
+        ]
+        return joined(lines)
+
+    def _reloaded(self, config: str) -> list[str]:
+        """FRR's own tool says what it would do to get there."""
+        file = self._file("frr.candidate")
+        file.write_text(config)
+        said = self.run(*self._reload("--test"), str(file))
+        lines, sign = [], ""
+        for line in said.splitlines():
+            if line.startswith("Lines To "):
+                sign = "-" if "Delete" in line else "+"
+            elif sign and line.strip() and not line.startswith("="):
+                lines.append(f"{sign}{line.removeprefix('no ')}" if sign == "-" else f"{sign}{line}")
+        return lines
+
+    def _reload(self, verb: str) -> tuple[str, ...]:
+        name = self.pathspace
+        where = ("--confdir", f"/etc/frr/{name}", "--rundir", f"/var/run/frr/{name}") if name else ()
+        space = ("--pathspace", name) if name else ()
+        return ("/usr/lib/frr/frr-reload.py", verb, *space, "--bindir", "/usr/bin", *where, "--stdout")
+
+    # --- whole snapshots ----------------------------------------------------------------------
+
+    def _file(self, name: str) -> Path:
+        return self.state / name
+
+    def _listing(self) -> str:
+        """Of our table, without what counters hold; "" if there is none."""
+        return self.run("nft", "-s", "list", "table", *TABLE.split(), fine=(0, 1))
+
+    def rollback(self) -> None:
+        """Links of ours that came meanwhile stay: nothing uses them. Errors: Refused without a snapshot."""
+        if not self._file("before.conf").exists():
+            raise Refused("there is no snapshot to go back to")
+        self.run(*self._reload("--reload"), str(self._file("before.conf")))
+        self._load("before.nft")
+
+    def restore(self) -> None:
+        if self._file("table.nft").exists():
+            self._load("table.nft")
+
+    def _load(self, name: str) -> None:
+        self.run(
+            "nft", "-f", "-", text=f"add table {TABLE}\ndelete table {TABLE}\n{self._file(name).read_text()}"
+        )
+
+
+def _sysctl(name: str) -> int:
+    return int((Path("/proc/sys") / name).read_text())
