@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lab import access, spaces, switches, wiring
+from lab import access, routers, spaces, switches, wiring
 from lab.command import CommandError, run
 from lab.fabric import Device, instantiate, write
 
@@ -72,12 +72,15 @@ def build(lab: Lab) -> None:
     with ThreadPoolExecutor(4) as pool:
         jobs = [
             pool.submit(switches.start, lab.fabric, lab.switch_space, lab.switch_folder),
-            pool.submit(access.make_keys, lab.folder / "ssh", _appliances(lab)),
+            pool.submit(access.make_keys, lab.folder / "ssh", _reached_by_ssh(lab)),
         ]
         jobs += [pool.submit(_boot, lab, device) for device in lab.fabric.boxes]
+        jobs += [pool.submit(routers.boot, lab, device) for device in lab.fabric.routers]
         for job in jobs:
             job.result()
-        for job in [pool.submit(start_access, lab, device) for device in lab.fabric.boxes]:
+        jobs = [pool.submit(start_access, lab, device) for device in lab.fabric.boxes]
+        jobs += [pool.submit(routers.start, lab, device) for device in lab.fabric.routers]
+        for job in jobs:
             job.result()
     wait_until_reachable(lab, lab.fabric.devices.values())
 
@@ -150,12 +153,12 @@ def _last_words(lab: Lab) -> str:
     return "; ".join(f"{name}: {end}" for name, end in ends if end)
 
 
-def _appliances(lab: Lab) -> tuple[Device, ...]:
-    return tuple(device for device in lab.fabric.devices.values() if device.driver == "linux")
+def _reached_by_ssh(lab: Lab) -> tuple[Device, ...]:
+    return tuple(device for device in lab.fabric.devices.values() if device.driver in ("linux", "frr"))
 
 
 def _credentials(lab: Lab) -> dict[str, str]:
     """Device -> reference to the file that will hold its secret."""
-    drivers = {"linux", "host"} if lab.has_agents else {"linux"}
+    drivers = {"linux", "frr", "eos", *(["host"] if lab.has_agents else [])}
     devices = (device for device in lab.fabric.devices.values() if device.driver in drivers)
     return {device.name: f"file:{lab.folder}/{device.name}.credential.json" for device in devices}

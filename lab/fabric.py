@@ -19,7 +19,7 @@ import yaml
 GATEWAY_MAC = "02:00:00:00:ff:01"
 MANAGEMENT_PORT = "mgmt"
 # Drivers of switches that route: emulated vendor devices with a data plane, and FRR.
-ROUTERS = frozenset({"eos", "frr", "junos", "nxos"})
+ROUTERS = frozenset({"eos", "frr"})
 INTERFACE_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,14}")
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from lab import access, build, spaces, switches, watch, wiring
+from lab import access, build, routers, spaces, switches, watch, wiring
 from lab.command import CommandError, inside, run
 from lab.fabric import Device, End, Fabric, load
 
@@ -175,6 +175,8 @@ class Lab:
         """What a device holds, as text without counters: flows of a switch, rules and routes of a box."""
         if self.device(device).is_bridge:
             return "\n".join(self.flows(device))
+        if self.device(device).kind == "switch":
+            return routers.configuration(self, self.device(device))
         commands = (
             "nft --stateless list ruleset",
             "iptables-save",

@@ -91,28 +91,63 @@ def _trunks(fabric: Fabric, router: Device) -> Iterator[Leg]:
 def eos_lines(fabric: Fabric, router: Device) -> Iterator[str]:
     """EOS User Manual: "VRF", "Ethernet Ports", "IPv4", "IPv6"."""
     used = legs(fabric, router)
-    yield f"hostname {router.name}"
-    yield from ("ip routing", "ipv6 unicast-routing")
+    yield from (f"hostname {router.name}", "switchport default mode routed", "ip routing", "ipv6 unicast-routing")
     for vrf in sorted({leg.vrf for leg in used if leg.vrf}):
         yield from (f"vrf instance {vrf}", f"ip routing vrf {vrf}", f"ipv6 unicast-routing vrf {vrf}")
     for port in router.ports.values():
         yield from (f"interface {port.interface}", "no switchport")
     for leg in used:
-        yield f"interface {leg.name}"
-        if leg.tag:
-            yield f"encapsulation dot1q vlan {leg.tag}"
-        if leg.vrf:
-            yield f"vrf {leg.vrf}"
-        for address in leg.addresses:
-            yield f"{'ipv6' if ':' in address else 'ip'} address {address}"
+        yield from _eos_interface(leg)
     for leg in used:
-        within = f" vrf {leg.vrf}" if leg.vrf else ""
-        for address, mac in leg.far:
-            if ":" in address:
-                yield f"ipv6 neighbor{within} {address} {leg.name} {mac}"
-            else:
-                yield f"arp{within} {address} {mac} arpa"
+        yield from _eos_neighbours(leg)
     for route in routes(fabric, router):
-        within = f" vrf {route.vrf}" if route.vrf else ""
-        kind = "ipv6" if ":" in route.prefix else "ip"
-        yield f"{kind} route{within} {route.prefix} {route.via}"
+        yield f"{_kind(route.prefix)} route{_within(route.vrf)} {route.prefix} {route.via}"
+
+
+def _eos_interface(leg: Leg) -> Iterator[str]:
+    yield f"interface {leg.name}"
+    if leg.tag:
+        yield f"encapsulation dot1q vlan {leg.tag}"
+    if leg.vrf:
+        yield f"vrf {leg.vrf}"
+    for address in leg.addresses:
+        yield f"{_kind(address)} address {address}"
+
+
+def _eos_neighbours(leg: Leg) -> Iterator[str]:
+    for address, mac in leg.far:
+        if ":" in address:
+            yield f"ipv6 neighbor{_within(leg.vrf)} {address} {leg.name} {mac}"
+        else:
+            yield f"arp{_within(leg.vrf)} {address} {mac} arpa"
+
+
+def _kind(address: str) -> str:
+    return "ipv6" if ":" in address else "ip"
+
+
+def _within(vrf: str) -> str:
+    return f" vrf {vrf}" if vrf else ""
+
+
+def linux_lines(fabric: Fabric, router: Device, family: int) -> Iterator[str]:
+    """Lines for `ip -batch` of one family, for a router whose operator works with Linux itself. One VRF only."""
+    vrf = router.settings.get("global_vrf", "")
+    used = [leg for leg in legs(fabric, router) if leg.vrf == vrf]
+    for leg in used:
+        if leg.tag and family == 4:
+            yield f"link add link {leg.parent} name {leg.name} type vlan id {leg.tag}"
+            yield f"link set dev {leg.name} up"
+        for address in leg.addresses:
+            if _is_of(family, address):
+                yield f"address add {address} dev {leg.name}{' nodad' if family == 6 else ''}"
+        for far, mac in leg.far:
+            if _is_of(family, far):
+                yield f"neigh replace {far} lladdr {mac} dev {leg.name} nud permanent"
+    for route in routes(fabric, router):
+        if route.vrf == vrf and _is_of(family, route.prefix):
+            yield f"route add {route.prefix} via {route.via}"
+
+
+def _is_of(family: int, address: str) -> bool:
+    return (":" in address) == (family == 6)

@@ -95,14 +95,14 @@ def switch_lines(fabric: Fabric) -> Iterator[str]:
                 yield f"link set dev {switch_interface(End(switch.name, port))} up"
 
 
-def box_sysctls(device: Device) -> Iterator[tuple[str, str]]:
-    """(name below /proc/sys/net, value) for a host, appliance or external box."""
+def box_sysctls(device: Device, *, forwards: bool = False) -> Iterator[tuple[str, str]]:
+    """(name below /proc/sys/net, value) for whatever has a namespace of its own. A box with functions forwards."""
     yield "ipv4/conf/all/rp_filter", "0"
     yield "ipv4/conf/all/send_redirects", "0"
     yield "ipv6/conf/all/accept_ra", "0"
-    forwards = "1" if device.arms else "0"
-    yield "ipv4/ip_forward", forwards
-    yield "ipv6/conf/all/forwarding", forwards
+    does = "1" if forwards or device.arms else "0"
+    yield "ipv4/ip_forward", does
+    yield "ipv6/conf/all/forwarding", does
     for port in device.ports:
         yield f"ipv4/conf/{port}/rp_filter", "0"
         yield f"ipv4/conf/{port}/send_redirects", "0"

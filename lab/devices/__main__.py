@@ -7,7 +7,7 @@ import sys
 from importlib import import_module
 from pathlib import Path
 
-FAMILIES = ("eos", "ios", "iosxr", "junos", "nxos", "panos", "fortios")
+FAMILIES = ("eos", "frr", "ios", "iosxr", "junos", "nxos", "panos", "fortios")
 
 if __name__ == "__main__":
     if len(sys.argv) < 4 or sys.argv[1] not in FAMILIES:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -18,6 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from lab.command import CommandError, run
+from lab.devices.process import announce
 
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAMS = Path("/usr/lib/frr")
@@ -183,3 +185,25 @@ AllowTcpForwarding no
 MaxSessions 50
 ForceCommand exec env {environment} {entry}
 """)
+
+
+def serve(name: str, directory: Path, arguments: list[str]) -> None:
+    """The router in the namespace where this process is, until it is killed.
+
+    arguments: where SSH listens, the host key, the authorized keys, and files of `ip -batch` lines of the operator's
+    (IPv4, IPv6). Errors: CommandError.
+    """
+    listen, host_key, authorized, *batches = arguments
+    router = Router(name, directory, (), listen, Path(host_key), Path(authorized))
+    router.start()
+    for option, batch in zip(("-4", "-6"), batches, strict=True):
+        for line in Path(batch).read_text().splitlines():
+            words = line.split()
+            # The VLAN interfaces of a kernel that has none are made from a batch.
+            if words[:2] in (["link", "add"], ["link", "set"]):
+                router.run("ip", "-batch", "-", text=f"{line}\n")
+            else:
+                router.run("ip", option, *words)
+    announce(directory, listen=listen)
+    while True:
+        signal.pause()

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from drivers.state import ANY_PORT, Match
+from lab.devices import vlan
 
 FIRST_VRF_TABLE, FIRST_HOP_TABLE = 2001, 3001
 TABLE = "inet plane"
@@ -61,22 +62,40 @@ class Plane:
 
 
 class Follower:
-    """Makes the namespace forward as the plane says. names: the device's interface -> the namespace's."""
+    """Makes the namespace ("": the one where we are) forward as the plane says.
+
+    names: the device's interface -> the namespace's. Sub-interfaces are made where we are only.
+    """
 
     def __init__(self, namespace: str, names: Mapping[str, str]) -> None:
         self._namespace, self._names = namespace, dict(names)
         self._made: tuple[str, ...] = ()  # lines that undo what is in force
         self._hops: dict[tuple[str, str], int] = {}
         self._vrfs: dict[str, int] = {}
+        self._tagged: dict[str, tuple[str, int]] = {}
 
     def follow(self, plane: Plane) -> None:
         """Errors: subprocess.CalledProcessError, with what `ip` or `nft` said."""
         there, gone = self._lines(plane)
         kept = set(gone)
+        self._vlans(plane)
         self._ip(there)
         self._nft(plane)
         self._ip([line for line in self._made if line not in kept], is_forced=True)
         self._made = tuple(gone)
+        wanted = {self._name(one) for one in self._used(plane)}
+        for name, (parent, tag) in list(self._tagged.items()):
+            if name not in wanted:
+                vlan.delete(parent, name, tag)
+                del self._tagged[name]
+
+    def _vlans(self, plane: Plane) -> None:
+        """Sub-interfaces, in the namespace where this process is."""
+        for one in self._used(plane):
+            if one.vlan and self._name(one) not in self._tagged:
+                parent = self._names[one.parent]
+                vlan.add(parent, self._name(one), one.vlan).check_returncode()
+                self._tagged[self._name(one)] = (parent, one.vlan)
 
     def _lines(self, plane: Plane) -> tuple[list[str], list[str]]:
         """`ip -batch` lines that make it so (repeatable), and those that would undo each of them."""
@@ -84,9 +103,6 @@ class Follower:
         gone: list[str] = []
         for one in self._used(plane):
             name = self._name(one)
-            if one.vlan and one.parent in self._names:
-                there.append(f"link add link {self._names[one.parent]} name {name} type vlan id {one.vlan}")
-                gone.append(f"link del dev {name}")
             there.append(f"link set dev {name} {'up' if one.is_up else 'down'}")
             table = self._vrf(one.vrf)
             for family in (4, 6):

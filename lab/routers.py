@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Routers of the lab: an emulated EOS whose packets are real, and FRR. Each in a namespace, with its operator's set-up.
+
+Called by `lab.build`. The process of a router lives in its namespace and ends with it.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lab import access, operator, spaces, wiring
+from lab.command import CommandError, inside, run
+from lab.devices.process import READY, START_S, Emulated
+from lab.fabric import MANAGEMENT_PORT, Device
+
+if TYPE_CHECKING:
+    from lab.network import Lab
+
+EAPI_PORT, SSH_PORT = 443, 22
+
+
+def boot(lab: Lab, router: Device) -> None:
+    """Kernel and cables. Errors: CommandError."""
+    ports = "\n".join(f"ip link set dev {port} addrgenmode none up" for port in router.ports)
+    settings = "\n".join(
+        f"echo {value} >/proc/sys/net/{name}" for name, value in wiring.box_sysctls(router, forwards=True)
+    )
+    management = f"ip link set dev lo up; ip link set dev {MANAGEMENT_PORT} up\n" + (
+        f"ip address replace {router.management}/24 dev {MANAGEMENT_PORT}"
+    )
+    spaces.script(lab.namespace(router.name), f"set -e\n{settings}\n{ports}\n{management}\n")
+
+
+def start(lab: Lab, router: Device) -> None:
+    """Its process, until it can be logged in to; its credential. Errors: CommandError."""
+    folder = lab.folder / f"router-{router.name}"
+    folder.mkdir(mode=0o700)
+    arguments = _eos(lab, router, folder) if router.driver == "eos" else _frr(lab, router, folder)
+    command = [sys.executable, "-m", "lab.devices", router.driver, _unique(lab, router), str(folder), *arguments]
+    log = folder / "log"
+    run(inside(lab.namespace(router.name), ["sh", "-c", access.DETACHED, str(log), *command]), folder=str(access.ROOT))
+    ready = _until_ready(folder)
+    if router.driver == "eos":
+        credential = {name: ready[name] for name in ("user", "password", "port")}
+        credential["authority_file"] = ready["authority"]
+        access.secret(lab.folder / f"{router.name}.credential.json", json.dumps(credential))
+
+
+def _unique(lab: Lab, router: Device) -> str:
+    """FRR's daemons of all labs of this machine share a folder."""
+    return router.name if router.driver == "eos" else lab.namespace(router.name)
+
+
+def handle(lab: Lab, router: Device) -> Emulated:
+    """The emulated device as its operator holds it. Asked from inside its namespace: see `console`."""
+    folder = lab.folder / f"router-{router.name}"
+    return Emulated(router.name, json.loads((folder / READY).read_text()), 0)
+
+
+def console(lab: Lab, router: Device, path: str, body: dict[str, Any] | None = None) -> Any:
+    """Ask the emulated device's handle, which listens inside its namespace only."""
+    held = handle(lab, router)
+    program = (
+        "import json,sys,urllib.request as u;"
+        "d=None if sys.argv[2]=='null' else sys.argv[2].encode();"
+        "print(u.urlopen(u.Request(sys.argv[1],data=d),timeout=30).read().decode())"
+    )
+    address = f"http://127.0.0.1:{held.ready['handle']}{path}"
+    said = run(inside(lab.namespace(router.name), [sys.executable, "-c", program, address, json.dumps(body)])).stdout
+    return json.loads(said)
+
+
+def configuration(lab: Lab, router: Device) -> str:
+    """What the operator sees: the running configuration; of FRR also what the kernel holds for it."""
+    if router.driver == "eos":
+        return str(console(lab, router, "/config")["running"])
+    commands = (
+        f"vtysh -N {_unique(lab, router)} -c 'show running-config'",
+        "nft --stateless list ruleset",
+        "ip -4 rule",
+        "ip -6 rule",
+        "ip -4 route show table all",
+        "ip -6 route show table all",
+        "ip -4 neigh show nud permanent",
+        "ip -6 neigh show nud permanent",
+        "ip -br link",
+    )
+    return str(lab.exec(router.name, ["sh", "-c", " && ".join(commands)]).stdout)
+
+
+def _eos(lab: Lab, router: Device, folder: Path) -> list[str]:
+    first = folder / "operator.txt"
+    first.write_text("\n".join(operator.eos_lines(lab.fabric, router)) + "\n")
+    names = {port.interface: port.name for port in router.ports.values()}
+    return [str(first), str(EAPI_PORT), router.management, json.dumps(names)]
+
+
+def _frr(lab: Lab, router: Device, folder: Path) -> list[str]:
+    batches = []
+    for family in (4, 6):
+        file = folder / f"operator-{family}.txt"
+        file.write_text("\n".join(operator.linux_lines(lab.fabric, router, family)) + "\n")
+        batches.append(str(file))
+    ssh = lab.folder / "ssh"
+    keys = [str(ssh / router.name / "host_key"), str(ssh / "authorized_keys")]
+    return [f"{router.management}:{SSH_PORT}", *keys, *batches]
+
+
+def _until_ready(folder: Path) -> dict[str, Any]:
+    deadline = time.monotonic() + START_S
+    while not (folder / READY).exists():
+        if time.monotonic() > deadline:
+            raise CommandError(f"{folder.name} does not start: {(folder / 'log').read_text()[-500:]}")
+        time.sleep(0.02)
+    found: dict[str, Any] = json.loads((folder / READY).read_text())
+    return found
