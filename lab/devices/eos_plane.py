@@ -11,8 +11,9 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Iterator
 
-from drivers.state import ANY_PORT, ANYWHERE, Match, Ports
 from drivers.switch.eos_blocks import DSCP_NAMES, PORT_NAMES
+
+from drivers.state import ANY_PORT, ANYWHERE, Match, Ports
 from lab.devices.plane import Clause, Fate, Interface, Plane
 from lab.devices.tree import Tree
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from drivers.state import ANY_PORT, Match
-from lab.devices import vlan
+from lab.devices import tagging
 
 FIRST_VRF_TABLE, FIRST_HOP_TABLE = 2001, 3001
 TABLE = "inet plane"
@@ -86,7 +86,7 @@ class Follower:
         wanted = {self._name(one) for one in self._used(plane)}
         for name, (parent, tag) in list(self._tagged.items()):
             if name not in wanted:
-                vlan.delete(parent, name, tag)
+                _delete_vlan(parent, name, tag)
                 del self._tagged[name]
 
     def _vlans(self, plane: Plane) -> None:
@@ -94,7 +94,7 @@ class Follower:
         for one in self._used(plane):
             if one.vlan and self._name(one) not in self._tagged:
                 parent = self._names[one.parent]
-                vlan.add(parent, self._name(one), one.vlan).check_returncode()
+                _add_vlan(parent, self._name(one), one.vlan)
                 self._tagged[self._name(one)] = (parent, one.vlan)
 
     def _lines(self, plane: Plane) -> tuple[list[str], list[str]]:
@@ -210,6 +210,21 @@ class Follower:
     def _call(self, command: list[str], text: str) -> subprocess.CompletedProcess[str]:
         inside = ["ip", "netns", "exec", self._namespace, *command] if self._namespace else command
         return subprocess.run(inside, input=text, capture_output=True, text=True, timeout=30, check=False)
+
+
+def _add_vlan(parent: str, name: str, tag: int) -> None:
+    """Where the kernel has no 802.1Q: a macvlan, and two programs that do the tags. Errors: OSError."""
+    head = ["ip", "link", "add", "link", parent, "name", name, "type"]
+    if subprocess.run([*head, "vlan", "id", str(tag)], capture_output=True, check=False).returncode:
+        subprocess.run([*head, "macvlan", "mode", "private"], capture_output=True, check=True)
+        tagging.attach(parent, name, tag)
+
+
+def _delete_vlan(parent: str, name: str, tag: int) -> None:
+    kind = subprocess.run(["ip", "-d", "link", "show", name], capture_output=True, text=True, check=False).stdout
+    if "macvlan" in kind:
+        tagging.detach(parent, tag)
+    subprocess.run(["ip", "link", "del", "dev", name], capture_output=True, check=False)
 
 
 def _is_harmless(line: str) -> bool:

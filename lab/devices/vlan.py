@@ -32,11 +32,6 @@ def add(parent: str, name: str, tag: int) -> subprocess.CompletedProcess[str]:
     return done
 
 
-def delete(parent: str, name: str, tag: int) -> None:
-    tagging.detach(parent, tag)
-    real("link", "del", "dev", name)
-
-
 def batch(text: str) -> int:
     """As `ip -batch`: in order, until one fails."""
     for line in text.splitlines():
