@@ -13,6 +13,7 @@ RIGS = {
     "openvswitch": "open_openvswitch",
     "linux": "open_linux",
     "host": "open_host",
+    "eos": "open_eos",
     "fake-switch": "open_fake_switch",
     "fake-appliance": "open_fake_appliance",
     "fake-host": "open_fake_host",
@@ -20,7 +21,7 @@ RIGS = {
     "fake-appliance-confirming": "open_confirming_appliance",
 }
 # Those that have confirmed commit.
-CONFIRMING = {"fake-switch-confirming", "fake-appliance-confirming"}
+CONFIRMING = {"fake-switch-confirming", "fake-appliance-confirming", "eos"}
 
 
 @pytest.fixture(params=sorted(RIGS))
