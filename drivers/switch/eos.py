@@ -72,7 +72,9 @@ def _check_names(tables: Tables, target: Target) -> None:
     for name in sorted(ports - {""}):
         known = target.ports[name].interface or name
         if not _INTERFACE.fullmatch(known):
-            raise Unsupported(f"{target.name}: {known!r} is no interface of EOS (port {name!r}, its `interface`)")
+            raise Unsupported(
+                f"{target.name}: {known!r} is no interface of EOS (port {name!r}, its `interface`)"
+            )
     vrfs = {hop.vrf for hop in hops} | {crossing.vrf for crossing in tables.crossings.values()}
     for name in sorted(vrfs - {""}):
         if not _VRF.fullmatch(name):

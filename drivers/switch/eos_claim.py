@@ -25,8 +25,12 @@ _HEADS = {
     re.compile(rf"(?:ip|ipv6) access-list {_NAME}"): re.compile(
         rf"\d+ (?:remark {MARK}|permit (?:ip|ipv6|tcp|udp|icmp|icmpv6) [a-z0-9:./ ]+)"
     ),
-    re.compile(rf"class-map type pbr match-any {_NAME}"): re.compile(rf"\d+ match (?:ip|ipv6) access-group {_NAME}"),
-    re.compile(rf"policy-map type pbr {_TABLE}"): re.compile(rf"\d+ class {_NAME}|drop|set nexthop {_ADDRESS}"),
+    re.compile(rf"class-map type pbr match-any {_NAME}"): re.compile(
+        rf"\d+ match (?:ip|ipv6) access-group {_NAME}"
+    ),
+    re.compile(rf"policy-map type pbr {_TABLE}"): re.compile(
+        rf"\d+ class {_NAME}|drop|set nexthop {_ADDRESS}"
+    ),
     re.compile(rf"nexthop-group {_NAME} type ip"): re.compile(rf"size 1|entry 0 nexthop {_ADDRESS}"),
     re.compile(rf"traffic-policy {_TABLE}"): re.compile(
         rf"match (?P<name>SI-[A-Za-z0-9-]+|ipv[46]-all-default) ipv[46]|(?:source|destination) prefix {_ADDRESS}/\d+"
@@ -41,8 +45,8 @@ _SUBINTERFACE = re.compile(
 _INTERFACE = re.compile(r"interface (?P<name>(?P<parent>[A-Za-z-]+[0-9][0-9/]*)(?:\.(?P<tag>\d+))?)")
 _ATTACH = re.compile(rf"(?:no )?(?:{'|'.join(ATTACH.values())}) {_TABLE}")
 _NEIGHBOUR = re.compile(
-    rf"(?:arp(?: vrf [A-Za-z0-9_.-]+)? (?P<four>[0-9.]+) [0-9a-f:.]+ arpa"
-    rf"|ipv6 neighbor(?: vrf [A-Za-z0-9_.-]+)? (?P<six>[0-9a-f:]+) (?P<interface>\S+) [0-9a-f:.]+)"
+    r"(?:arp(?: vrf [A-Za-z0-9_.-]+)? (?P<four>[0-9.]+) [0-9a-f:.]+ arpa"
+    r"|ipv6 neighbor(?: vrf [A-Za-z0-9_.-]+)? (?P<six>[0-9a-f:]+) (?P<interface>\S+) [0-9a-f:.]+)"
 )
 
 
@@ -105,7 +109,9 @@ def _fits(pattern: re.Pattern[str], line: str) -> bool:
         return False
     groups = found.groupdict()
     table, names = groups.get("table"), [groups.get("name"), groups.get("group")]
-    is_named = all(name is None or name.endswith("-all-default") or is_our_name(part_of(name)[0]) for name in names)
+    is_named = all(
+        name is None or name.endswith("-all-default") or is_our_name(part_of(name)[0]) for name in names
+    )
     return is_named and (table is None or parse_table_name(table) is not None)
 
 
@@ -114,7 +120,9 @@ def _alien_in_interface(one: Block, target: Target) -> str:
     if not is_ours and not _is_port(one.line, target):
         return one.line
     for inner in one.inside:
-        is_promise = inner.line.startswith(VRF) and bool(re.fullmatch(r"[A-Za-z0-9_.-]+", inner.line[len(VRF) :]))
+        is_promise = inner.line.startswith(VRF) and bool(
+            re.fullmatch(r"[A-Za-z0-9_.-]+", inner.line[len(VRF) :])
+        )
         is_attach = _fits(_ATTACH, inner.line)
         is_line = is_attach or (bool(_SUBINTERFACE.fullmatch(inner.line)) if is_ours else is_promise)
         if inner.inside or not is_line:
@@ -124,7 +132,9 @@ def _alien_in_interface(one: Block, target: Target) -> str:
 
 def _is_port(line: str, target: Target) -> bool:
     found = _INTERFACE.fullmatch(line)
-    return found is not None and found["name"] in {port.interface or port.name for port in target.ports.values()}
+    return found is not None and found["name"] in {
+        port.interface or port.name for port in target.ports.values()
+    }
 
 
 def _is_crossing(line: str, target: Target) -> bool:
@@ -192,8 +202,9 @@ def _names_taken(device: Device, one: Block) -> Iterator[str]:
         names = [inner.line.split()[-1] for inner in device.policies[words[-1]].inside]
         if names and not any(is_our_name(name) for name in names):
             yield f"{line} is there and holds no class of ours: remove it or give it another name"
-    if words[:1] == ["interface"] and "." in words[1] and words[1] in device.interfaces:
-        if f"description {MARK}" not in device.interfaces[words[1]].lines():
+    if words[:1] == ["interface"] and "." in words[1]:
+        held = device.interfaces.get(words[1])
+        if held is not None and f"description {MARK}" not in held.lines():
             yield f"{line} is there without our mark: choose other stage tags, or remove it"
 
 
@@ -232,7 +243,12 @@ def _missing(device: Device, wanted: tuple[Block, ...], target: Target) -> Itera
     is_routed = "switchport default mode routed" in lines
     for one in added:
         found = _INTERFACE.fullmatch(one.line)
-        if found is None or not one.inside or is_routed or not found["parent"].startswith(("Ethernet", "Port-Channel")):
+        if (
+            found is None
+            or not one.inside
+            or is_routed
+            or not found["parent"].startswith(("Ethernet", "Port-Channel"))
+        ):
             continue
         held = device.interfaces.get(found["parent"])
         if held is None or "no switchport" not in held.lines():
@@ -242,16 +258,19 @@ def _missing(device: Device, wanted: tuple[Block, ...], target: Target) -> Itera
 
 
 def _missing_features(device: Device, target: Target) -> Iterator[str]:
-    """Of the TCAM profile: a disruptive setting of the whole box, so only looked at. Built-in profiles are not shown."""
+    """Of the TCAM profile: disruptive and of the whole box, so only looked at. Built-in profiles are not shown."""
     is_pbr = style(target) == "pbr"
     needs = ("pbr ip", "pbr ipv6") if is_pbr else ("traffic-policy port ipv4", "traffic-policy port ipv6")
     section = next((one for one in device.blocks if one.line == "hardware tcam"), None)
     inside = section.inside if section is not None else ()
-    chosen = next((one.line.rpartition(" ")[2] for one in inside if one.line.startswith("system profile ")), "default")
+    chosen = next(
+        (one.line.rpartition(" ")[2] for one in inside if one.line.startswith("system profile ")), "default"
+    )
     profile = next((one for one in inside if one.line == f"profile {chosen}"), None)
     if profile is None:
         if not is_pbr and chosen == "default":
-            yield "add a TCAM profile with `feature traffic-policy port ipv4` and `ipv6` and choose it by `system profile`"
+            both = " and ".join(f"`feature {need}`" for need in needs)
+            yield f"add a profile with {both} under `hardware tcam`, and choose it by `system profile`"
         return
     features = {inner.line for inner in profile.inside}
     for need in needs:
@@ -264,9 +283,7 @@ def _missing_features(device: Device, target: Target) -> Iterator[str]:
 
 def expanded(native: str, running: Callable[[], str], target: Target) -> str:
     """The native text with a line CLEAR turned into what removes all of that key on this device, as it now is."""
-    keys = {
-        Key.parse(line.removeprefix(CLEAR)) for line in native.splitlines() if line.startswith(CLEAR)
-    }
+    keys = {Key.parse(line.removeprefix(CLEAR)) for line in native.splitlines() if line.startswith(CLEAR)}
     if not keys:
         return native
     device = device_of(running(), target)
@@ -281,25 +298,31 @@ def _clearing(device: Device, keys: set[Key], native: str, target: Target) -> It
     for name, one in device.policies.items():
         if parse_table_name(name) is None:
             continue
-        ours = [inner for inner in one.inside if _entry_key(inner) is not None]
-        doomed = [inner for inner in ours if _entry_key(inner) in keys]
-        if ours and len(doomed) < len(ours):
-            kept.add(name)
-            if doomed:
-                yield _policy(one, *(f"no {inner.line}" for inner in doomed), target=target)
-        elif doomed or not ours:
+        ours = {inner.line: key for inner in one.inside if (key := _entry_key(inner)) is not None}
+        doomed = [line for line, key in ours.items() if key in keys]
+        if len(doomed) == len(ours):
             gone.add(name)
+            continue
+        kept.add(name)
+        if doomed:
+            yield _policy(one, *(f"no {line}" for line in doomed), target=target)
+    yield from _detached(device, gone, target)
+    for one in device.blocks:
+        words = one.line.split()
+        is_object = words[0] in ("class-map", "ip", "ipv6", "nexthop-group")
+        if is_object and any(key_of(word) in keys for word in words):
+            yield Block(f"no {one.line}")
+    yield from _idle_crossings(device, kept, native, target)
+
+
+def _detached(device: Device, gone: set[str], target: Target) -> Iterator[Block]:
+    """Policies of which nothing would be left."""
     for name in device.interfaces:
         if (held := policy_at(device, name)) in gone:
             yield Block(f"interface {name}", (Block(f"no {ATTACH[style(target)]} {held}"),))
     for name in sorted(gone):
         line = Block(f"no {device.policies[name].line}")
         yield line if style(target) == "pbr" else Block(SECTION, (line,))
-    for one in device.blocks:
-        words = one.line.split()
-        if words[0] in ("class-map", "ip", "ipv6", "nexthop-group") and any(key_of(word) in keys for word in words):
-            yield Block(f"no {one.line}")
-    yield from _idle_crossings(device, kept, native, target)
 
 
 def _policy(one: Block, *lines: str, target: Target) -> Block:

@@ -49,7 +49,9 @@ _CROSSING = re.compile(
 )
 _SET = re.compile(r"set nexthop (?P<address>[0-9a-fA-F.:]+)")
 # What an operator could write there: known, not ours.
-_KNOWN_ACTIONS = re.compile(r"drop|no drop|set (?:nexthop|nexthop-group|ttl) .+|police .+|count.*|redirect .+|log.*")
+_KNOWN_ACTIONS = re.compile(
+    r"drop|no drop|set (?:nexthop|nexthop-group|ttl) .+|police .+|count.*|redirect .+|log.*"
+)
 _KNOWN_LINES = re.compile(r"(?:\d+ )?(?:permit|deny|remark|counters|statistics|match|size|entry|fec) ?.*")
 _MAC = re.compile(r"[0-9a-f:.]+")
 
@@ -184,7 +186,11 @@ def _crossings(device: Device, target: Target) -> Iterator[tuple[Place, Crossing
                 raise Rejected(f"{target.name}: unknown line in {one.line}, which is ours: {line!r}")
         place = names[parent], int(tag)
         ours, far = zip(*(crossing_addresses(target, place, family) for family in (4, 6)), strict=True)
-        wanted = {f"encapsulation dot1q vlan {tag}", f"ip address {ours[0]}/31", f"ipv6 address {ours[1]}/127"}
+        wanted = {
+            f"encapsulation dot1q vlan {tag}",
+            f"ip address {ours[0]}/31",
+            f"ipv6 address {ours[1]}/127",
+        }
         macs = _neighbours(device, name, *far)
         if wanted <= set(one.lines()) and len(macs) == 1:
             yield place, Crossing(*place, vrf_here(target, vrf_of(device, name)), macs.pop())
@@ -310,7 +316,9 @@ def _traffic(device: Device, one: Block, name: str) -> Found:
         if not is_ours or part != len(matches) or (held and held[:2] != (action, address)):
             torn |= {key for key in [key_of(named)] if key}
         entries[named] = action, address, (*matches, match)
-    return Found(name, tuple((named, *raw) for named, raw in entries.items()), frozenset(torn), tuple(strangers))
+    return Found(
+        name, tuple((named, *raw) for named, raw in entries.items()), frozenset(torn), tuple(strangers)
+    )
 
 
 def _traffic_action(device: Device, name: str, actions: tuple[str, ...]) -> tuple[Action, str, bool]:
@@ -357,5 +365,3 @@ def _foreign(device: Device) -> int:
     names = [*device.classes, *(name for name, _ in device.acls), *device.groups]
     policies = [name for name in device.policies if parse_table_name(name) is None]
     return len([name for name in names if not is_our_name(name)]) + len(policies)
-
-

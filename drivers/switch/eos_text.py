@@ -198,6 +198,8 @@ def promises(tables: Tables, changed: Iterable[Place], target: Target) -> Iterat
                     line = f"interface {interface(target, (name, 0))}"
                     vrf = vrf_there(target, entry.hop.vrf) or DEFAULT_VRF
                     if wanted.setdefault(line, vrf) != vrf:
-                        raise Unsupported(f"{target.name}: {line} would have to be in VRF {wanted[line]} and in {vrf}")
+                        raise Unsupported(
+                            f"{target.name}: {line} would have to be in VRF {wanted[line]} and in {vrf}"
+                        )
     for line, vrf in sorted(wanted.items()):
         yield Block(line, (Block(f"{VRF}{vrf}"),))

@@ -46,8 +46,8 @@ def traffic_objects(
         for part, match in enumerate(entry.matches):
             name = f"{entry.name}-m{part}" if part else entry.name
             check_match(match, target.name)
-            lines = (*_criteria(match), block("actions", "count", *_action(entry)))
-            matches.append(block(f"match {name} ipv{match.family}", *lines))
+            what = block("actions", "count", *_action(entry))
+            matches.append(block(f"match {name} ipv{match.family}", *_criteria(match), what))
     for name, family in LAST.items():
         actions = (block("actions", "drop"),) if closed[family] else ()
         matches.append(block(f"match {name} ipv{family}", *actions))
@@ -128,6 +128,8 @@ def groups_of(blocks: Iterable[Block]) -> Mapping[str, str]:
         words = one.line.split()
         if words[:1] == ["nexthop-group"] and len(words) == 4:
             lines = [line for line in one.lines() if line != "size 1"]
-            is_ours = words[2:] == ["type", "ip"] and len(lines) == 1 and lines[0].startswith("entry 0 nexthop ")
+            is_ours = (
+                words[2:] == ["type", "ip"] and len(lines) == 1 and lines[0].startswith("entry 0 nexthop ")
+            )
             found[words[1]] = lines[0].rpartition(" ")[2] if is_ours else ""
     return found

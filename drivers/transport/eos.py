@@ -69,10 +69,16 @@ class EosBox:
     def commit(self, native: str) -> None:
         held = self.pending()
         if held:
-            raise Rejected(f"{self.target.name}: the commit {held} waits for its confirmation, and would take this back")
-        with self._session(f"{OURS}push-{uuid.uuid4().hex[:8]}", native, "committing") as difference:
+            raise Rejected(
+                f"{self.target.name}: the commit {held} waits for its confirmation, and would take this back"
+            )
+        name = f"{OURS}push-{uuid.uuid4().hex[:8]}"
+        with self._session(name, native, "committing") as difference:
             self._agree(difference)
             self.device.commit_config()
+        if name in self._open_sessions():  # NAPALM does not look at what the device answered
+            self._abort(name)
+            raise Rejected(f"{self.target.name}: it answered the commit as if it were done, and did nothing")
 
     def commit_confirmed(self, native: str, label: str, revert_in_s: int) -> None:
         self._check_commit(label, revert_in_s)
@@ -84,7 +90,9 @@ class EosBox:
             self.device.commit_config(revert_in=revert_in_s)
             self.device.config_session = None
         if self.pending() != label:
-            raise Rejected(f"{self.target.name}: it took the commit {label}, but says nothing of taking it back")
+            raise Rejected(
+                f"{self.target.name}: it took the commit {label}, but says nothing of taking it back"
+            )
 
     def pending(self) -> str:
         return self._pending_name().partition(AGAIN)[0]
@@ -101,7 +109,9 @@ class EosBox:
 
     def _sessions(self) -> dict[str, Any]:
         with self._kinds("reading its configuration sessions"):
-            found: list[dict[str, Any]] = self.device.device.run_commands(["show configuration sessions detail"])
+            found: list[dict[str, Any]] = self.device.device.run_commands(
+                ["show configuration sessions detail"]
+            )
             return found[0]
 
     def _pending_name(self) -> str:
@@ -155,7 +165,9 @@ class EosBox:
         if self.device.config_session is None:
             return
         self.device.config_session = None
-        with suppress(Transient, Rejected):  # the cause is on its way up already; who comes next clears it away
+        with suppress(
+            Transient, Rejected
+        ):  # the cause is on its way up already; who comes next clears it away
             if name in self._open_sessions():
                 self._abort(name)
 
@@ -205,7 +217,9 @@ class EosBox:
             raise Rejected(f"{self.target.name}: {label!r} is no label (1 to 63 of a-z, 0-9 and -)")
         is_whole = type(revert_in_s) is int and revert_in_s % 60 == 0 and 60 <= revert_in_s <= MAX_REVERT_S
         if not is_whole:
-            raise Rejected(f"{self.target.name}: cannot take back after {revert_in_s!r} s: whole minutes below a day")
+            raise Rejected(
+                f"{self.target.name}: cannot take back after {revert_in_s!r} s: whole minutes below a day"
+            )
 
     @contextmanager
     def _kinds(self, doing: str) -> Iterator[None]:

@@ -134,7 +134,9 @@ class Eos(Machine):
         parts = []
         for line, inside in tree.lines.items():
             parts.append(Tree({line: inside}).text())
-        return "!\n".join(["! device: " + f"{self.name} (DCS-7280SR3, EOS-{self.release})\n", *parts, "end\n"])
+        return "!\n".join(
+            ["! device: " + f"{self.name} (DCS-7280SR3, EOS-{self.release})\n", *parts, "end\n"]
+        )
 
     @property
     def release(self) -> str:
@@ -183,14 +185,7 @@ class Eos(Machine):
         if rest[:1] == ["commit"]:
             return self._commit(name, rest[1:])
         if rest == ["abort"]:
-            if name not in self.sessions:
-                raise Refused(f"Session {name} does not exist")
-            if self.fault("abort_fails"):
-                raise Refused(f"Cannot abort session {name}")
-            if self.pending is not None and self.pending.name == name:
-                self._take_back()
-            self.sessions.pop(name, None)
-            return {"output": ""}
+            return self._abort(name)
         if rest:
             raise Refused(f"Invalid input (at token 3: '{rest[0]}')")
         held = self.sessions.get(name)
@@ -205,6 +200,16 @@ class Eos(Machine):
         if typed:
             self.operate(list(typed))
         return {}
+
+    def _abort(self, name: str) -> dict[str, Any]:
+        if name not in self.sessions:
+            raise Refused(f"Session {name} does not exist")
+        if self.fault("abort_fails"):
+            raise Refused(f"Cannot abort session {name}")
+        if self.pending is not None and self.pending.name == name:
+            self._take_back()
+        self.sessions.pop(name, None)
+        return {"output": ""}
 
     def _commit(self, name: str, rest: list[str]) -> dict[str, Any]:
         held = self.sessions.get(name)
@@ -243,7 +248,9 @@ class Eos(Machine):
                     words = match.split()
                     acl = tree.at(f"{words[2]} access-list {words[4]}")
                     if acl is not None and any(rule.split()[1:2] == ["deny"] for rule in acl.lines):
-                        raise Refused("Deny rules are not supported in PBR; configuration reverts to its previous state")
+                        raise Refused(
+                            "Deny rules are not supported in PBR; configuration reverts to its previous state"
+                        )
 
     def _forget(self) -> None:
         """Sessions that are over are kept for a while: one of them."""
@@ -330,13 +337,19 @@ class Eos(Machine):
             state = session.state
             shown: dict[str, Any] = {"state": state, "description": "", "instances": {}}
             if state == "pending":
-                shown["instances"] = {"1": {"user": session.user, "terminal": "vty1", "currentTerminal": False}}
+                shown["instances"] = {
+                    "1": {"user": session.user, "terminal": "vty1", "currentTerminal": False}
+                }
             elif not is_old:
                 shown["state"] = "committed"
             elif self.pending is not None and self.pending.name == name and is_detail:
                 shown["commitBy"] = self.pending.until_s + BOOTED_S
             sessions[name] = shown
-        answer: dict[str, Any] = {"sessions": sessions, "maxSavedSessions": MAX_SAVED, "maxOpenSessions": MAX_OPEN}
+        answer: dict[str, Any] = {
+            "sessions": sessions,
+            "maxSavedSessions": MAX_SAVED,
+            "maxOpenSessions": MAX_OPEN,
+        }
         if self.pending is not None and not is_old:
             answer["commitTimerSessionName"] = self.pending.name
             answer["commitTimerExpireTime"] = self.pending.until_s + BOOTED_S

@@ -39,6 +39,10 @@ def _first(words: int) -> Callable[[str], str]:
     return lambda line: " ".join(line.split()[:words])
 
 
+def _but_last(words: int) -> Callable[[str], str]:
+    return lambda line: " ".join(line.split()[:-words])
+
+
 _ATTACH = (
     _rule(rf"service-policy type pbr input {_WORD}", UM_PBR, same=_first(4)),
     _rule(rf"traffic-policy input {_WORD}", OC, same=_first(2)),
@@ -53,8 +57,8 @@ GRAMMAR = {
         _rule(rf"ipv6 unicast-routing(?: vrf {_WORD})?", 'UM "IPv6"'),
         _rule(rf"ip route(?: vrf {_WORD})? {_V4}/\d+ (?:{_V4}|Null0)", 'UM "IPv4"'),
         _rule(rf"ipv6 route(?: vrf {_WORD})? {_V6}/\d+ (?:{_V6}|Null0)", 'UM "IPv6"'),
-        _rule(rf"arp(?: vrf {_WORD})? {_V4} {_MAC} arpa", 'UM "IPv4", arp', same=lambda line: line.rpartition(" ")[0].rpartition(" ")[0]),
-        _rule(rf"ipv6 neighbor(?: vrf {_WORD})? {_V6} {_WORD} {_MAC}", 'UM "IPv6", ipv6 neighbor', same=lambda line: line.rpartition(" ")[0]),
+        _rule(rf"arp(?: vrf {_WORD})? {_V4} {_MAC} arpa", 'UM "IPv4", arp', same=_but_last(2)),
+        _rule(rf"ipv6 neighbor(?: vrf {_WORD})? {_V6} {_WORD} {_MAC}", 'UM "IPv6", ipv6 neighbor', same=_but_last(1)),
         _rule(rf"ip access-list {_WORD}", UM_ACL, opens="acl"),
         _rule(rf"ipv6 access-list {_WORD}", UM_ACL, opens="acl6"),
         _rule(rf"class-map type pbr match-any {_WORD}", UM_PBR, opens="class-map"),

@@ -80,7 +80,12 @@ def foreign(running: str) -> str:
 
 def eos_rig(device: Emulated, **settings: str) -> Rig:
     site = Site(
-        STEERING, tuple(PORTS), (BLUE,), peers=PEERS, protocols=("", "tcp", "udp", "icmp", "icmpv6"), has_dscp=True
+        STEERING,
+        tuple(PORTS),
+        (BLUE,),
+        peers=PEERS,
+        protocols=("", "tcp", "udp", "icmp", "icmpv6"),
+        has_dscp=True,
     )
     hostile = (
         "reload",
