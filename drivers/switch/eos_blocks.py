@@ -59,21 +59,23 @@ def block(line: str, *inside: str | Block) -> Block:
     return Block(line, tuple(Block(one) if isinstance(one, str) else one for one in inside))
 
 
-def blocks_of(text: str, *, keeps_comments: bool = False) -> tuple[Block, ...]:
-    """What a running configuration, or a native text (which has comments that mean something), says."""
-    return _nested(list(_lines(text, keeps_comments)), 0, -1)[0]
+def blocks_of(text: str, *, is_native: bool = False) -> tuple[Block, ...]:
+    """What a running configuration says; or a native text, in which every line counts, comments too."""
+    return _nested(list(_lines(text, is_native)), 0, -1)[0]
 
 
-def _lines(text: str, keeps_comments: bool) -> Iterator[tuple[int, str]]:
+def _lines(text: str, is_native: bool) -> Iterator[tuple[int, str]]:
     """(indentation, line), without what a person wrote to be read by persons."""
     is_free = False
     for raw in text.splitlines():
         line = raw.strip()
-        if is_free:
+        if is_native:
+            yield len(raw) - len(raw.lstrip()), line
+        elif is_free:
             is_free = line != "EOF"
         elif HEREDOC.fullmatch(line):
             is_free = True
-        elif line and line != "end" and (keeps_comments or not line.startswith("!")):
+        elif line and line != "end" and not line.startswith("!"):
             yield len(raw) - len(raw.lstrip()), line
 
 

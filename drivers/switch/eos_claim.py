@@ -17,7 +17,7 @@ from drivers.switch.eos_blocks import Block, blocks_of, paths
 from drivers.switch.eos_parse import Device, device_of, key_of, policy_at, vrf_of
 from drivers.switch.eos_text import ATTACH, CLEAR, DEFAULT_VRF, MARK, VRF, is_our_name, style
 from drivers.switch.eos_traffic import SECTION, groups_of, part_of
-from drivers.switch.tables import CROSSINGS, FIRST_TAG, LAST_TAG, crossing_addresses, parse_table_name
+from drivers.switch.tables import CLOSED, CROSSINGS, FIRST_TAG, LAST_TAG, crossing_addresses, parse_table_name
 
 SEPARATOR = " / "
 _NAME, _TABLE, _ADDRESS = r"(?P<name>SI-[A-Za-z0-9-]+)", r"(?P<table>SI-t-[a-z0-9-]+)", r"[0-9a-f:.]+"
@@ -58,7 +58,7 @@ def check(native: str, target: Target) -> None:
     for line in native.splitlines():
         if not re.fullmatch(r" *[!-~]+(?: [!-~]+)*", line):
             raise Rejected(f"{target.name}: not a line of ours: {line!r}")
-    for one in blocks_of(native, keeps_comments=True):
+    for one in blocks_of(native, is_native=True):
         found = _first_alien(one, target)
         if found:
             raise Rejected(f"{target.name}: not a line of ours: {found!r}")
@@ -180,7 +180,7 @@ def is_ours(line: str, target: Target) -> bool:
 def claim(running: str, native: str, target: Target) -> tuple[str, ...]:
     """What must be put right by people first."""
     device = device_of(running, target)
-    wanted = blocks_of(native, keeps_comments=True)
+    wanted = blocks_of(native, is_native=True)
     found: list[str] = []
     for one in wanted:
         found += _names_taken(device, one)
@@ -306,19 +306,26 @@ def _clearing(device: Device, keys: set[Key], native: str, target: Target) -> It
         kept.add(name)
         if doomed:
             yield _policy(one, *(f"no {line}" for line in doomed), target=target)
-    yield from _detached(device, gone, target)
+    yield from _detached(device, gone, kept, target)
     for one in device.blocks:
         words = one.line.split()
         is_object = words[0] in ("class-map", "ip", "ipv6", "nexthop-group")
         if is_object and any(key_of(word) in keys for word in words):
             yield Block(f"no {one.line}")
+    held = [device.policies[name] for name in kept]
+    used = {path[-1].rpartition(" ")[2] for path in paths(held)}
+    for one in device.blocks:
+        words = one.line.split()
+        if words[-1].startswith(CLOSED) and words[-1] not in used and words[0] in ("class-map", "ip", "ipv6"):
+            yield Block(f"no {one.line}")
     yield from _idle_crossings(device, kept, native, target)
 
 
-def _detached(device: Device, gone: set[str], target: Target) -> Iterator[Block]:
-    """Policies of which nothing would be left."""
+def _detached(device: Device, gone: set[str], kept: set[str], target: Target) -> Iterator[Block]:
+    """Policies of which nothing would be left, or nothing is."""
     for name in device.interfaces:
-        if (held := policy_at(device, name)) in gone:
+        held = policy_at(device, name)
+        if parse_table_name(held) is not None and held not in kept:
             yield Block(f"interface {name}", (Block(f"no {ATTACH[style(target)]} {held}"),))
     for name in sorted(gone):
         line = Block(f"no {device.policies[name].line}")
@@ -341,16 +348,21 @@ def _idle_crossings(device: Device, kept: Iterable[str], native: str, target: Ta
     groups = groups_of(device.blocks)
     used = {path[-1].rpartition(" ")[2] for path in paths(policies)}
     used |= {groups[name] for name in used & groups.keys()}
-    ports = {port.interface or port.name: port.name for port in target.ports.values()}
+    needed: set[str] = set()
     for name, one in device.interfaces.items():
-        is_marked = f"description {MARK}" in one.lines()
-        if not is_marked or not _is_crossing(one.line, target) or f"interface {name}\n" in native:
+        if f"description {MARK}" not in one.lines() or not _is_crossing(one.line, target):
             continue
-        parent, _, tag = name.rpartition(".")
-        far = {crossing_addresses(target, (ports[parent], int(tag)), family)[1] for family in (4, 6)}
-        if policy_at(device, name) in kept or far & used:
-            continue
-        yield Block(f"no interface {name}")
-        for other in device.blocks:
-            if _NEIGHBOUR.fullmatch(other.line) and far & set(other.line.split()):
-                yield Block(f"no {other.line}")
+        far = _far_addresses(name, target)
+        if f"interface {name}\n" in native or policy_at(device, name) in kept or far & used:
+            needed |= far
+        else:
+            yield Block(f"no interface {name}")
+    for one in device.blocks:
+        if _is_our_neighbour(one.line, target) and not needed & set(one.line.split()):
+            yield Block(f"no {one.line}")
+
+
+def _far_addresses(name: str, target: Target) -> set[str]:
+    parent, _, tag = name.rpartition(".")
+    port = next(port.name for port in target.ports.values() if parent == (port.interface or port.name))
+    return {crossing_addresses(target, (port, int(tag)), family)[1] for family in (4, 6)}

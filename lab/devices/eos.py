@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from lab.devices.eos_api import Refused, serve_api
-from lab.devices.eos_grammar import Console
+from lab.devices.eos_grammar import Console, shown
 from lab.devices.identity import tls_files
 from lab.devices.machine import Machine, serve_handle
 from lab.devices.process import announce
@@ -125,14 +125,14 @@ class Eos(Machine):
 
     def _follow(self) -> None:
         for hook in self.on_running:
-            hook(self.running.copy())
+            hook(shown(self.running).copy())
 
     # --- the command line ---------------------------------------------------------------------
 
     def text(self, tree: Tree) -> str:
         """As `show running-config` prints it."""
         parts = []
-        for line, inside in tree.lines.items():
+        for line, inside in shown(tree).lines.items():
             parts.append(Tree({line: inside}).text())
         return "!\n".join(
             ["! device: " + f"{self.name} (DCS-7280SR3, EOS-{self.release})\n", *parts, "end\n"]

@@ -139,7 +139,7 @@ SECTIONS = (
     "ipv6 route", "arp", "ipv6 neighbor", "router", "traffic-policies", "banner",
 )  # fmt: skip
 INSIDE = (
-    "description", "mtu", "no switchport", "switchport", "shutdown", "encapsulation", "vrf", "ip", "ipv6", "service",
+    "description", "mtu", "no switchport", "switchport", "shutdown", "encapsulation", "vrf", "ip ", "ipv6 ", "service",
 )  # fmt: skip
 
 
@@ -158,9 +158,17 @@ def order(mode: str, line: str) -> object:
     if mode in ("acl", "acl6", "policy-map", "class-map"):
         head = line.split()[0]
         return (int(head) if head.isdigit() else 0), ()
+    if mode == "policies":
+        return 0, natural(line)
     if mode == "policy":
         return line.startswith(("match ipv4-all-default", "match ipv6-all-default")), ()
     return 0, ()
+
+
+def shown(tree: Tree) -> Tree:
+    """What is printed of it: a section that became empty is not (UM is silent; not verified on a box)."""
+    hidden = ("traffic-policies", "hardware tcam")
+    return Tree({line: inside for line, inside in tree.lines.items() if inside.lines or line not in hidden})
 
 
 class Console(Editor):

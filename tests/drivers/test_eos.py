@@ -20,7 +20,7 @@ from drivers.switch.eos_claim import check, claim, expanded
 from drivers.switch.eos_parse import read
 from drivers.switch.flows import torn
 from lab.devices.eos import Eos
-from lab.devices.eos_grammar import Console, printed
+from lab.devices.eos_grammar import Console, printed, shown
 from lab.devices.tree import Tree
 from tests.drivers.eos_rig import BLUE, OPERATOR, PEERS, PORTS, STEERING, base
 from tests.drivers.samples import Site, matches, sample, state, states
@@ -54,10 +54,14 @@ def box(style: str = "pbr") -> Tree:
     return tree
 
 
-def typed(tree: Tree, native: str) -> None:
+def text(tree: Tree) -> str:
+    return shown(tree).text()
+
+
+def typed(tree: Tree, native: str, where: Target) -> None:
     """As NAPALM types it: without indentation and comments, so that nesting is the device's falling through."""
     console = Console(tree)
-    for line in expanded(native, tree.text, target()).splitlines():
+    for line in expanded(native, lambda: text(tree), where).splitlines():
         if not line.strip().startswith("!"):
             console.type(line.strip())
 
@@ -65,8 +69,8 @@ def typed(tree: Tree, native: str) -> None:
 def moved(tree: Tree, before: DeviceState, after: DeviceState, where: Target) -> DeviceState:
     native = eos.render(diff(before, after), replace(where, held=before))
     check(native, where)
-    typed(tree, native)
-    return read(tree.text(), where).state
+    typed(tree, native, where)
+    return read(text(tree), where).state
 
 
 # --- reviewed text ----------------------------------------------------------------------------
@@ -89,18 +93,18 @@ def test_reviewed_text(style: str, case: str) -> None:
 @given(st.data())
 def test_what_is_rendered_is_parsed(style: str, data: st.DataObject) -> None:
     where, tree = target(**STYLES[style]), box(style)
-    untouched = tree.text()
+    untouched = text(tree)
     first, second = data.draw(states(SITE)), data.draw(states(SITE))
     assert moved(tree, EMPTY, first, where) == first
-    there = tree.text()
+    there = text(tree)
     assert moved(tree, first, second, where) == second
-    once = tree.text()
+    once = text(tree)
     assert moved(tree, first, second, where) == second  # sent again: nobody heard the answer
-    assert tree.text() == once
+    assert text(tree) == once
     assert moved(tree, second, first, where) == first
-    assert tree.text() == there
+    assert text(tree) == there
     assert moved(tree, first, EMPTY, where) == EMPTY
-    assert tree.text() == untouched
+    assert text(tree) == untouched
 
 
 @EXAMPLES
@@ -138,8 +142,8 @@ def test_no_deny_stands_in_an_access_list_of_a_policy() -> None:
 
 
 def test_an_unchanged_entry_is_not_touched() -> None:
-    both = state([Redirect("a", 0, WEB, SITE.hop("b", 0, "")), Guard("b", 0, WEB)])
-    stays = DeviceState(dict(list(both.items())[:1]))
+    redirect, guard = Redirect("a", 0, WEB, SITE.hop("b", 0, "")), Guard("b", 0, WEB)
+    both, stays = state([redirect, guard]), state([redirect])
     native = eos.render(diff(both, stays), replace(target(), held=both))
     assert "SI-c7r1f1r0p0" not in native
     assert "no ip access-list SI-c7r1f1g1p0" in native
@@ -180,6 +184,8 @@ def test_hostile_names_make_no_lines() -> None:
     plain = [line.split()[0] for line in eos.render(diff(EMPTY, named("", 0)[1]), target()).splitlines()]
     refused = 0
     for number, text in enumerate(hostile(10_000)):
+        if text in PORTS:
+            continue  # another port is another place
         where, wanted = named(text, number % 5)
         try:
             native = eos.render(diff(EMPTY, wanted), where)
@@ -221,9 +227,9 @@ def test_hostile_names_make_no_lines() -> None:
 def test_only_lines_of_ours_are_sent(line: str) -> None:
     good = eos.render(diff(EMPTY, sample(SITE)), target())
     check(good, target())
-    for text in (line, f"{good}{line}\n", f"{line}\n{good}"):
+    for native in (line, f"{good}{line}\n", f"{line}\n{good}"):
         with pytest.raises(Rejected):
-            check(text, target())
+            check(native, target())
 
 
 def test_what_cannot_be_said_is_unsupported() -> None:
@@ -267,9 +273,9 @@ PREREQUISITES = {
 def test_what_stands_in_the_way_is_named_with_its_remedy(lines: str) -> None:
     tree = box()
     native = eos.render(diff(EMPTY, sample(SITE)), target())
-    assert claim(tree.text(), native, target()) == ()
+    assert claim(text(tree), native, target()) == ()
     Console(tree).type_all(lines.split("|"))
-    found = claim(tree.text(), native, target())
+    found = claim(text(tree), native, target())
     expected = PREREQUISITES[lines]
     assert any(expected in each for each in found) if expected else found == ()
 
@@ -278,15 +284,15 @@ def test_removal_needs_no_prerequisite() -> None:
     tree, wanted = box(), sample(SITE)
     moved(tree, EMPTY, wanted, target())
     Console(tree).type_all(["no ip routing vrf blue", "hardware tcam", "no profile viaduct"])
-    assert claim(tree.text(), eos.render(diff(wanted, EMPTY), replace(target(), held=wanted)), target()) == ()
+    assert claim(text(tree), eos.render(diff(wanted, EMPTY), replace(target(), held=wanted)), target()) == ()
 
 
 def test_a_traffic_policy_needs_its_tcam_profile() -> None:
     where, tree = target(**TRAFFIC), box("traffic-policy")
     native = eos.render(diff(EMPTY, sample(SITE)), where)
-    assert claim(tree.text(), native, where) == ()
+    assert claim(text(tree), native, where) == ()
     Console(tree).type_all(["no hardware tcam"])
-    assert "traffic-policy port ipv4" in claim(tree.text(), native, where)[0]
+    assert "traffic-policy port ipv4" in claim(text(tree), native, where)[0]
 
 
 # --- damage -----------------------------------------------------------------------------------
@@ -319,19 +325,18 @@ DAMAGE = (
 def test_damage_is_seen_and_repaired(lines: str) -> None:
     """Seen as torn items, written anew, and gone without a trace when the chain goes."""
     tree, wanted, where = box(), sample(SITE), target()
-    untouched = tree.text()
+    untouched = text(tree)
     moved(tree, EMPTY, wanted, where)
-    whole = tree.text()
+    whole = text(tree)
     Console(tree).type_all(lines.split("|"))
-    seen = read(tree.text(), where).state
+    seen = read(text(tree), where).state
     assert seen != wanted
     assert all(seen[key] == wanted.get(key) or seen[key] == torn(key.kind) for key in seen)
     damaged = tree.copy()
     assert moved(tree, seen, wanted, where) == wanted
-    assert tree.text() == whole
+    assert text(tree) == whole
     assert moved(damaged, seen, EMPTY, where) == EMPTY
-    left = [line for line in damaged.text().splitlines() if line not in untouched.splitlines()]
-    assert not [line for line in left if "SI-c" in line or "SI-t" in line], left
+    assert text(damaged) == untouched
 
 
 def test_traffic_policies_are_repaired_too() -> None:
@@ -348,17 +353,22 @@ def test_traffic_policies_are_repaired_too() -> None:
     ):
         tree = box("traffic-policy")
         moved(tree, EMPTY, wanted, where)
-        whole = tree.text()
+        whole = text(tree)
         Console(tree).type_all(lines.split("|"))
-        seen = read(tree.text(), where).state
+        seen = read(text(tree), where).state
         assert seen != wanted, lines
         assert moved(tree, seen, wanted, where) == wanted, lines
-        assert tree.text() == whole, lines
+        assert text(tree) == whole, lines
 
 
 @pytest.mark.parametrize(
-    "inside", ["interface Ethernet2.3001|ip ospf area 0", "policy-map type pbr SI-t-a-0|mystery", "ip access-list SI-c7r1f1r1p3|20 frobnicate"]
-)  # fmt: skip
+    "inside",
+    [
+        "interface Ethernet2.3001|ip ospf area 0",
+        "policy-map type pbr SI-t-a-0|mystery",
+        "ip access-list SI-c7r1f1r1p3|20 frobnicate",
+    ],
+)
 def test_unknown_text_inside_ours_is_refused(inside: str) -> None:
     tree = box()
     moved(tree, EMPTY, sample(SITE), target())
@@ -367,12 +377,12 @@ def test_unknown_text_inside_ours_is_refused(inside: str) -> None:
     assert held is not None
     held.lines[line] = Tree()
     with pytest.raises(Rejected, match=line.split()[-1]):
-        read(tree.text(), target())
+        read(text(tree), target())
 
 
 def test_a_banner_is_not_configuration() -> None:
-    text = box().text() + "banner motd\nip access-list SI-c7r1f1r1p3\n   10 remark Viaduct\nEOF\n"
-    assert read(text, target()).state == EMPTY
+    running = text(box()) + "banner motd\nip access-list SI-c7r1f1r1p3\n   10 remark Viaduct\nEOF\n"
+    assert read(running, target()).state == EMPTY
 
 
 def test_others_in_our_way_are_shown() -> None:
@@ -380,7 +390,7 @@ def test_others_in_our_way_are_shown() -> None:
     moved(tree, EMPTY, wanted, target())
     Console(tree).type_all(["interface Ethernet1", "service-policy type pbr input THEIRS"])
     Console(tree).type_all(["interface Ethernet7", "service-policy type pbr input SI-t-b-0"])
-    assert read(tree.text(), target()).attached == (
+    assert read(text(tree), target()).attached == (
         "shadows SI-t-a-0: interface Ethernet1: THEIRS",
         "interface Ethernet7: service-policy type pbr input SI-t-b-0",
     )
@@ -393,7 +403,7 @@ def test_items_of_one_slot_do_not_meet() -> None:
 
 def test_a_data_plane_can_follow_the_emulated_device() -> None:
     machine, heard = Eos("leaf1", base(BLUE)), list[str]()
-    machine.on_running.append(lambda tree: heard.append(tree.text()))
+    machine.on_running.append(lambda tree: heard.append(text(tree)))
     machine.operate(["hostname other"])
     assert "hostname other" in heard[-1]
     machine.reboot()
