@@ -343,22 +343,20 @@ def _entry_key(inner: Block) -> Key | None:
 
 
 def _idle_crossings(device: Device, kept: Iterable[str], native: str, target: Target) -> Iterator[Block]:
-    """Sub-interfaces of ours that nothing needs once the keys are gone, and that the text does not speak of."""
+    """Sub-interfaces of ours that nothing needs once the keys are gone, and that the text does not speak of; and
+    neighbours that nothing sends to: those that the text needs, it makes."""
     policies = [device.policies[name] for name in kept]
     groups = groups_of(device.blocks)
     used = {path[-1].rpartition(" ")[2] for path in paths(policies)}
     used |= {groups[name] for name in used & groups.keys()}
-    needed: set[str] = set()
     for name, one in device.interfaces.items():
         if f"description {MARK}" not in one.lines() or not _is_crossing(one.line, target):
             continue
-        far = _far_addresses(name, target)
-        if f"interface {name}\n" in native or policy_at(device, name) in kept or far & used:
-            needed |= far
-        else:
+        is_spoken_of = f"interface {name}\n" in native
+        if not is_spoken_of and policy_at(device, name) not in kept and not _far_addresses(name, target) & used:
             yield Block(f"no interface {name}")
     for one in device.blocks:
-        if _is_our_neighbour(one.line, target) and not needed & set(one.line.split()):
+        if _is_our_neighbour(one.line, target) and not used & set(one.line.split()):
             yield Block(f"no {one.line}")
 
 

@@ -85,11 +85,14 @@ class EosBox:
         held = self.pending()
         if held:
             raise Rejected(f"{self.target.name}: the commit {held} waits for its confirmation; one at a time")
-        with self._session(self._free_name(label), native, "committing") as difference:
+        name = self._free_name(label)
+        with self._session(name, native, "committing") as difference:
             self._agree(difference)
             self.device.commit_config(revert_in=revert_in_s)
             self.device.config_session = None
         if self.pending() != label:
+            if name in self._open_sessions():
+                self._abort(name)
             raise Rejected(
                 f"{self.target.name}: it took the commit {label}, but says nothing of taking it back"
             )
