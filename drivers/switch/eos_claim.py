@@ -353,7 +353,11 @@ def _idle_crossings(device: Device, kept: Iterable[str], native: str, target: Ta
         if f"description {MARK}" not in one.lines() or not _is_crossing(one.line, target):
             continue
         is_spoken_of = f"interface {name}\n" in native
-        if not is_spoken_of and policy_at(device, name) not in kept and not _far_addresses(name, target) & used:
+        if (
+            not is_spoken_of
+            and policy_at(device, name) not in kept
+            and not _far_addresses(name, target) & used
+        ):
             yield Block(f"no interface {name}")
     for one in device.blocks:
         if _is_our_neighbour(one.line, target) and not used & set(one.line.split()):
