@@ -10,7 +10,7 @@ from drivers import fake
 from drivers.appliance import linux
 from drivers.base import Driver, Unsupported
 from drivers.host import agent
-from drivers.switch import frr, openvswitch
+from drivers.switch import eos, frr, openvswitch
 
 
 def index(drivers: Iterable[Driver]) -> Mapping[str, Driver]:
@@ -26,6 +26,7 @@ def index(drivers: Iterable[Driver]) -> Mapping[str, Driver]:
 DRIVERS: Mapping[str, Driver] = index(
     (
         openvswitch.DRIVER,
+        eos.DRIVER,
         frr.DRIVER,
         linux.DRIVER,
         agent.DRIVER,

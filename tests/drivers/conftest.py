@@ -5,6 +5,7 @@ A family's fixtures live in a module beside this one; to add a family, import it
 name them in `test_contract.RIGS`.
 """
 
+from tests.drivers.eos_rig import eos_device, eos_first, eos_shared, open_eos
 from tests.drivers.fake_rigs import (
     fake_clock,
     far_fakes,
@@ -23,6 +24,9 @@ __all__ = [
     "agent_target",
     "box",
     "bridge",
+    "eos_device",
+    "eos_first",
+    "eos_shared",
     "fake_clock",
     "far_fakes",
     "frr",
@@ -30,6 +34,7 @@ __all__ = [
     "linux_target",
     "open_confirming_appliance",
     "open_confirming_switch",
+    "open_eos",
     "open_fake_appliance",
     "open_fake_host",
     "open_fake_switch",

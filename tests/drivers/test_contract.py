@@ -14,6 +14,7 @@ RIGS = {
     "frr": "open_frr",
     "linux": "open_linux",
     "host": "open_host",
+    "eos": "open_eos",
     "fake-switch": "open_fake_switch",
     "fake-appliance": "open_fake_appliance",
     "fake-host": "open_fake_host",
@@ -21,7 +22,7 @@ RIGS = {
     "fake-appliance-confirming": "open_confirming_appliance",
 }
 # Those that have confirmed commit.
-CONFIRMING = {"fake-switch-confirming", "fake-appliance-confirming"}
+CONFIRMING = {"fake-switch-confirming", "fake-appliance-confirming", "eos"}
 
 
 @pytest.fixture(params=sorted(RIGS))
