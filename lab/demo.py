@@ -30,6 +30,7 @@ from rich.table import Table
 from lab import fake_story, story
 from lab.client import Api, ApiError
 from lab.command import CommandError
+from lab.fabric import FabricError
 from lab.ground import support
 from lab.network import DEMO, Lab, LabError
 from lab.watch import TrafficError
@@ -76,10 +77,10 @@ def tell(
 
 
 @contextmanager
-def stage(folder: Path) -> Iterator[tuple[Instance, Lab]]:
+def stage(folder: Path, fabric: Path) -> Iterator[tuple[Instance, Lab]]:
     """Viaduct and the lab, brought up side by side; both are gone afterwards."""
     with ThreadPoolExecutor(1) as pool:
-        building = pool.submit(Lab.up, DEMO, f"demo{os.getpid() % 10000}")
+        building = pool.submit(Lab.up, fabric, f"demo{os.getpid() % 10000}")
         try:
             instance = bring_up(folder, is_fast=True)
         except BaseException:
@@ -104,9 +105,9 @@ def people(instance: Instance) -> tuple[Api, Api, Api]:
     return made[0], made[1], made[2]
 
 
-def real(folder: Path, show: Callable[[Result], None], stay: Stay | None) -> list[Result]:
+def real(folder: Path, fabric: Path, show: Callable[[Result], None], stay: Stay | None) -> list[Result]:
     """The story on real packets."""
-    with stage(folder) as (instance, lab):
+    with stage(folder, fabric) as (instance, lab):
         manage(instance.environ, "load_fabric", str(lab.fabric_file))
         tcp, udp = (80, 443, 8080), (5000, 5001)
         servers = {name: lab.serve(name, tcp, udp) for name in ("a2", "b2", "inet")}
@@ -122,11 +123,11 @@ def real(folder: Path, show: Callable[[Result], None], stay: Stay | None) -> lis
     return results
 
 
-def pretended(folder: Path, show: Callable[[Result], None], stay: Stay | None) -> list[Result]:
+def pretended(folder: Path, fabric: Path, show: Callable[[Result], None], stay: Stay | None) -> list[Result]:
     """The story on fake devices: the same plans and workers, packets walked through what the devices hold."""
     instance = bring_up(folder, is_fast=True)
     try:
-        scene = fake_story.prepare(folder, DEMO)
+        scene = fake_story.prepare(folder, fabric)
         manage(instance.environ, "load_fabric", str(scene.fabric_file))
         scene.a, scene.b, scene.operator = people(instance)
         results = tell(fake_story.STEPS, scene, show)
@@ -168,6 +169,7 @@ def main(arguments: list[str]) -> int:
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object; implies --once")
     parser.add_argument("--no-lab", action="store_true", help="fake devices, no packets")
+    parser.add_argument("--fabric", type=Path, default=DEMO, help="fabric file (default: the demo's)")
     given = parser.parse_args(arguments)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     console = Console(stderr=given.json, highlight=False)
@@ -184,8 +186,8 @@ def main(arguments: list[str]) -> int:
     os.environ.update(PACE, VIADUCT_STATE=str(folder))
     show = _show(console)
     try:
-        results = (real if is_real else pretended)(folder, show, stay)
-    except (ServiceError, LabError) as error:
+        results = (real if is_real else pretended)(folder, given.fabric, show, stay)
+    except (ServiceError, LabError, FabricError) as error:
         console.print(f"[red]The demo could not start:[/] {error}")
         return 1
     except (KeyboardInterrupt, SystemExit):

@@ -92,6 +92,8 @@ def eos_lines(fabric: Fabric, router: Device) -> Iterator[str]:
     """EOS User Manual: "VRF", "Ethernet Ports", "IPv4", "IPv6"."""
     used = legs(fabric, router)
     yield from (f"hostname {router.name}", "switchport default mode routed", "ip routing", "ipv6 unicast-routing")
+    yield from ("hardware tcam", "profile viaduct", "feature pbr ip", "feature pbr ipv6", "exit")
+    yield from ("system profile viaduct", "exit")
     for vrf in sorted({leg.vrf for leg in used if leg.vrf}):
         yield from (f"vrf instance {vrf}", f"ip routing vrf {vrf}", f"ipv6 unicast-routing vrf {vrf}")
     for port in router.ports.values():

@@ -85,6 +85,11 @@ class Scene:
     before: dict[str, str] = field(default_factory=dict)
     chains: dict[str, int] = field(default_factory=dict)
 
+    @property
+    def bridge(self) -> str:
+        """The Open vSwitch switch next to the clients: somebody's hands are played there."""
+        return self.lab.fabric.switches[0].name
+
     def ask(self, device: str, to: str, port: int, mark: str, **more: Any) -> Any:
         return self.lab.probe(device, to, port, payload=mark, **more)
 
@@ -108,7 +113,7 @@ def mark() -> str:
 
 def before_any_chain(scene: Scene) -> str:
     """Before any chain, tenant A's client reaches its server directly."""
-    scene.lab.exec("leaf1", ["ovs-ofctl", "-O", "OpenFlow14", "add-flow", "leaf1", STRANGER])
+    scene.lab.exec(scene.bridge, ["ovs-ofctl", "-O", "OpenFlow14", "add-flow", scene.bridge, STRANGER])
     scene.before = scene.configuration()
     word = mark()
     answer = scene.ask("a1", SERVER, 80, word)
@@ -276,25 +281,26 @@ def ips_dies(scene: Scene) -> str:
 
 def drift(scene: Scene) -> str:
     """A flow of ours is deleted by hand: found and repaired. A stranger's flow is untouched."""
-    wanted = scene.lab.flows("leaf1")
+    bridge = scene.bridge
+    wanted = scene.lab.flows(bridge)
     ours = [
         line for line in wanted if "in_port=1," in line and "cookie=0xd5" in line and "nw_dst" not in line
     ]
     check(len(ours) > 0, "no flow of ours to delete")
     scene.lab.exec(
-        "leaf1", ["ovs-ofctl", "-O", "OpenFlow14", "--strict", "del-flows", "leaf1", strictly(ours[0])]
+        bridge, ["ovs-ofctl", "-O", "OpenFlow14", "--strict", "del-flows", bridge, strictly(ours[0])]
     )
-    check(ours[0] not in scene.lab.flows("leaf1"), "the flow is still there")
+    check(ours[0] not in scene.lab.flows(bridge), "the flow is still there")
     began = time.monotonic()
-    Api.wait_until(lambda: scene.lab.flows("leaf1") == wanted, "the flow to come back", RECOVERY_S)
+    Api.wait_until(lambda: scene.lab.flows(bridge) == wanted, "the flow to come back", RECOVERY_S)
     took = time.monotonic() - began
     found = Api.wait_until(
         lambda: [f for f in scene.operator.results("findings/?limit=100") if f["code"] == "drift"],
         "a finding",
         10.0,
     )
-    check(any("leaf1" in finding["detail"] for finding in found), f"findings: {found}")
-    check(any("cookie=0x57," in line for line in scene.lab.flows("leaf1")), "the stranger's flow is gone")
+    check(any(bridge in finding["detail"] for finding in found), f"findings: {found}")
+    check(any("cookie=0x57," in line for line in scene.lab.flows(bridge)), "the stranger's flow is gone")
     check(scene.ask("a1", OUTSIDE, 80, mark()).ok, "traffic does not pass")
     return f"repaired after {took:.1f} s, with a finding; the stranger's flow is untouched"
 

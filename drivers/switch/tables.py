@@ -45,7 +45,7 @@ CLOSED = "SI-closed"
 FIRST_TAG, LAST_TAG = 3000, 4094
 TAGS = LAST_TAG - FIRST_TAG + 1
 # RFC 2544's benchmark prefix: in no routing table of a network in service. Setting `crossings` takes another one.
-CROSSINGS = {4: "198.18.0.0/15", 6: "fd76:6961:6475:6374::/112"}
+CROSSINGS = {4: "198.18.0.0/15", 6: "fd76:6961:6475:6374::/104"}
 # What a crossing's far end is called if it takes any address (a switch that matches on the tag alone).
 ANY_MAC = "02:76:69:61:64:75"
 LETTERS: Mapping[Kind, str] = {Kind.REDIRECT: "r", Kind.FILTER: "f", Kind.GUARD: "g", Kind.PASS: "p"}

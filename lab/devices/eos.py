@@ -10,6 +10,7 @@ replaces the running configuration by the session's; at most five open sessions)
 from __future__ import annotations
 
 import difflib
+import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -18,8 +19,10 @@ from typing import Any
 
 from lab.devices.eos_api import Refused, serve_api
 from lab.devices.eos_grammar import Console, shown
+from lab.devices.eos_plane import plane_of
 from lab.devices.identity import tls_files
 from lab.devices.machine import Machine, serve_handle
+from lab.devices.plane import Follower
 from lab.devices.process import announce
 from lab.devices.tree import Tree, Unknown
 
@@ -92,7 +95,7 @@ class Eos(Machine):
         if path == "/reset":
             with self.lock:
                 self._reset()
-                self._follow()
+                self.follow()
                 return {}
         return super().ask(path, body)
 
@@ -116,14 +119,15 @@ class Eos(Machine):
                 self.command(client, line)
             return
         Console(self.running).type_all(lines)
-        self._follow()
+        self.follow()
 
     def reboot(self) -> None:
         self.running = self.startup.copy() if self.startup is not None else Tree()
         self.sessions, self.pending = {}, None
-        self._follow()
+        self.follow()
 
-    def _follow(self) -> None:
+    def follow(self) -> None:
+        """Whoever makes packets go as it says hears of every running configuration."""
         for hook in self.on_running:
             hook(shown(self.running).copy())
 
@@ -237,7 +241,7 @@ class Eos(Machine):
             held.state = "completed"
         held.tree = self.running.copy()
         self._forget()
-        self._follow()
+        self.follow()
         return {"output": ""}
 
     def _check_deny(self, tree: Tree) -> None:
@@ -263,7 +267,7 @@ class Eos(Machine):
         self.running = self.pending.before
         self.sessions.pop(self.pending.name, None)
         self.pending = None
-        self._follow()
+        self.follow()
 
     def _flash(self) -> None:
         if self.faults.get("disk_full"):
@@ -283,7 +287,7 @@ class Eos(Machine):
         if self.rollback is None:
             raise Refused("Error: flash:rollback-0 does not exist")
         self.running = self.rollback.copy()
-        self._follow()
+        self.follow()
 
     # --- show ---------------------------------------------------------------------------------
 
@@ -370,12 +374,17 @@ class Eos(Machine):
 
 
 def serve(name: str, directory: Path, arguments: list[str]) -> None:
-    """arguments: a file with the first configuration, then "PORT" for eAPI (0 or none: any)."""
-    first = Path(arguments[0]).read_text() if arguments else ""
-    machine = Eos(name, first)
-    certificate, key = tls_files(name, directory)
-    port = int(arguments[1]) if len(arguments) > 1 else 0
-    api = serve_api(machine, certificate, key, port)
+    """arguments: a file with the first configuration, eAPI's port (0: any) and address, and, as JSON, the namespace's
+    names of the device's interfaces: then packets go as the running configuration says.
+    """
+    first, port, address, names = (*arguments, *("", "0", "127.0.0.1", "")[len(arguments) :])
+    machine = Eos(name, Path(first).read_text() if first else "")
+    if names:
+        follower = Follower("", json.loads(names))
+        machine.on_running.append(lambda tree: follower.follow(plane_of(tree)))
+        machine.follow()
+    certificate, key = tls_files(name, directory, address)
+    api = serve_api(machine, certificate, key, int(port), address)
     handle = serve_handle(machine)
     announce(
         directory,

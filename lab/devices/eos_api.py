@@ -30,7 +30,9 @@ class Cut(Exception):
     """The connection dies here."""
 
 
-def serve_api(machine: Eos, certificate: Path, key: Path, port: int) -> ThreadingHTTPServer:
+def serve_api(
+    machine: Eos, certificate: Path, key: Path, port: int, address: str = "127.0.0.1"
+) -> ThreadingHTTPServer:
     """It listens; the caller serves."""
 
     class Handler(BaseHTTPRequestHandler):
@@ -75,7 +77,7 @@ def serve_api(machine: Eos, certificate: Path, key: Path, port: int) -> Threadin
         def handle_error(self, request: Any, client_address: Any) -> None:
             """Clients that do not trust us hang up in the handshake."""
 
-    server = Server(("127.0.0.1", port), Handler)
+    server = Server((address, port), Handler)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate, key)
     server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)

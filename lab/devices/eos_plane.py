@@ -11,9 +11,8 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Iterator
 
-from drivers.switch.eos_blocks import DSCP_NAMES, PORT_NAMES
-
 from drivers.state import ANY_PORT, ANYWHERE, Match, Ports
+from drivers.switch.eos_blocks import DSCP_NAMES, PORT_NAMES
 from lab.devices.plane import Clause, Fate, Interface, Plane
 from lab.devices.tree import Tree
 
@@ -30,14 +29,19 @@ def plane_of(tree: Tree) -> Plane:
             interfaces[words[1]] = _interface(words[1], inside, tree)
         elif words[0] == "arp":
             vrf, rest = _vrf(words[1:])
-            neighbours[vrf, rest[0]] = rest[1]
+            neighbours[vrf, rest[0]] = _mac(rest[1])
         elif words[:2] == ["ipv6", "neighbor"]:
             vrf, rest = _vrf(words[2:])
-            neighbours[vrf, rest[0]] = rest[2]
+            neighbours[vrf, rest[0]] = _mac(rest[2])
         elif words[:2] in (["ip", "route"], ["ipv6", "route"]):
             vrf, rest = _vrf(words[2:])
             routes.append((vrf, rest[0], rest[1]))
     return Plane(interfaces, neighbours, tuple(routes))
+
+
+def _mac(text: str) -> str:
+    """However EOS prints it: 0200.0000.7709 or with colons."""
+    return bytes.fromhex(text.replace(".", "").replace(":", "")).hex(":")
 
 
 def _vrf(words: list[str]) -> tuple[str, list[str]]:

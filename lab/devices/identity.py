@@ -13,13 +13,13 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.x509.oid import NameOID
 
 
-def tls_files(name: str, directory: Path) -> tuple[Path, Path]:
-    """A certificate that is its own authority, for 127.0.0.1, and its key: (certificate, key), both PEM."""
+def tls_files(name: str, directory: Path, address: str = "127.0.0.1") -> tuple[Path, Path]:
+    """A certificate that is its own authority, for the address, and its key: (certificate, key), both PEM."""
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
     now = datetime.datetime.now(datetime.UTC)
     names = x509.SubjectAlternativeName(
-        [x509.IPAddress(ipaddress.ip_address("127.0.0.1")), x509.DNSName("localhost"), x509.DNSName(name)]
+        [x509.IPAddress(ipaddress.ip_address(address)), x509.DNSName("localhost"), x509.DNSName(name)]
     )
     certificate = (
         x509.CertificateBuilder()
