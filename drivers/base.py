@@ -68,6 +68,7 @@ class PortInfo:
     """number: the device's own port number (OpenFlow), 0 if it has none. mac: "" if unknown.
 
     interface: the device's own name of it, "" if it is `name`. addresses: of the interface, with prefix length.
+    vrf: where its operator has put it, "" if that does not matter.
     peer_mac, peer_addresses: of what is at the other end of its link.
     """
 
@@ -75,6 +76,7 @@ class PortInfo:
     number: int = 0
     mac: str = ""
     interface: str = ""
+    vrf: str = ""
     addresses: tuple[str, ...] = ()
     peer_mac: str = ""
     peer_addresses: tuple[str, ...] = ()

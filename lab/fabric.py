@@ -36,6 +36,7 @@ class Port:
     mac: str = ""
     addresses: tuple[str, ...] = ()
     interface: str = ""
+    vrf: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,6 +170,7 @@ def _device(entry: Mapping[str, Any], arms: tuple[tuple[str, str], ...]) -> Devi
             item.get("mac", ""),
             tuple(item.get("addresses", ())),
             item.get("interface") or item["name"],
+            item.get("vrf", ""),
         )
         for item in entry.get("ports", ())
     )

@@ -56,7 +56,6 @@ def routes(fabric: Fabric, router: Device) -> tuple[Route, ...]:
 
 def _ports(fabric: Fabric, router: Device) -> Iterator[Leg]:
     vrfs = {attachment.port: attachment.vrf for attachment in fabric.attachments}
-    said = dict(word.split("=", 1) for word in router.settings.get("lab_vrfs", "").split())
     for port in router.ports.values():
         if not port.addresses:
             continue
@@ -66,7 +65,7 @@ def _ports(fabric: Fabric, router: Device) -> Iterator[Leg]:
         if peer is not None:
             other = fabric.devices[peer.device].ports[peer.port]
             far = [(str(ipaddress.ip_interface(text).ip), other.mac) for text in other.addresses if other.mac]
-        yield Leg(port.interface, vrfs.get(end) or said.get(port.name, ""), port.addresses, far=tuple(far))
+        yield Leg(port.interface, vrfs.get(end) or port.vrf, port.addresses, far=tuple(far))
 
 
 def _trunks(fabric: Fabric, router: Device) -> Iterator[Leg]:

@@ -145,6 +145,8 @@ def _ports(names: Names, device: Device, path: str) -> None:
     first: dict[int, str] = {}
     for port in device.ports:
         where = f"{path}.ports[{port.name}]"
+        if port.vrf:
+            names.known(port, where, "vrf", port.vrf, {vrf.name for vrf in names.fabric.vrfs}, "VRF")
         if port.number in first:
             names.add(port, where, f"number {port.number} is that of {first[port.number]}", "number")
         if port.number:

@@ -55,6 +55,7 @@ class Port(Entry):
     number: int = 0
     mac: str = ""
     interface: str = ""
+    vrf: str = ""
     addresses: tuple[str, ...] = ()
 
 

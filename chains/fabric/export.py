@@ -62,7 +62,7 @@ def device(row: models.Device) -> Device:
         settings=row.settings,
         is_enabled=row.is_enabled,
         ports=tuple(
-            Port(port.name, port.number, port.mac, port.interface, tuple(port.addresses))
+            Port(port.name, port.number, port.mac, port.interface, port.vrf, tuple(port.addresses))
             for port in row.ports.all()
         ),
     )

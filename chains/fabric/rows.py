@@ -119,6 +119,7 @@ def _ports(changed: list[Device]) -> None:
                 number=port.number,
                 mac=port.mac,
                 interface=port.interface,
+                vrf=port.vrf,
                 addresses=list(port.addresses),
             )
             for entry in changed
@@ -126,7 +127,7 @@ def _ports(changed: list[Device]) -> None:
         ],
         update_conflicts=True,
         unique_fields=["device", "name"],
-        update_fields=["number", "mac", "interface", "addresses"],
+        update_fields=["number", "mac", "interface", "vrf", "addresses"],
     )
     models.DeviceStatus.objects.bulk_create(
         [models.DeviceStatus(device_id=pk) for pk in sorted(ids.values())], ignore_conflicts=True

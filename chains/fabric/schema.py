@@ -154,6 +154,7 @@ PORT: Keys = {
     "number": Key(nodes.integer(0, 65279)),  # OpenFlow 1.0 section 5.2.1: above are reserved ports
     "mac": Key(text_or_empty(mac)),
     "interface": Key(text_or_empty(interface)),
+    "vrf": Key(text_or_empty(name)),
     "addresses": Key(nodes.listed(nodes.interface)),
 }
 DEVICE: Keys = {

@@ -89,7 +89,8 @@ class Device(models.Model):
 class Port(models.Model):
     """number: the device's own port number (OpenFlow), 0 if none. addresses: interface addresses.
 
-    interface: the device's own name of it, such as Ethernet1/1; "" if it is the same.
+    interface: the device's own name of it, such as Ethernet1/1; "" if it is the same. vrf: the name of the VRF where
+    its operator has put it, on devices that route; "" if it does not matter.
     """
 
     device = models.ForeignKey(Device, on_delete=models.CASCADE, related_name="ports")
@@ -97,6 +98,7 @@ class Port(models.Model):
     number = models.PositiveIntegerField(default=0)
     mac = models.CharField(max_length=17, blank=True)
     interface = models.CharField(max_length=63, blank=True)
+    vrf = models.CharField(max_length=63, blank=True)
     addresses = models.JSONField(default=list, blank=True)
 
     class Meta:

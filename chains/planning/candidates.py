@@ -128,7 +128,7 @@ def _spot(context: Context, hop: Hop, offer: Offer) -> Spot | Candidate:
         if not refused and offer.entries and offer.used_entries + entries > offer.entries:
             refused = f"needs {entries} table entries, {offer.entries - offer.used_entries} are left"
     else:
-        ends = _ends(context, offer)
+        ends = _ends(context, hop, offer)
     if isinstance(ends, str):
         refused = refused or ends
     if refused or isinstance(ends, str):
@@ -157,16 +157,28 @@ def _host_spot(
     return Spot(Candidate(Realm.HOST, names, sum(terms.values()), terms), place, place, offers)
 
 
-def _ends(context: Context, offer: Offer) -> tuple[Endpoint, Endpoint] | str:
+def _ends(context: Context, hop: Hop, offer: Offer) -> tuple[Endpoint, Endpoint] | str:
     """The switch ports that the two arms of an appliance are plugged into, or what is wrong."""
     found = []
-    for port in (offer.inside, offer.outside):
+    for port, vrf in zip((offer.inside, offer.outside), _vrfs(context.chain, hop), strict=True):
         peer = context.peers.get(Endpoint(offer.device, port))
         device = context.fabric.devices.get(peer.device) if peer else None
         if peer is None or device is None or device.kind != "switch" or not device.is_enabled:
             return f"its port {port} is not linked to a switch in service"
+        held = device.ports[peer.port].vrf if peer.port in device.ports else ""
+        if held and held != vrf:
+            return f"{peer.device}:{peer.port}, which leads to it, is in VRF {held}; the chain is in {vrf} there"
         found.append(peer)
     return found[0], found[1]
+
+
+def _vrfs(chain: Chain, hop: Hop) -> tuple[str, str]:
+    """The VRF before the hop and behind it: a translation leads from the source's to the destination's."""
+    translations = [other.position for other in chain.hops if other.capability is Capability.NAT]
+    return (
+        chain.destination.vrf if any(position < hop.position for position in translations) else chain.source.vrf,
+        chain.destination.vrf if any(position <= hop.position for position in translations) else chain.source.vrf,
+    )
 
 
 def _why_not(context: Context, hop: Hop, offer: Offer, share: int = 1) -> str:

@@ -68,7 +68,7 @@ def _target(device: Device, ports: dict[str, PortInfo], vrfs: dict[str, int]) ->
 
 
 # A link has a port at either end, so what is at the other one is found by two ways.
-PORT = ("device_id", "name", "number", "mac", "interface", "addresses")
+PORT = ("device_id", "name", "number", "mac", "interface", "vrf", "addresses")
 PEER = ("link_a__b__mac", "link_a__b__addresses", "link_b__a__mac", "link_b__a__addresses")
 
 
@@ -76,9 +76,9 @@ def _ports_of(devices: Iterable[Device]) -> dict[int, dict[str, PortInfo]]:
     """By device id and port name."""
     found: dict[int, dict[str, PortInfo]] = {device.pk: {} for device in devices}
     rows = Port.objects.filter(device__in=list(found)).order_by("name").values_list(*PORT, *PEER)
-    for device_id, name, number, mac, interface, own, to_b, at_b, to_a, at_a in rows:
+    for device_id, name, number, mac, interface, vrf, own, to_b, at_b, to_a, at_a in rows:
         far = tuple(at_b or at_a or ())
-        found[device_id][name] = PortInfo(name, number, mac, interface, tuple(own), to_b or to_a or "", far)
+        found[device_id][name] = PortInfo(name, number, mac, interface, vrf, tuple(own), to_b or to_a or "", far)
     return found
 
 
