@@ -78,10 +78,11 @@ class Eos(Machine):
         super().__init__(name)
         self.on_running: list[Callable[[Tree], None]] = []
         self._first = first
+        self.life = 0  # a reset begins another
         self._reset()
 
     def _reset(self) -> None:
-        self.faults, self.transcript = {}, []
+        self.faults, self.transcript, self.life = {}, [], self.life + 1
         self.running = Tree()
         Console(self.running).type_all(self._first.splitlines())
         self.startup: Tree | None = self.running.copy()

@@ -39,22 +39,23 @@ def serve_api(
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length", "0")))
             with machine.lock:
-                slow = machine.faults.get("slow")
+                slow, life = machine.faults.get("slow"), machine.life
                 is_refused = bool(machine.fault("refuse_login"))
                 is_garbled = bool(machine.fault("garbled"))
             if slow:
                 time.sleep(float(slow))
+            if life != machine.life:
+                return  # the device that was asked is no more
             if is_refused or not _is_allowed(self.headers.get("Authorization", "")):
                 self._reply(401, b"Bad username/password combination\n")
-                return
-            if self.path != "/command-api":
-                self._reply(404, b"")
-                return
-            if is_garbled:
+            elif is_garbled:
                 self._reply(503, b"<html>agent is restarting</html>")
-                return
+            else:
+                self._run(json.loads(body))
+
+        def _run(self, request: dict[str, Any]) -> None:
             try:
-                answer = run(machine, json.loads(body))
+                answer = run(machine, request)
             except Cut:
                 self.close_connection = True
                 self.connection.close()
