@@ -7,6 +7,7 @@ that it knows, but that we did not write, makes the items concerned torn, so tha
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -192,7 +193,7 @@ def _crossings(device: Device, target: Target) -> Iterator[tuple[Place, Crossing
             f"ipv6 address {ours[1]}/127",
         }
         macs = _neighbours(device, name, *far)
-        if wanted <= set(one.lines()) and len(macs) == 1:
+        if wanted <= {_address(line) for line in one.lines()} and len(macs) == 1:
             yield place, Crossing(*place, vrf_here(target, vrf_of(device, name)), macs.pop())
 
 
@@ -207,6 +208,17 @@ def _neighbours(device: Device, name: str, far: str, far6: str) -> set[str]:
         elif one.line.startswith(f"ipv6 neighbor{there} {far6} {name} "):
             macs[6] = _mac(one.line.rpartition(" ")[2])
     return set(macs.values())
+
+
+def _address(line: str) -> str:
+    """The line with its address as `ipaddress` prints it."""
+    head, _, text = line.rpartition(" ")
+    if head not in ("ip address", "ipv6 address"):
+        return line
+    try:
+        return f"{head} {ipaddress.ip_interface(text)}"
+    except ValueError:
+        return line
 
 
 def _mac(text: str) -> str:
@@ -262,7 +274,7 @@ def _action(lines: tuple[str, ...]) -> tuple[Action, str, bool]:
     found = _SET.fullmatch(lines[0])
     if found is None or len(lines) > 1:
         return Action.DROP, "", False
-    return Action.REDIRECT, found["address"].lower(), True
+    return Action.REDIRECT, str(ipaddress.ip_address(found["address"])), True
 
 
 def _class_matches(device: Device, name: str) -> tuple[Match, ...]:

@@ -98,7 +98,7 @@ class EosBox:
             )
 
     def pending(self) -> str:
-        return self._pending_name().partition(AGAIN)[0]
+        return _label(self._pending_name())
 
     def confirm(self, label: str) -> None:
         with self._pending_session(label), self._kinds("confirming"):
@@ -132,7 +132,7 @@ class EosBox:
     @contextmanager
     def _pending_session(self, label: str) -> Iterator[None]:
         name = self._pending_name()
-        if not label or name.partition(AGAIN)[0] != label:
+        if not label or _label(name) != label:
             raise Rejected(f"{self.target.name}: no commit {label!r} waits for its confirmation")
         self.device.config_session = name
         try:
@@ -233,6 +233,11 @@ class EosBox:
                 raise Rejected(f"{self.target.name}: {doing}: {brief(error)}") from error
             except (EapiConnectionError, HTTPException) as error:
                 raise _unreachable(self.target, error) from error
+
+
+def _label(session: str) -> str:
+    head, again, number = session.rpartition(AGAIN)
+    return head if again and number.isdigit() else session
 
 
 def _net(difference: str) -> dict[str, int]:

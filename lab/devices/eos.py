@@ -24,7 +24,7 @@ from lab.devices.identity import tls_files
 from lab.devices.machine import Machine, serve_handle
 from lab.devices.plane import Follower
 from lab.devices.process import announce
-from lab.devices.tree import Tree, Unknown
+from lab.devices.tree import Tree
 
 USER, PASSWORD = "viaduct", "correct-horse"
 MAX_OPEN, MAX_SAVED = 5, 1
@@ -78,10 +78,11 @@ class Eos(Machine):
         super().__init__(name)
         self.on_running: list[Callable[[Tree], None]] = []
         self._first = first
+        self.life = 0  # a reset begins another
         self._reset()
 
     def _reset(self) -> None:
-        self.faults, self.transcript = {}, []
+        self.faults, self.transcript, self.life = {}, [], self.life + 1
         self.running = Tree()
         Console(self.running).type_all(self._first.splitlines())
         self.startup: Tree | None = self.running.copy()
@@ -135,9 +136,7 @@ class Eos(Machine):
 
     def text(self, tree: Tree) -> str:
         """As `show running-config` prints it."""
-        parts = []
-        for line, inside in shown(tree).lines.items():
-            parts.append(Tree({line: inside}).text())
+        parts = [Tree({line: inside}).text() for line, inside in shown(tree).lines.items()]
         return "!\n".join(
             ["! device: " + f"{self.name} (DCS-7280SR3, EOS-{self.release})\n", *parts, "end\n"]
         )
@@ -369,7 +368,7 @@ class Eos(Machine):
         if not is_diff:
             return {"output": after}
         files = "system:/running-config", f"session:/{name}-session-config"
-        lines = [self.text(self.running).splitlines(), after.splitlines()]
+        lines = self.text(self.running).splitlines(), after.splitlines()
         return {"output": "".join(f"{line}\n" for line in difflib.unified_diff(*lines, *files, lineterm=""))}
 
 
@@ -395,6 +394,3 @@ def serve(name: str, directory: Path, arguments: list[str]) -> None:
         password=PASSWORD,
     )
     api.serve_forever()
-
-
-__all__ = ["Client", "Eos", "Unknown", "serve"]

@@ -30,54 +30,61 @@ class Cut(Exception):
     """The connection dies here."""
 
 
-def serve_api(
-    machine: Eos, certificate: Path, key: Path, port: int, address: str = "127.0.0.1"
-) -> ThreadingHTTPServer:
+class Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def __init__(self, machine: Eos, address: str, port: int) -> None:
+        super().__init__((address, port), Handler)
+        self.machine = machine
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Clients that do not trust us hang up in the handshake."""
+
+
+class Handler(BaseHTTPRequestHandler):
+    server: Server
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length", "0")))
+        machine = self.server.machine
+        with machine.lock:
+            slow, life = machine.faults.get("slow"), machine.life
+            is_refused = bool(machine.fault("refuse_login"))
+            is_garbled = bool(machine.fault("garbled"))
+        if slow:
+            time.sleep(float(slow))
+        if life != machine.life:
+            return  # the device that was asked is no more
+        if is_refused or not _is_allowed(self.headers.get("Authorization", "")):
+            self._reply(401, b"Bad username/password combination\n")
+        elif is_garbled:
+            self._reply(503, b"<html>agent is restarting</html>")
+        else:
+            self._run(json.loads(body))
+
+    def _run(self, request: dict[str, Any]) -> None:
+        try:
+            answer = run(self.server.machine, request)
+        except Cut:
+            self.close_connection = True
+            self.connection.close()
+            return
+        self._reply(200, json.dumps(answer).encode())
+
+    def _reply(self, code: int, data: bytes) -> None:
+        self.send_response(code)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def log_message(self, format: str, *args: Any) -> None:
+        pass
+
+
+def serve_api(machine: Eos, certificate: Path, key: Path, port: int, address: str = "127.0.0.1") -> Server:
     """It listens; the caller serves."""
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers.get("Content-Length", "0")))
-            with machine.lock:
-                slow = machine.faults.get("slow")
-                is_refused = bool(machine.fault("refuse_login"))
-                is_garbled = bool(machine.fault("garbled"))
-            if slow:
-                time.sleep(float(slow))
-            if is_refused or not _is_allowed(self.headers.get("Authorization", "")):
-                self._reply(401, b"Bad username/password combination\n")
-                return
-            if self.path != "/command-api":
-                self._reply(404, b"")
-                return
-            if is_garbled:
-                self._reply(503, b"<html>agent is restarting</html>")
-                return
-            try:
-                answer = run(machine, json.loads(body))
-            except Cut:
-                self.close_connection = True
-                self.connection.close()
-                return
-            self._reply(200, json.dumps(answer).encode())
-
-        def _reply(self, code: int, data: bytes) -> None:
-            self.send_response(code)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(data)))
-            self.end_headers()
-            self.wfile.write(data)
-
-        def log_message(self, format: str, *args: Any) -> None:
-            pass
-
-    class Server(ThreadingHTTPServer):
-        daemon_threads = True
-
-        def handle_error(self, request: Any, client_address: Any) -> None:
-            """Clients that do not trust us hang up in the handshake."""
-
-    server = Server((address, port), Handler)
+    server = Server(machine, address, port)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate, key)
     server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)

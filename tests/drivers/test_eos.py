@@ -380,6 +380,35 @@ def test_unknown_text_inside_ours_is_refused(inside: str) -> None:
         read(text(tree), target())
 
 
+def test_what_has_lost_our_mark_is_not_touched() -> None:
+    """It may be somebody else's by now: a person decides."""
+    tree, wanted = box(), sample(SITE)
+    moved(tree, EMPTY, wanted, target())
+    Console(tree).type_all(
+        ["ip access-list SI-c7r1f1r1p3", "no 10 remark Viaduct", "30 permit tcp any any eq 25"]
+    )
+    seen = read(text(tree), target()).state
+    assert {key for key in seen if seen[key] == torn(key.kind)} == {
+        key for key in wanted if wanted[key].ingress == "a"
+    }
+    native = eos.render(diff(seen, wanted), replace(target(), held=seen))
+    assert "add `10 remark Viaduct`" in "".join(claim(text(tree), native, target()))
+
+
+def test_addresses_in_other_spellings_are_the_same() -> None:
+    tree, wanted = box(), sample(SITE)
+    moved(tree, EMPTY, wanted, target())
+    running = text(tree)
+    for ours, theirs in (
+        ("02:00:00:01:0b:b9", "0200.0001.0bb9"),
+        ("fd76:6961:6475:6374::890/127", "fd76:6961:6475:6374:0:0:0:890/127"),
+        ("set nexthop fd76:6961:6475:6374::891", "set nexthop FD76:6961:6475:6374:0::891"),
+    ):
+        assert ours in running
+        running = running.replace(ours, theirs)
+    assert read(running, target()).state == wanted
+
+
 def test_a_banner_is_not_configuration() -> None:
     running = text(box()) + "banner motd\nip access-list SI-c7r1f1r1p3\n   10 remark Viaduct\nEOF\n"
     assert read(running, target()).state == EMPTY
