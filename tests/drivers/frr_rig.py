@@ -32,7 +32,6 @@ echo 0 >/proc/sys/net/ipv4/conf/all/rp_filter
 """
 RESET = r"""
 nft flush ruleset
-nft delete table inet viaduct_switch 2>/dev/null
 for name in $(ip -o link show | sed -n 's/^[0-9]*: \([^@:]*\.[0-9]*\)[@:].*/\1/p'); do
   printf 'link del dev %s\n' "$name" | ip -batch -
 done
