@@ -56,6 +56,8 @@ _FIELDS = (
     "neighbours",
     "sysctls",
 )
+# Where iproute2 has no name for it.
+PBR_PROTOCOL = "195"
 # What every Linux has: local, main and default.
 _KERNEL_RULES = {0, 32766, 32767}
 
@@ -201,7 +203,8 @@ def _split(rule: Json, target: Target) -> tuple[Line, str, int, str]:
         else:
             matches.append(expression)
     line = line_from_json({**rule, "expr": matches})
-    if not verdict or (not name and verdict != "drop") or (name and parse_name(name) is None):
+    is_closed = verdict == "drop" and line == Line("", family=line.family)
+    if not verdict or (parse_name(name) is None if name else not is_closed):
         where = f"chain {rule['chain']}, handle {rule['handle']}"
         raise Rejected(f"{target.name}: table {TABLE}, {where}: a rule that Viaduct never writes; remove it")
     return line, name, mark, verdict
@@ -380,6 +383,12 @@ def in_the_way(shown: Shown, read: Tables, target: Target) -> tuple[str, ...]:
             if is_theirs and is_met and rule["priority"] < last:
                 text = " ".join(f"{name} {value}" for name, value in sorted(rule.items()) if value != "all")
                 found.append(f"{SHADOWS}{first}: ip -{family} rule {text}")
+    for family, routes in shown.document["routes"].items():
+        found += [
+            f"ip -{family} route {route['dst']} in table {route['table']} is not ours"
+            for route in routes
+            if route.get("protocol") not in ("pbr", PBR_PROTOCOL)
+        ]
     if redirecting:
         found += [f"{SHADOWS}{first}: table {name} sets marks after us" for name in shown.document["marking"]]
     needed = {table_name(place) for place, entries in read.entries.items() if words.hops_of(entries)}
