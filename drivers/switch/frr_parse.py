@@ -19,6 +19,7 @@ from drivers.nftables_lines import line_from_json
 from drivers.nftables_objects import Line, match_of
 from drivers.state import ANYWHERE, Key, NextHop
 from drivers.switch import frr_text as words
+from drivers.switch.frr_rules import guard, is_neighbours, is_whole_exception, jump
 from drivers.switch.tables import (
     ANY_MAC,
     CLOSED,
@@ -36,7 +37,7 @@ from drivers.switch.tables import (
     vrf_here,
 )
 from drivers.transport.frr_box.config import is_marked, is_ours_link, is_policy, stanzas_of
-from drivers.transport.frr_box.grammar import LAST_GUARD, MARK, PRIORITY, TABLE
+from drivers.transport.frr_box.grammar import PRIORITY, TABLE
 
 Json = Mapping[str, Any]
 HOOKS = {"classify": "prerouting", "guard": "forward"}
@@ -167,7 +168,7 @@ def _entries(rules: list[Json], crossings: Mapping[Place, Crossing], target: Tar
     """Rules of one counter in a row are one entry."""
     found: list[Entry] = []
     for rule in rules:
-        if _is_neighbours(rule):
+        if is_neighbours(rule):
             continue
         line, name, mark, verdict = _split(rule, target)
         family = line.family or _IMPLIED.get(line.protocols, 4)
@@ -180,11 +181,6 @@ def _entries(rules: list[Json], crossings: Mapping[Place, Crossing], target: Tar
         else:
             found.append(entry)
     return tuple(found)
-
-
-def _is_neighbours(rule: Json) -> bool:
-    """Only its shape: whether it is whole, `_torn` says."""
-    return "nd-neighbor-solicit" in json.dumps(rule["expr"])
 
 
 def _split(rule: Json, target: Target) -> tuple[Line, str, int, str]:
@@ -272,13 +268,13 @@ def _torn(shown: Shown, chains: Mapping[str, list[Json]], read: Tables, target: 
         guards = words.guards(read, target)
     except (Unsupported, StopIteration):
         expected, guards = {}, ()
-    has_guards = guards != () and [_guard(rule) for rule in chains.get("guard", ())] == [*guards]
-    jumps = {_jump(rule) for rule in chains.get("classify", ())}
+    has_guards = guards != () and [guard(rule) for rule in chains.get("guard", ())] == [*guards]
+    jumps = {jump(rule) for rule in chains.get("classify", ())}
     for place, entries in read.entries.items():
         name = words.chain_name(place)
         rules = chains[name]
         is_met = (words.linux_name(target, place), name) in jumps if place[0] in target.ports else False
-        is_open = bool(rules) and _is_whole_exception(rules[0]) and sum(map(_is_neighbours, rules)) == 1
+        is_open = bool(rules) and is_whole_exception(rules[0]) and sum(map(is_neighbours, rules)) == 1
         for entry in entries:
             key = parse_name(entry.name)
             if key is None:
@@ -288,50 +284,6 @@ def _torn(shown: Shown, chains: Mapping[str, list[Json]], read: Tables, target: 
             )
             if not (is_met and is_open and is_led and name in expected):
                 yield key[0]
-
-
-def _is_whole_exception(rule: Json) -> bool:
-    types = {"nd-neighbor-solicit", "nd-neighbor-advert", "nd-router-solicit", "nd-router-advert"}
-    try:
-        first, second, last = rule["expr"]
-        of_type = set(first["match"]["right"]["set"]) == types
-        to = second["match"]
-        return bool(
-            of_type
-            and to["left"] == {"fib": {"result": "type", "flags": ["daddr"]}}
-            and set(to["right"]["set"]) == {"local", "multicast"}
-            and last == {"accept": None}
-        )
-    except (ValueError, KeyError, TypeError):
-        return False
-
-
-def _jump(rule: Json) -> tuple[str, str]:
-    """Interface and chain."""
-    try:
-        match, jump = rule["expr"]
-        if match["match"]["left"] == {"meta": {"key": "iifname"}} and match["match"]["op"] == "==":
-            return str(match["match"]["right"]), str(jump["goto"]["target"])
-    except (ValueError, KeyError, TypeError):
-        pass
-    return "", ""
-
-
-def _guard(rule: Json) -> str:
-    """The rule as `words.guards` writes it, "" if it is none of them."""
-    try:
-        *matches, verdict = rule["expr"]
-        rights = [one["match"]["right"] for one in matches]
-        lefts = [json.dumps(one["match"]["left"]) for one in matches if one["match"]["op"] == "=="]
-        if verdict == {"drop": None} and lefts == ['{"meta": {"key": "mark"}}']:
-            return LAST_GUARD if rights == [{"prefix": {"addr": MARK, "len": 8}}] else ""
-        family = matches[2]["match"]["left"]["rt"]["family"]
-        named = ['{"meta": {"key": "mark"}}', '{"meta": {"key": "oifname"}}']
-        if verdict != {"accept": None} or lefts[:2] != named or len(lefts) != 3:
-            return ""
-        return f'meta mark {rights[0]:#x} oifname "{rights[1]}" rt {family} nexthop {rights[2]} accept'
-    except (ValueError, KeyError, TypeError, IndexError):
-        return ""
 
 
 def _has_neighbour(entry: Entry, read: Tables) -> bool:

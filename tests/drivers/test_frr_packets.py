@@ -124,7 +124,9 @@ def served(frr_lab: Lab) -> Iterator[Lab]:
     server, function = frr_lab.hosts["c"], frr_lab.hosts["b"]
     child = server.serve(sys.executable, "-S", "-c", SERVE)
     until(lambda: server.run("ss", "-Hltn").count(":443") >= 2, "the server listens")
-    function.run("sh", text="echo 1 >/proc/sys/net/ipv4/ip_forward; echo 1 >/proc/sys/net/ipv6/conf/all/forwarding")
+    function.run(
+        "sh", text="echo 1 >/proc/sys/net/ipv4/ip_forward; echo 1 >/proc/sys/net/ipv6/conf/all/forwarding"
+    )
     yield frr_lab
     child.kill()
     child.wait()
@@ -181,7 +183,13 @@ def test_ports_matter_in_the_kernel(rig: Rig, traffic: Traffic, family: int) -> 
 
 def test_what_pbrd_alone_would_have_done(traffic: Traffic) -> None:
     """Why nftables classifies: pbrd says that it matches the port, and the kernel's rule has none."""
-    lines = ("pbr-map OWN seq 1", "match dst-port 443", "match src-ip 10.8.1.0/24", "set nexthop 10.8.2.2 b", "exit")
+    lines = (
+        "pbr-map OWN seq 1",
+        "match dst-port 443",
+        "match src-ip 10.8.1.0/24",
+        "set nexthop 10.8.2.2 b",
+        "exit",
+    )
     router = traffic.lab.router
     router.vtysh("configure terminal", *lines, "interface eth-a", "pbr-policy OWN", "exit")
     until(lambda: "iif eth-a" in rules(traffic.lab), "the rule is there")
@@ -199,7 +207,9 @@ def test_a_withdrawn_next_hop_does_not_open_a_way_past(rig: Rig, traffic: Traffi
     assert traffic.is_shut(443, family) and traffic.connects(80, family)
     seen = rig.read()
     assert seen.links_up == {"a": True, "b": False, "c": True}
-    assert {item == torn(key.kind) for key, item in seen.state.items() if isinstance(item, Redirect)} == {True}
+    assert {item == torn(key.kind) for key, item in seen.state.items() if isinstance(item, Redirect)} == {
+        True
+    }
     traffic.lab.set_up(2, "b")
     until(lambda: rules(traffic.lab).count("0x56") == 2, "pbrd has its rules back")
     until(lambda: rig.read().state == wanted, "it is whole again")
@@ -233,11 +243,15 @@ def test_the_kernel_is_believed_and_not_the_daemon(rig: Rig, traffic: Traffic) -
     router.run("ip", "rule", "del", "fwmark", mark, "iif", "eth-a")
     assert "Installed: no" not in router.vtysh("show pbr map")
     broken = [key for key, item in rig.read().state.items() if item == torn(key.kind)]
-    assert broken == [key for key, item in wanted.items() if isinstance(item, Redirect) and item.match.family == 4]
+    assert broken == [
+        key for key, item in wanted.items() if isinstance(item, Redirect) and item.match.family == 4
+    ]
     assert traffic.is_shut(443) and traffic.connects(443, 6)
 
 
-def test_a_rule_of_the_operator_before_ours_is_told_and_does_not_open_a_way_past(rig: Rig, traffic: Traffic) -> None:
+def test_a_rule_of_the_operator_before_ours_is_told_and_does_not_open_a_way_past(
+    rig: Rig, traffic: Traffic
+) -> None:
     wanted = chain()
     apply(rig, wanted)
     traffic.lab.router.run("ip", "rule", "add", "pref", "100", "iif", "eth-a", "lookup", "main")
@@ -310,9 +324,20 @@ def test_a_change_loses_nothing(rig: Rig, traffic: Traffic, far: Box) -> None:
     """The new way is in the kernel before nftables hands packets to it, in one transaction."""
     first = chain()
     apply(rig, first)
-    far.run("ip", "route", "del", SERVERS[4])  # what came untagged goes back so, for as long as both are in use
+    far.run(
+        "ip", "route", "del", SERVERS[4]
+    )  # what came untagged goes back so, for as long as both are in use
     far.run("ip", "rule", "add", "iif", "up.3001", "lookup", "7")
-    far.run("ip", "route", "add", "default", "via", crossing_addresses(rig.target, ("b", 3001), 4)[0], "table", "7")
+    far.run(
+        "ip",
+        "route",
+        "add",
+        "default",
+        "via",
+        crossing_addresses(rig.target, ("b", 3001), 4)[0],
+        "table",
+        "7",
+    )
     client = traffic.lab.hosts["a"]
     argv = client.argv(sys.executable, "-S", "-c", REPEAT, SERVER[4], "443")
     with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as child:
@@ -329,7 +354,15 @@ def test_a_router_comes_back_shut_after_a_reboot(rig: Rig, traffic: Traffic) -> 
     router = traffic.lab.router
     router.run("nft", "flush", "ruleset")
     assert traffic.connects(443) and traffic.by_function(443) == 0
-    command = ("-m", "viaduct_frr", "--pathspace", router.name, "--state", str(router.folder / "state"), "restore")
+    command = (
+        "-m",
+        "viaduct_frr",
+        "--pathspace",
+        router.name,
+        "--state",
+        str(router.folder / "state"),
+        "restore",
+    )
     router.run("env", f"PYTHONPATH={router.folder / 'lib'}", "python3", *command)
     router.restart("pbrd")
     assert traffic.is_shut(443) and traffic.connects(80)
