@@ -19,6 +19,7 @@ from drivers.nftables_lines import line_from_json
 from drivers.nftables_objects import Line, match_of
 from drivers.state import ANYWHERE, Key, NextHop
 from drivers.switch import frr_text as words
+from drivers.switch.frr_rules import guard, is_neighbours, is_whole_exception, jump
 from drivers.switch.tables import (
     ANY_MAC,
     CLOSED,
@@ -36,7 +37,7 @@ from drivers.switch.tables import (
     vrf_here,
 )
 from drivers.transport.frr_box.config import is_marked, is_ours_link, is_policy, stanzas_of
-from drivers.transport.frr_box.grammar import LAST_GUARD, MARK, PRIORITY, TABLE
+from drivers.transport.frr_box.grammar import PRIORITY, TABLE
 
 Json = Mapping[str, Any]
 HOOKS = {"classify": "prerouting", "guard": "forward"}
@@ -56,6 +57,8 @@ _FIELDS = (
     "neighbours",
     "sysctls",
 )
+# Where iproute2 has no name for it.
+PBR_PROTOCOL = "195"
 # What every Linux has: local, main and default.
 _KERNEL_RULES = {0, 32766, 32767}
 
@@ -165,7 +168,7 @@ def _entries(rules: list[Json], crossings: Mapping[Place, Crossing], target: Tar
     """Rules of one counter in a row are one entry."""
     found: list[Entry] = []
     for rule in rules:
-        if _is_neighbours(rule):
+        if is_neighbours(rule):
             continue
         line, name, mark, verdict = _split(rule, target)
         family = line.family or _IMPLIED.get(line.protocols, 4)
@@ -178,11 +181,6 @@ def _entries(rules: list[Json], crossings: Mapping[Place, Crossing], target: Tar
         else:
             found.append(entry)
     return tuple(found)
-
-
-def _is_neighbours(rule: Json) -> bool:
-    """Only its shape: whether it is whole, `_torn` says."""
-    return "nd-neighbor-solicit" in json.dumps(rule["expr"])
 
 
 def _split(rule: Json, target: Target) -> tuple[Line, str, int, str]:
@@ -201,7 +199,8 @@ def _split(rule: Json, target: Target) -> tuple[Line, str, int, str]:
         else:
             matches.append(expression)
     line = line_from_json({**rule, "expr": matches})
-    if not verdict or (not name and verdict != "drop") or (name and parse_name(name) is None):
+    is_closed = verdict == "drop" and line == Line("", family=line.family)
+    if not verdict or (parse_name(name) is None if name else not is_closed):
         where = f"chain {rule['chain']}, handle {rule['handle']}"
         raise Rejected(f"{target.name}: table {TABLE}, {where}: a rule that Viaduct never writes; remove it")
     return line, name, mark, verdict
@@ -269,13 +268,13 @@ def _torn(shown: Shown, chains: Mapping[str, list[Json]], read: Tables, target: 
         guards = words.guards(read, target)
     except (Unsupported, StopIteration):
         expected, guards = {}, ()
-    has_guards = guards != () and [_guard(rule) for rule in chains.get("guard", ())] == [*guards]
-    jumps = {_jump(rule) for rule in chains.get("classify", ())}
+    has_guards = guards != () and [guard(rule) for rule in chains.get("guard", ())] == [*guards]
+    jumps = {jump(rule) for rule in chains.get("classify", ())}
     for place, entries in read.entries.items():
         name = words.chain_name(place)
         rules = chains[name]
         is_met = (words.linux_name(target, place), name) in jumps if place[0] in target.ports else False
-        is_open = bool(rules) and _is_whole_exception(rules[0]) and sum(map(_is_neighbours, rules)) == 1
+        is_open = bool(rules) and is_whole_exception(rules[0]) and sum(map(is_neighbours, rules)) == 1
         for entry in entries:
             key = parse_name(entry.name)
             if key is None:
@@ -285,50 +284,6 @@ def _torn(shown: Shown, chains: Mapping[str, list[Json]], read: Tables, target: 
             )
             if not (is_met and is_open and is_led and name in expected):
                 yield key[0]
-
-
-def _is_whole_exception(rule: Json) -> bool:
-    types = {"nd-neighbor-solicit", "nd-neighbor-advert", "nd-router-solicit", "nd-router-advert"}
-    try:
-        first, second, last = rule["expr"]
-        of_type = set(first["match"]["right"]["set"]) == types
-        to = second["match"]
-        return bool(
-            of_type
-            and to["left"] == {"fib": {"result": "type", "flags": ["daddr"]}}
-            and set(to["right"]["set"]) == {"local", "multicast"}
-            and last == {"accept": None}
-        )
-    except (ValueError, KeyError, TypeError):
-        return False
-
-
-def _jump(rule: Json) -> tuple[str, str]:
-    """Interface and chain."""
-    try:
-        match, jump = rule["expr"]
-        if match["match"]["left"] == {"meta": {"key": "iifname"}} and match["match"]["op"] == "==":
-            return str(match["match"]["right"]), str(jump["goto"]["target"])
-    except (ValueError, KeyError, TypeError):
-        pass
-    return "", ""
-
-
-def _guard(rule: Json) -> str:
-    """The rule as `words.guards` writes it, "" if it is none of them."""
-    try:
-        *matches, verdict = rule["expr"]
-        rights = [one["match"]["right"] for one in matches]
-        lefts = [json.dumps(one["match"]["left"]) for one in matches if one["match"]["op"] == "=="]
-        if verdict == {"drop": None} and lefts == ['{"meta": {"key": "mark"}}']:
-            return LAST_GUARD if rights == [{"prefix": {"addr": MARK, "len": 8}}] else ""
-        family = matches[2]["match"]["left"]["rt"]["family"]
-        named = ['{"meta": {"key": "mark"}}', '{"meta": {"key": "oifname"}}']
-        if verdict != {"accept": None} or lefts[:2] != named or len(lefts) != 3:
-            return ""
-        return f'meta mark {rights[0]:#x} oifname "{rights[1]}" rt {family} nexthop {rights[2]} accept'
-    except (ValueError, KeyError, TypeError, IndexError):
-        return ""
 
 
 def _has_neighbour(entry: Entry, read: Tables) -> bool:
@@ -380,6 +335,12 @@ def in_the_way(shown: Shown, read: Tables, target: Target) -> tuple[str, ...]:
             if is_theirs and is_met and rule["priority"] < last:
                 text = " ".join(f"{name} {value}" for name, value in sorted(rule.items()) if value != "all")
                 found.append(f"{SHADOWS}{first}: ip -{family} rule {text}")
+    for family, routes in shown.document["routes"].items():
+        found += [
+            f"ip -{family} route {route['dst']} in table {route['table']} is not ours"
+            for route in routes
+            if route.get("protocol") not in ("pbr", PBR_PROTOCOL)
+        ]
     if redirecting:
         found += [f"{SHADOWS}{first}: table {name} sets marks after us" for name in shown.document["marking"]]
     needed = {table_name(place) for place, entries in read.entries.items() if words.hops_of(entries)}

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 
 from drivers.base import Target, Unsupported
 from drivers.nftables import line_text
-from drivers.nftables_objects import traffic_line
+from drivers.nftables_objects import INTERFACE, traffic_line
 from drivers.state import ANYWHERE
 from drivers.switch.tables import (
     CLOSED,
@@ -55,6 +55,8 @@ def linux_name(target: Target, place: Place) -> str:
     name = interface(target, place)
     if len(name) > MAX_INTERFACE_NAME:
         raise Unsupported(f"{target.name}: interface {name} has more than {MAX_INTERFACE_NAME} characters")
+    if INTERFACE.fullmatch(name) is None:
+        raise Unsupported(f"{target.name}: {name!r} cannot be the name of a Linux interface")
     return name
 
 

@@ -88,6 +88,9 @@ class FRRDriver(NetworkDriver):  # type: ignore[misc]
         except (paramiko.BadHostKeyException, UnknownHost):
             client.close()
             raise
+        except paramiko.hostkeys.InvalidHostKey as error:
+            client.close()
+            raise UnknownHost(f"{self.known_hosts_file} cannot be read: a line in it is no host key") from error
         except paramiko.AuthenticationException as error:
             client.close()
             raise ConnectAuthError(f"{self.hostname} refused {self.username}") from error

@@ -29,7 +29,9 @@ START_S = 20.0
 
 
 def is_installed() -> bool:
-    return all((PROGRAMS / name).exists() for name in (*DAEMONS, "frr-reload.py")) and bool(shutil.which("vtysh"))
+    return all((PROGRAMS / name).exists() for name in (*DAEMONS, "frr-reload.py")) and bool(
+        shutil.which("vtysh")
+    )
 
 
 def _python() -> str:
@@ -59,7 +61,9 @@ class Router:
         self._daemon("zebra")
         # A daemon that finds no zebra tries again only ten seconds later.
         socket = f"/var/run/frr/{self.name}/zserv.api"
-        self._until(lambda: run([*self.enter, "test", "-S", socket], check=False).returncode == 0, "zebra listens")
+        self._until(
+            lambda: run([*self.enter, "test", "-S", socket], check=False).returncode == 0, "zebra listens"
+        )
         for daemon in DAEMONS[1:]:
             self._daemon(daemon)
         self.start_sshd()
@@ -129,8 +133,11 @@ class Router:
         return run(["unshare", "--net", "sh", "-c", script], check=False).returncode == 0
 
     def _daemon(self, daemon: str) -> None:
+        """In a process namespace with a shell as its first: a daemon changes its user, and with that forgets to end
+        with its parent; the shell does not, and takes it along."""
         options = ("-N", self.name, "-A", "127.0.0.1", "-P", "0", "--log", "stdout")
-        self._spawn(daemon, str(PROGRAMS / daemon), *options)
+        held = ("unshare", "--pid", "--fork", "--kill-child", "sh", "-c", '"$0" "$@"; exit $?')
+        self._spawn(daemon, *held, str(PROGRAMS / daemon), *options)
 
     def _spawn(self, name: str, *command: str) -> None:
         """A child with the router's host name. It ends with this process, even if that is killed."""

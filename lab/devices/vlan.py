@@ -54,7 +54,11 @@ def shown(output: str) -> str:
     links = json.loads(output or "[]")
     for link in links:
         parent, _, tag = link.get("ifname", "").rpartition(".")
-        if link.get("linkinfo", {}).get("info_kind") == "macvlan" and link.get("link") == parent and tag.isdecimal():
+        if (
+            link.get("linkinfo", {}).get("info_kind") == "macvlan"
+            and link.get("link") == parent
+            and tag.isdecimal()
+        ):
             data = {"protocol": "802.1Q", "id": int(tag), "flags": ["REORDER_HDR"]}
             link["linkinfo"] = {"info_kind": "vlan", "info_data": data}
     return json.dumps(links)

@@ -32,7 +32,6 @@ echo 0 >/proc/sys/net/ipv4/conf/all/rp_filter
 """
 RESET = r"""
 nft flush ruleset
-nft delete table inet viaduct_switch 2>/dev/null
 for name in $(ip -o link show | sed -n 's/^[0-9]*: \([^@:]*\.[0-9]*\)[@:].*/\1/p'); do
   printf 'link del dev %s\n' "$name" | ip -batch -
 done
@@ -97,7 +96,9 @@ class Lab:
         )
         self.hosts[port].run("ip", "-batch", "-", text="\n".join(lines))
         self.hosts[port].run("ip", "route", "replace", "default", "via", f"10.8.{number}.1")
-        self.hosts[port].run("ip", "route", "replace", "default", "via", f"2001:db8:8:{number}::1", "dev", "up")
+        self.hosts[port].run(
+            "ip", "route", "replace", "default", "via", f"2001:db8:8:{number}::1", "dev", "up"
+        )
 
     def stop(self) -> None:
         self.router.stop()
@@ -124,7 +125,11 @@ class Lab:
         public = " ".join((self.keys / f"{host_key}.pub").read_text().split()[:2])
         known = self.folder / f"known_{host_key}"
         known.write_text(f"[127.0.0.1]:{port} {public}\n")
-        fields = {"user": "root", "private_key_file": str(self.keys / "client_key"), "known_hosts_file": str(known)}
+        fields = {
+            "user": "root",
+            "private_key_file": str(self.keys / "client_key"),
+            "known_hosts_file": str(known),
+        }
         return json.dumps({**fields, "port": port})
 
     def site(self) -> Site:
@@ -150,7 +155,9 @@ class Lab:
             "configure terminal", "pbr-map THEIRS seq 5", "match src-ip 10.99.0.0/16", "set nexthop 10.8.2.2 b",
             "exit", "interface c", "pbr-policy THEIRS", "exit",
         )  # fmt: skip
-        table = "add table inet theirs\nadd chain inet theirs guard\nadd rule inet theirs guard tcp dport 1 drop"
+        table = (
+            "add table inet theirs\nadd chain inet theirs guard\nadd rule inet theirs guard tcp dport 1 drop"
+        )
         self.router.run("nft", "-f", "-", text=table)
         self.router.run("ip", "rule", "add", "pref", "30000", "from", "192.0.2.0/24", "lookup", "77")
 

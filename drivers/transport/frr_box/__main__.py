@@ -22,18 +22,33 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
-from typing import NoReturn
+from typing import NoReturn, TextIO
 
 from .grammar import Refused, sections
 from .router import Router
 
 REFUSED, BUSY = 3, 4
+READER_S = 8.0
 
 
 def fail(code: int, said: str) -> NoReturn:
     sys.stderr.write(f"{said}\n")
     sys.exit(code)
+
+
+def _locked(lock: TextIO, within_s: float) -> bool:
+    """Whoever reads waits a little for whoever writes."""
+    deadline = time.monotonic() + within_s
+    while True:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        except BlockingIOError:
+            if time.monotonic() >= deadline:
+                return False
+            time.sleep(0.02)
 
 
 def main() -> None:
@@ -49,9 +64,7 @@ def main() -> None:
     try:
         router.state.mkdir(mode=0o700, parents=True, exist_ok=True)
         with (router.state / "lock").open("w") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | (0 if verb in ("read", "facts") else fcntl.LOCK_NB))
-            except BlockingIOError:
+            if not _locked(lock, READER_S if verb in ("read", "facts") else 0.0):
                 fail(BUSY, "somebody else is writing to this router")
             if verb in ("check", "diff", "apply"):
                 parts = sections(sys.stdin.read())

@@ -42,7 +42,7 @@ def merged(config: str, stanzas: list[str], keep: list[str]) -> str:
         name = head.split()[1] if head.startswith("interface ") else ""
         held = [line for line in lines if not is_policy(line, "SI-t-") or (name, line) in policies]
         after += [head, *held, *(["exit"] if lines else [])]
-    return joined([line for line in after if not line.startswith(("Building", "Current"))])
+    return joined(after)
 
 
 def is_policy(line: str, prefix: str = "") -> bool:

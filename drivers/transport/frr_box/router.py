@@ -60,6 +60,11 @@ class Router:
     def ip(self, *words: str) -> list[dict[str, Any]]:
         return list(json.loads(self.run("ip", "-j", *words) or "[]"))
 
+    def _config(self) -> str:
+        """FRR's, as one could load it again."""
+        lines = self.show("show running-config").splitlines()
+        return joined([line for line in lines if not line.startswith(("Building ", "Current "))])
+
     def vtysh(self, text: str, *options: str) -> None:
         """Configure. Errors: Refused if FRR does not take a line."""
         file = self.state / "frr.next"
@@ -83,7 +88,7 @@ class Router:
                 shown = self.ip(f"-{family}", "route", "show", "table", table)
                 routes[family] += [{**route, "table": table} for route in shown]
         return {
-            "frr": self.show("show running-config"),
+            "frr": self._config(),
             "nft": ours_of(ruleset),
             "tables": other_tables(ruleset),
             "marking": marking(ruleset),
@@ -118,7 +123,7 @@ class Router:
 
     def apply(self, parts: dict[str, list[str]]) -> None:
         """Until nftables switches, no packet meets what is new; if something fails before, it goes away again."""
-        before = self.show("show running-config")
+        before = self._config()
         self._file("before.conf").write_text(before)
         self._file("before.nft").write_text(self._listing())
         had = self._keeping(before)
@@ -145,7 +150,7 @@ class Router:
             f"{head}\n" + "".join(f"{line}\n" for line in lines) + "exit\n" for head, lines in ours(before)
         )
         self.vtysh("".join(old))
-        self.sweep([*had, *self._objects()], self._keeping(self.show("show running-config")))
+        self.sweep([*had, *self._objects()], self._keeping(self._config()))
 
     def _configure(self, text: str) -> None:
         """pbrd hears of a new interface a moment after the kernel made it, and refuses it until then."""
@@ -240,7 +245,7 @@ class Router:
         kept = {line.split()[1] for line in parts[KEEP] if line.startswith("link ")}
         lines = [f"-link {name}" for name in sorted(there - kept)]
         lines += [f"+link {name}" for name in sorted(kept - there)]
-        config = self.show("show running-config")
+        config = self._config()
         lines += self._reloaded(merged(config, parts[FRR], parts[KEEP]))
         listing = self._listing()
         script = f"nft -f - <<'END'\n{joined(parts[NFT])}END\nnft -s list ruleset"
@@ -269,10 +274,8 @@ class Router:
         return lines
 
     def _reload(self, verb: str) -> tuple[str, ...]:
-        name = self.pathspace
-        where = ("--confdir", f"/etc/frr/{name}", "--rundir", f"/var/run/frr/{name}") if name else ()
-        space = ("--pathspace", name) if name else ()
-        return ("/usr/lib/frr/frr-reload.py", verb, *space, "--bindir", "/usr/bin", *where, "--stdout")
+        space = ("--pathspace", self.pathspace) if self.pathspace else ()
+        return ("/usr/lib/frr/frr-reload.py", verb, *space, "--bindir", "/usr/bin", "--stdout")
 
     # --- whole snapshots ----------------------------------------------------------------------
 

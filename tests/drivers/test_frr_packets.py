@@ -1,0 +1,368 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Real packets through a real FRR router: port a has a client, b a function, c a server.
+
+Whatever FRR, the kernel or the operator does, a packet that should meet the function meets it or is dropped.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from drivers.base import SHADOWS, Observation
+from drivers.state import (
+    ANY_PORT,
+    EMPTY,
+    DeviceState,
+    Filter,
+    Guard,
+    Item,
+    Match,
+    NextHop,
+    Redirect,
+    Rule,
+    Verdict,
+)
+from drivers.switch.flows import torn
+from drivers.switch.tables import crossing_addresses
+from tests.drivers.contract import Rig
+from tests.drivers.frr_rig import Lab
+from tests.drivers.linux_rig import Box, until
+from tests.drivers.samples import state
+
+VLAN = Path(__file__).resolve().parents[2] / "lab" / "devices" / "vlan.py"
+CLIENTS = {4: "10.8.1.0/24", 6: "2001:db8:8:1::/64"}
+SERVERS = {4: "10.8.3.0/24", 6: "2001:db8:8:3::/64"}
+SERVER = {4: "10.8.3.2", 6: "2001:db8:8:3::2"}
+CROSSING = NextHop("b", 3001, "02:00:00:00:09:02", "blue")
+HOP = NextHop("b", 0, "02:00:00:00:09:02", "blue")
+
+SERVE = """
+import selectors, socket
+waiting = selectors.DefaultSelector()
+for port in (80, 443):
+    for family, address in ((socket.AF_INET, "0.0.0.0"), (socket.AF_INET6, "::")):
+        one = socket.socket(family)
+        one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            one.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        one.bind((address, port))
+        one.listen()
+        waiting.register(one, selectors.EVENT_READ)
+while True:
+    for key, _ in waiting.select():
+        key.fileobj.accept()[0].close()
+"""
+CONNECT = """
+import socket, sys
+one = socket.socket(socket.AF_INET6 if ":" in sys.argv[1] else socket.AF_INET)
+one.settimeout(float(sys.argv[3]))
+try:
+    one.connect((sys.argv[1], int(sys.argv[2])))
+    print("yes")
+except OSError:
+    print("no")
+"""
+# Until it is told to stop: one connection after the other. How many, and how many lost their first packet (a second
+# one comes after a second).
+REPEAT = """
+import select, socket, sys, time
+made = lost = 0
+while not (made and select.select([sys.stdin], [], [], 0)[0]):
+    try:
+        socket.create_connection((sys.argv[1], int(sys.argv[2])), timeout=0.9).close()
+    except OSError:
+        lost += 1
+    made += 1
+    if made == 1:
+        print("first", flush=True)
+    time.sleep(0.005)
+print(made, lost)
+"""
+FUNCTION = """
+add table inet seen
+delete table inet seen
+table inet seen {
+  counter p80 { }
+  counter p443 { }
+  chain every {
+    type filter hook forward priority 0;
+    tcp dport 80 counter name p80
+    tcp dport 443 counter name p443
+  }
+}
+"""
+
+
+class Traffic:
+    """A client's connections, and what the function and the server saw of them."""
+
+    def __init__(self, lab: Lab) -> None:
+        self.lab = lab
+
+    def connects(self, port: int, family: int = 4, *, within_s: float = 5.0) -> bool:
+        client = self.lab.hosts["a"]
+        said = client.run(sys.executable, "-S", "-c", CONNECT, SERVER[family], str(port), str(within_s))
+        return said.strip() == "yes"
+
+    def is_shut(self, port: int, family: int = 4) -> bool:
+        return not self.connects(port, family, within_s=0.7)
+
+    def by_function(self, port: int) -> int:
+        """Packets to this port that the function has forwarded."""
+        said = json.loads(self.lab.hosts["b"].run("nft", "-j", "list", "counter", "inet", "seen", f"p{port}"))
+        return int(said["nftables"][-1]["counter"]["packets"])
+
+
+@pytest.fixture(scope="module")
+def served(frr_lab: Lab) -> Iterator[Lab]:
+    server, function = frr_lab.hosts["c"], frr_lab.hosts["b"]
+    child = server.serve(sys.executable, "-S", "-c", SERVE)
+    until(lambda: server.run("ss", "-Hltn").count(":443") >= 2, "the server listens")
+    function.run(
+        "sh", text="echo 1 >/proc/sys/net/ipv4/ip_forward; echo 1 >/proc/sys/net/ipv6/conf/all/forwarding"
+    )
+    yield frr_lab
+    child.kill()
+    child.wait()
+
+
+@pytest.fixture
+def traffic(served: Lab, frr: Lab) -> Traffic:
+    served.set_up(2, "b")
+    served.hosts["b"].run("nft", "-f", "-", text=FUNCTION)
+    return Traffic(served)
+
+
+@pytest.fixture
+def rig(traffic: Traffic, open_frr: Rig) -> Rig:
+    return open_frr
+
+
+def web(family: int, port: int = 443) -> Match:
+    return Match(CLIENTS[family], SERVERS[family], "tcp", ANY_PORT, (port, port))
+
+
+def chain(hop: NextHop = HOP) -> DeviceState:
+    """TCP/443 to the function, or nowhere."""
+    items: list[Item] = []
+    for family in (4, 6):
+        items += [Redirect("a", 0, web(family), hop, 2), Guard("a", 0, web(family), 2)]
+    return state(items)
+
+
+def apply(rig: Rig, wanted: DeviceState) -> Observation:
+    rig.push(rig.render(EMPTY, wanted))
+    seen = rig.read()
+    assert seen.state == wanted
+    return seen
+
+
+def rules(lab: Lab) -> str:
+    return lab.router.run("ip", "rule") + lab.router.run("ip", "-6", "rule")
+
+
+@pytest.mark.parametrize("family", [4, 6])
+def test_ports_matter_in_the_kernel(rig: Rig, traffic: Traffic, family: int) -> None:
+    wanted = chain()
+    apply(rig, wanted)
+    assert traffic.connects(443, family) and traffic.by_function(443) >= 2
+    assert traffic.connects(80, family) and traffic.by_function(80) == 0
+    counters = rig.read().counters
+    counted = [counters[key] for key, item in wanted.items() if isinstance(item, Redirect)]
+    assert sorted(one.packets > 0 for one in counted) == [False, True]
+    assert rig.move(wanted, EMPTY) == EMPTY
+    before = traffic.by_function(443)
+    assert traffic.connects(443, family) and traffic.by_function(443) == before
+
+
+def test_what_pbrd_alone_would_have_done(traffic: Traffic) -> None:
+    """Why nftables classifies: pbrd says that it matches the port, and the kernel's rule has none."""
+    lines = (
+        "pbr-map OWN seq 1",
+        "match dst-port 443",
+        "match src-ip 10.8.1.0/24",
+        "set nexthop 10.8.2.2 b",
+        "exit",
+    )
+    router = traffic.lab.router
+    router.vtysh("configure terminal", *lines, "interface eth-a", "pbr-policy OWN", "exit")
+    until(lambda: "iif eth-a" in rules(traffic.lab), "the rule is there")
+    assert "Installed: yes" in router.vtysh("show pbr map OWN").replace("1(1)", "yes")
+    assert "dport" not in rules(traffic.lab)
+    assert traffic.connects(80) and traffic.by_function(80) > 0
+
+
+@pytest.mark.parametrize("family", [4, 6])
+def test_a_withdrawn_next_hop_does_not_open_a_way_past(rig: Rig, traffic: Traffic, family: int) -> None:
+    wanted = chain()
+    apply(rig, wanted)
+    traffic.lab.hosts["b"].run("ip", "link", "set", "dev", "up", "down")
+    until(lambda: "0x56" not in rules(traffic.lab), "pbrd has withdrawn its rules")
+    assert traffic.is_shut(443, family) and traffic.connects(80, family)
+    seen = rig.read()
+    assert seen.links_up == {"a": True, "b": False, "c": True}
+    assert {item == torn(key.kind) for key, item in seen.state.items() if isinstance(item, Redirect)} == {
+        True
+    }
+    traffic.lab.set_up(2, "b")
+    until(lambda: rules(traffic.lab).count("0x56") == 2, "pbrd has its rules back")
+    until(lambda: rig.read().state == wanted, "it is whole again")
+    until(lambda: traffic.connects(443, family), "the function forwards again")
+
+
+def test_a_neighbour_that_is_gone_does_not_open_a_way_past(rig: Rig, traffic: Traffic) -> None:
+    apply(rig, chain())
+    traffic.lab.hosts["b"].run("ip", "address", "flush", "dev", "up")
+    traffic.lab.router.run("ip", "neighbour", "flush", "all")
+    assert traffic.is_shut(443) and traffic.is_shut(443, 6) and traffic.connects(80)
+
+
+def test_a_dead_pbrd_does_not_open_a_way_past_and_is_repaired(rig: Rig, traffic: Traffic) -> None:
+    wanted = chain()
+    apply(rig, wanted)
+    traffic.lab.router.restart("pbrd")
+    until(lambda: "0x56" not in rules(traffic.lab), "its rules are gone")
+    assert traffic.is_shut(443) and traffic.connects(80)
+    held = rig.read().state
+    assert held != wanted and held.keys() == wanted.keys()
+    assert rig.move(held, wanted) == wanted
+    assert traffic.connects(443) and traffic.by_function(443) >= 2
+
+
+def test_the_kernel_is_believed_and_not_the_daemon(rig: Rig, traffic: Traffic) -> None:
+    wanted = chain()
+    apply(rig, wanted)
+    router = traffic.lab.router
+    mark = next(word for word in rules(traffic.lab).split() if word.startswith("0x56"))
+    router.run("ip", "rule", "del", "fwmark", mark, "iif", "eth-a")
+    assert "Installed: no" not in router.vtysh("show pbr map")
+    broken = [key for key, item in rig.read().state.items() if item == torn(key.kind)]
+    assert broken == [
+        key for key, item in wanted.items() if isinstance(item, Redirect) and item.match.family == 4
+    ]
+    assert traffic.is_shut(443) and traffic.connects(443, 6)
+
+
+def test_a_rule_of_the_operator_before_ours_is_told_and_does_not_open_a_way_past(
+    rig: Rig, traffic: Traffic
+) -> None:
+    wanted = chain()
+    apply(rig, wanted)
+    traffic.lab.router.run("ip", "rule", "add", "pref", "100", "iif", "eth-a", "lookup", "main")
+    try:
+        assert traffic.is_shut(443) and traffic.connects(80)
+        seen = rig.read()
+        assert [line.startswith(SHADOWS) and "main" in line for line in seen.attached] == [True]
+    finally:
+        traffic.lab.router.run("ip", "rule", "del", "pref", "100")
+
+
+def test_a_table_of_the_operator_that_changes_marks_is_told(rig: Rig, traffic: Traffic) -> None:
+    apply(rig, chain())
+    late = "table inet theirs { chain late { type filter hook prerouting priority 0; meta mark set 7; }; }"
+    traffic.lab.router.run("nft", "-f", "-", text=late)
+    assert any(line.startswith(SHADOWS) and "inet theirs" in line for line in rig.read().attached)
+    # The mark is another one: nobody takes it to the function, and the guard knows nothing of it. Hence the finding.
+
+
+def test_a_filter_decides_in_order(rig: Rig, traffic: Traffic) -> None:
+    every = Match(CLIENTS[4], SERVERS[4], "tcp")
+    rule = Rule(Verdict.PERMIT, web(4))
+    wanted = state([Filter("a", 0, every, NextHop(vrf="blue"), (rule,), Verdict.DENY)])
+    apply(rig, wanted)
+    assert traffic.connects(443) and traffic.is_shut(80) and traffic.by_function(443) == 0
+    ((_, counter),) = rig.read().counters.items()
+    assert 0 < counter.dropped < counter.packets
+
+
+def test_counters_of_what_stays_stay(rig: Rig, traffic: Traffic) -> None:
+    first = chain()
+    apply(rig, first)
+    assert traffic.connects(443)
+    key = next(key for key, item in first.items() if isinstance(item, Redirect) and item.match.family == 4)
+    before = rig.read().counters[key]
+    second = first.merged(state([Redirect("a", 0, web(4, 80), HOP, 1)], chain=8))
+    assert rig.move(first, second) == second
+    assert rig.read().counters[key].packets == before.packets > 0
+    assert traffic.connects(80) and traffic.by_function(80) >= 2
+
+
+@pytest.fixture
+def far(rig: Rig, traffic: Traffic) -> Iterator[Box]:
+    """b is another switch: what it gets with tag 3001 it sends back with tag 3001."""
+    made = traffic.lab.hosts["b"]
+    ours, theirs = crossing_addresses(rig.target, ("b", 3001), 4)
+    lines = "link add link up name up.3001 type vlan id 3001\nlink set dev up.3001 addrgenmode none up\n"
+    python = (sys.executable, "-S", "-E", str(VLAN), "-batch", "-")
+    made.run(*python, text=lines)
+    made.run("ip", "address", "add", f"{theirs}/31", "dev", "up.3001")
+    made.run("ip", "neighbour", "add", ours, "lladdr", "02:00:00:00:08:02", "dev", "up.3001")
+    made.run("ip", "route", "add", SERVERS[4], "via", ours, "dev", "up.3001")
+    yield made
+    made.run(*python, text="link del dev up.3001\n")
+
+
+def crossed() -> DeviceState:
+    back = state([Redirect("b", 3001, web(4), NextHop(vrf="blue"))], chain=9)
+    return state([*chain(CROSSING).values()], revision=2).merged(back)
+
+
+def test_a_crossing_carries_its_tag_and_takes_nothing_else(rig: Rig, traffic: Traffic, far: Box) -> None:
+    apply(rig, crossed())
+    assert traffic.connects(443) and traffic.by_function(443) >= 2
+    # Port 80 by the same tag is nothing that we sent: the crossing is shut.
+    assert far.run(sys.executable, "-S", "-c", CONNECT, SERVER[4], "80", "0.7").strip() == "no"
+
+
+def test_a_change_loses_nothing(rig: Rig, traffic: Traffic, far: Box) -> None:
+    """The new way is in the kernel before nftables hands packets to it, in one transaction."""
+    first = chain()
+    apply(rig, first)
+    far.run(
+        "ip", "route", "del", SERVERS[4]
+    )  # what came untagged goes back so, for as long as both are in use
+    far.run("ip", "rule", "add", "iif", "up.3001", "lookup", "7")
+    far.run(
+        "ip",
+        "route",
+        "add",
+        "default",
+        "via",
+        crossing_addresses(rig.target, ("b", 3001), 4)[0],
+        "table",
+        "7",
+    )
+    client = traffic.lab.hosts["a"]
+    argv = client.argv(sys.executable, "-S", "-c", REPEAT, SERVER[4], "443")
+    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as child:
+        assert child.stdout is not None and child.stdout.readline() == "first\n"
+        assert rig.move(first, crossed()) == crossed()
+        said, _ = child.communicate("stop\n", timeout=30)
+    far.run("ip", "rule", "del", "iif", "up.3001")
+    made, lost = (int(word) for word in said.split())
+    assert lost == 0 and made > 20
+
+
+def test_a_router_comes_back_shut_after_a_reboot(rig: Rig, traffic: Traffic) -> None:
+    apply(rig, chain())
+    router = traffic.lab.router
+    router.run("nft", "flush", "ruleset")
+    assert traffic.connects(443) and traffic.by_function(443) == 0
+    command = (
+        "-m",
+        "viaduct_frr",
+        "--pathspace",
+        router.name,
+        "--state",
+        str(router.folder / "state"),
+        "restore",
+    )
+    router.run("env", f"PYTHONPATH={router.folder / 'lib'}", "python3", *command)
+    router.restart("pbrd")
+    assert traffic.is_shut(443) and traffic.connects(80)
