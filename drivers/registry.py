@@ -10,7 +10,7 @@ from drivers import fake
 from drivers.appliance import linux
 from drivers.base import Driver, Unsupported
 from drivers.host import agent
-from drivers.switch import eos, frr, openvswitch
+from drivers.switch import eos, frr, junos, openvswitch
 
 
 def index(drivers: Iterable[Driver]) -> Mapping[str, Driver]:
@@ -28,6 +28,7 @@ DRIVERS: Mapping[str, Driver] = index(
         openvswitch.DRIVER,
         eos.DRIVER,
         frr.DRIVER,
+        junos.DRIVER,
         linux.DRIVER,
         agent.DRIVER,
         fake.SWITCH,

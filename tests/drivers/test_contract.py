@@ -12,6 +12,7 @@ from tests.drivers.contract import Contract, Rig
 RIGS = {
     "openvswitch": "open_openvswitch",
     "frr": "open_frr",
+    "junos": "open_junos",
     "linux": "open_linux",
     "host": "open_host",
     "eos": "open_eos",
@@ -22,7 +23,7 @@ RIGS = {
     "fake-appliance-confirming": "open_confirming_appliance",
 }
 # Those that have confirmed commit.
-CONFIRMING = {"fake-switch-confirming", "fake-appliance-confirming", "eos"}
+CONFIRMING = {"eos", "fake-appliance-confirming", "fake-switch-confirming", "junos"}
 
 
 @pytest.fixture(params=sorted(RIGS))
