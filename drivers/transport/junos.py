@@ -10,6 +10,7 @@ somebody's edits lie in the candidate.
 from __future__ import annotations
 
 import logging
+import socket
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -122,7 +123,9 @@ class JunosBox:
         """Ours by the label that the last commit brought; the device says whether that commit waits."""
         if not self._driver.has_pending_commit():
             return ""
-        return pending_label(changes_of(self._driver.device.cu.diff(rb_id=1) or "")) or STRANGER
+        label = pending_label(changes_of(self._driver.device.cu.diff(rb_id=1) or ""))
+        # It may have been taken back between the two questions.
+        return label or (STRANGER if self._driver.has_pending_commit() else "")
 
     def _must_be_pending(self, label: str) -> None:
         if self._pending() != label:
@@ -182,6 +185,8 @@ def connect(target: Target, timeout_s: float) -> Iterator[JunosBox]:
 def _open(driver: Any, target: Target) -> None:
     try:
         driver.open()
+        # Small requests wait for the answer's acknowledgement otherwise (Nagle against delayed ACK).
+        driver.device._conn._session.transport.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     except junos.ConnectAuthError as error:
         raise Rejected(f"{target.name}: the device refused the user, password or key of the credential") from error
     except junos.ConnectError as error:
