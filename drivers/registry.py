@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 
 from drivers import fake
-from drivers.appliance import linux
+from drivers.appliance import linux, srx
 from drivers.base import Driver, Unsupported
 from drivers.host import agent
 from drivers.switch import eos, frr, junos, openvswitch
@@ -30,6 +30,7 @@ DRIVERS: Mapping[str, Driver] = index(
         frr.DRIVER,
         junos.DRIVER,
         linux.DRIVER,
+        srx.DRIVER,
         agent.DRIVER,
         fake.SWITCH,
         fake.APPLIANCE,

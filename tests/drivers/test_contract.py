@@ -14,6 +14,7 @@ RIGS = {
     "frr": "open_frr",
     "junos": "open_junos",
     "linux": "open_linux",
+    "srx": "open_srx",
     "host": "open_host",
     "eos": "open_eos",
     "fake-switch": "open_fake_switch",
@@ -23,7 +24,7 @@ RIGS = {
     "fake-appliance-confirming": "open_confirming_appliance",
 }
 # Those that have confirmed commit.
-CONFIRMING = {"eos", "fake-appliance-confirming", "fake-switch-confirming", "junos"}
+CONFIRMING = {"eos", "fake-appliance-confirming", "fake-switch-confirming", "junos", "srx"}
 
 
 @pytest.fixture(params=sorted(RIGS))
