@@ -160,7 +160,8 @@ def claim(running: str, native: str, target: Target) -> tuple[str, ...]:
     found = []
     if mine and MARKER not in mine:
         found.append(f"the configuration group {GROUP} is not ours (it lacks {MARKER!r}); rename it")
-    found += [f"{line!r} is the operator's and would decide before ours; remove it" for line in _in_the_way(others, body)]
+    for line in _in_the_way(others, body):
+        found.append(f"{line!r} is the operator's and would decide before ours; remove it")
     if "security policies default-policy permit-all" in others:
         found.append("what no policy matches is let through: delete security policies default-policy permit-all")
     for item in read_lines(body, target).values():

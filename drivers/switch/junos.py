@@ -43,13 +43,9 @@ def render(changes: tuple[Change, ...], target: Target) -> str:
     """Errors: Unsupported."""
     if not changes:
         return ""
-    after = patch({**target.held, **_damaged(changes, target)}, changes)
-    return written(text_of(tables_of(after, target), target))
-
-
-def _damaged(changes: tuple[Change, ...], target: Target) -> DeviceState:
-    """What a change starts from is held, whoever read it."""
-    return DeviceState({one.key: one.before for one in changes if one.before is not None and one.key not in target.held})
+    # What a change starts from is held, whoever read it.
+    started = {one.key: one.before for one in changes if one.before is not None and one.key not in target.held}
+    return written(text_of(tables_of(patch({**target.held, **started}, changes), target), target))
 
 
 def check(native: str, target: Target) -> None:
@@ -90,8 +86,9 @@ def _in_the_way(others: tuple[str, ...], body: tuple[str, ...], target: Target) 
         filtered = _FILTERED.fullmatch(line)
         is_unit = (found := _OUR_UNIT.match(line)) is not None and found.groups() in units
         is_filter = filtered is not None and filtered[2] == "0" and (filtered[1], filtered[3]) in attached
-        is_named = re.search(r"(?:^| )SI-[tch]-?\S*", line) is not None
-        if is_filter or is_unit or is_named or f"apply-groups-except {GROUP}" in line or "inactive: " in line and GROUP in line:
+        is_named = re.search(r" SI-[tch]\S*", line) is not None
+        is_off = GROUP in line and ("apply-groups-except " in line or "inactive: " in line)
+        if is_filter or is_unit or is_named or is_off:
             yield line
 
 
@@ -103,7 +100,8 @@ def claim(running: str, native: str, target: Target) -> tuple[str, ...]:
     found = []
     if mine and MARKER not in mine:
         found.append(f"the configuration group {GROUP} is not ours (it lacks {MARKER!r}); rename it")
-    found += [f"{line!r} is the operator's and would win over ours; remove it" for line in _in_the_way(others, body, target)]
+    for line in _in_the_way(others, body, target):
+        found.append(f"{line!r} is the operator's and would win over ours; remove it")
     found += _missing(others, body, target)
     return tuple(dict.fromkeys(found))
 

@@ -221,7 +221,13 @@ def _grouped(terms: Mapping[str, list[str]]) -> list[tuple[str, list[list[str]]]
 
 
 def _entry(
-    name: str, terms: list[list[str]], family: int, vrf: str, raw: Raw, target: Target, crossings: Mapping[Place, Crossing]
+    name: str,
+    terms: list[list[str]],
+    family: int,
+    vrf: str,
+    raw: Raw,
+    target: Target,
+    crossings: Mapping[Place, Crossing],
 ) -> Entry | Key | None:
     """The entry, or the key of one that is damaged; None if not even that is known."""
     parsed = parse_name(name)
@@ -273,7 +279,7 @@ def _ports(text: str) -> Ports:
 
 
 def _merged(four: list[Entry], six: list[Entry]) -> tuple[Entry, ...]:
-    """Two filters as one table: each keeps its own order, between them the first by the rules of `decisive` is first."""
+    """Two filters as one table: each keeps its own order; between them `decisive` says which entry is first."""
     found: list[Entry] = []
     while four and six:
         found.append((four if _rank(four[0]) < _rank(six[0]) else six).pop(0))

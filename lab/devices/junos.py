@@ -37,6 +37,7 @@ HELLO = (
     "<capability>http://xml.juniper.net/netconf/junos/1.0</capability>"
     "</capabilities><session-id>{session}</session-id></hello>"
 )
+COMMITTED = "<commit-results><routing-engine><name>re0</name><{done}/></routing-engine></commit-results>"
 # Where the box stands when it starts: two routed ports in a VRF, ready for sub-interfaces; on an SRX two zones.
 STARTUP = """
 set system host-name {name}
@@ -239,12 +240,12 @@ class Junos(Machine):
             raise ConnectionAbortedError
         if rpc.find("check") is not None:
             self.check()
-            return "<commit-results><routing-engine><name>re0</name><commit-check-success/></routing-engine></commit-results>"
+            return COMMITTED.format(done="commit-check-success")
         minutes = int(rpc.findtext("confirm-timeout", "10")) if rpc.find("confirmed") is not None else 0
         self.commit(minutes, rpc.findtext("log"))
         if self.fault("cut_after_commit"):
             raise ConnectionAbortedError
-        return "<commit-results><routing-engine><name>re0</name><commit-success/></routing-engine></commit-results>"
+        return COMMITTED.format(done="commit-success")
 
     def rpc_get_commit_revision_information(self, who: str, rpc: etree._Element) -> str:
         comment = "" if self.comment is None else f"<comment>{escape(self.comment)}</comment>"
@@ -269,7 +270,8 @@ class Junos(Machine):
         down = self.faults.get("links_down") or ()
         found = ""
         for name, interface in below(configs.expanded(self.history[0], self.known), "interfaces").items():
-            units = "".join(f"<logical-interface><name>{name}.{n}</name></logical-interface>" for n in named(interface, "unit"))
+            numbers = named(interface, "unit")
+            units = "".join(f"<logical-interface><name>{name}.{n}</name></logical-interface>" for n in numbers)
             found += (
                 f"<physical-interface><name>{name}</name><admin-status>up</admin-status>"
                 f"<oper-status>{'down' if name in down else 'up'}</oper-status><speed>1000mbps</speed><mtu>1514</mtu>"
@@ -339,7 +341,8 @@ async def converse(machine: Junos, process: asyncssh.SSHServerProcess[str], sess
                     inside = machine.call(who, request[0])
                 except Fault as error:
                     inside = _error(str(error))
-            head = f'<rpc-reply xmlns="urn:ietf:params:xml:ns:netconf:base:1.0" message-id="{request.get("message-id")}">'
+            number = request.get("message-id")
+            head = f'<rpc-reply xmlns="urn:ietf:params:xml:ns:netconf:base:1.0" message-id="{number}">'
             process.stdout.write(f"{head}{inside}</rpc-reply>{END}")
             if etree.QName(request[0]).localname == "close-session":
                 break

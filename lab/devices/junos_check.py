@@ -81,6 +81,11 @@ def _instances(config: Config) -> Iterator[str]:
         for policy in named(below(instance, "routing-options"), "instance-import"):
             if policy not in policies:
                 yield f"Policy error: Policy {policy} referenced but not defined"
+    yield from _imports(config, policies)
+
+
+def _imports(config: Config, policies: list[str]) -> Iterator[str]:
+    """FW: "Routing Policy Match Conditions": an instance that is named must exist."""
     for policy in policies:
         for term in below(config, "policy-options", f"policy-statement {policy}").values():
             for instance in named(below(term, "from"), "instance"):
@@ -94,12 +99,7 @@ def _security(config: Config) -> Iterator[str]:
     addresses = set(named(below(security, "address-book global"), "address")) | PREDEFINED
     applications = set(named(below(config, "applications"), "application")) | {"any"}
     zones = set(named(below(security, "zones"), "security-zone"))
-    used: dict[str, str] = {}
-    for zone in sorted(zones):
-        for unit in below(security, "zones", f"security-zone {zone}", "interfaces"):
-            if unit in used:
-                yield f"Interface {unit} is in zones {used[unit]} and {zone}"
-            used[unit] = zone
+    yield from _zones(below(security, "zones"))
     for pair, policies in below(security, "policies").items():
         if not pair.startswith("from-zone "):
             continue
@@ -107,14 +107,26 @@ def _security(config: Config) -> Iterator[str]:
             if zone not in zones:
                 yield f"Security zone {zone} must be defined"
         for policy, parts in policies.items():
-            match, then = below(parts, "match"), below(parts, "then")
-            for keyword, known in (
-                ("source-address", addresses), ("destination-address", addresses), ("application", applications),
-            ):  # fmt: skip
-                if not named(match, keyword):
-                    yield f"{pair} {policy}: missing mandatory statement: '{keyword}'"
-                for name in named(match, keyword):
-                    if name not in known:
-                        yield f"{pair} {policy}: {keyword} '{name}' is not defined"
-            if ("permit" in then) == ("deny" in then):
-                yield f"{pair} {policy}: one of permit and deny is needed"
+            yield from _policy(f"{pair} {policy}", parts, addresses, applications)
+
+
+def _zones(zones: Config) -> Iterator[str]:
+    """SEC: "an interface is in one zone only"."""
+    used: dict[str, str] = {}
+    for zone in sorted(named(zones, "security-zone")):
+        for unit in below(zones, f"security-zone {zone}", "interfaces"):
+            if unit in used:
+                yield f"Interface {unit} is in zones {used[unit]} and {zone}"
+            used[unit] = zone
+
+
+def _policy(name: str, parts: Config, addresses: set[str], applications: set[str]) -> Iterator[str]:
+    match, then = below(parts, "match"), below(parts, "then")
+    for keyword, known in (
+        ("source-address", addresses), ("destination-address", addresses), ("application", applications),
+    ):  # fmt: skip
+        if not named(match, keyword):
+            yield f"{name}: missing mandatory statement: '{keyword}'"
+        yield from (f"{name}: {keyword} '{one}' is not defined" for one in named(match, keyword) if one not in known)
+    if ("permit" in then) == ("deny" in then):
+        yield f"{name}: one of permit and deny is needed"

@@ -133,7 +133,9 @@ def load_text(config: Config, known: Mapping[str, Stmt], text: str) -> list[str]
     return warnings
 
 
-def _block(config: Config, known: Mapping[str, Stmt], path: list[str], words: list[str], warnings: list[str]) -> list[str]:
+def _block(
+    config: Config, known: Mapping[str, Stmt], path: list[str], words: list[str], warnings: list[str]
+) -> list[str]:
     while words and words[0] != "}":
         tag = words[0] if words[0] in ("replace:", "delete:") else ""
         words = words[1:] if tag else words
@@ -225,7 +227,7 @@ def compare(old: Config, new: Config, known: Mapping[str, Stmt], path: tuple[str
 
 def expanded(config: Config, known: Mapping[str, Stmt]) -> Config:
     """What is in force: groups inherited where nothing explicit says otherwise (CLI: configuration groups)."""
-    full = _copy({head: inside for head, inside in config.items() if head.split(" ")[0] not in ("groups", "apply-groups")})
+    full = {one: _copy(inside) for one, inside in config.items() if one.split(" ")[0] not in ("groups", "apply-groups")}
     for head in config:
         if head.startswith("apply-groups "):
             name = head.partition(" ")[2]
