@@ -33,6 +33,8 @@ _OBJECT = re.compile(
     r"apply-macro SI-\S+|security address-book global address SI-\S+|applications application SI-\S+"
     r"|security policies from-zone \S+ to-zone \S+ policy SI-\S+"
 )
+# What a delete leaves behind.
+_EMPTY = re.compile(r"security policies from-zone \S+ to-zone \S+")
 _LINES = tuple(
     re.compile(text)
     for text in (
@@ -88,7 +90,9 @@ def read_lines(body: tuple[str, ...], target: Target) -> DeviceState:
     objects: dict[str, list[str]] = {}
     for line in body:
         found = _OBJECT.match(line)
-        if found is None or not any(form.fullmatch(line) for form in _LINES):
+        if _EMPTY.fullmatch(line):
+            continue
+        if found is None or line != found[0] and not any(form.fullmatch(line) for form in _LINES):
             raise Rejected(f"{target.name}: {line[:200]!r} is in our configuration group, but nobody here writes it")
         objects.setdefault(found[0], []).append(line)
     items: dict[Key, Item] = {}
@@ -102,7 +106,8 @@ def read_lines(body: tuple[str, ...], target: Target) -> DeviceState:
 def _item(key: Key, objects: Mapping[str, list[str]], target: Target) -> Item:
     """As its macro says, if the policies are exactly what it would be written as."""
     macro = f"apply-macro {_name(key)}"
-    said = dict(line.removeprefix(f"{macro} ").split(" ", 1) for line in objects.get(macro, ()))
+    held = (line.removeprefix(f"{macro} ") for line in objects.get(macro, ()) if line != macro)
+    said = dict(line.split(" ", 1) for line in held)
     item = item_of(said)
     if item is None:
         return DAMAGED

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from drivers.base import Rejected, Target, Unsupported
 from drivers.state import ANY_PORT, ANYWHERE, DeviceState, Item, Key, Match, NextHop, Pass, Ports, Steering
 from drivers.switch.flows import torn
-from drivers.switch.junos_text import HALVES, OPEN, PROTOCOLS, instance_name, text_of
+from drivers.switch.junos_text import HALVES, NEIGHBOURS, OPEN, PROTOCOLS, instance_name, text_of
 from drivers.switch.tables import (
     ANY_MAC,
     CLOSED,
@@ -42,7 +42,7 @@ _TERM = re.compile(
 )
 _FROM = re.compile(
     r"from (?:(?:source|destination)-address [0-9a-f:.]+/\d{1,3}|(?:protocol|next-header) [a-z0-9]+"
-    r"|(?:source|destination)-port \d{1,5}(?:-\d{1,5})?|(?:dscp|traffic-class) \d{1,2})"
+    r"|(?:source|destination)-port \d{1,5}(?:-\d{1,5})?|(?:dscp|traffic-class|icmp-type) \d{1,3})"
 )
 _THEN = re.compile(rf"then (?:count {_NAME}|accept|discard|routing-instance SI-h-{_PLACE})")
 _MACRO = re.compile(
@@ -65,6 +65,14 @@ _IN_INSTANCE = re.compile(
     rf"|routing-options(?: rib SI-h-{_PLACE}\.inet6\.0)? static route (?P<prefix>{_ADDRESS}/\d{{1,3}}) "
     rf"(?:next-hop (?P<hop>{_ADDRESS})|discard)"
 )
+# What a delete leaves behind. An empty term takes every packet, so it counts where it stands.
+_EMPTY = re.compile(
+    rf"firewall family inet6? filter (?P<filter>SI-t-[a-z0-9-]+)-[46](?: term {_NAME}(?: from| then)?)?"
+    rf"|interfaces (?P<name>{_IFNAME})(?: unit (?P<unit>\d{{1,4}}))?(?: family inet6?)?(?: filter)?"
+    rf"|policy-options policy-statement SI-h-(?P<policy>{_PLACE})(?: term connected(?: from| then)?)?"
+    rf"|routing-instances (?:SI-h-(?P<instance>{_PLACE})(?: \S+)*|{_NAME})"
+)
+NOWHERE: Place = ("", 0)
 _SPOKEN = {said: name for name, said in PROTOCOLS.items()}
 
 VrfOf = Callable[[Place], str]
@@ -173,7 +181,17 @@ def _hear_interface(line: str, raw: Raw, ports: Mapping[str, str]) -> Place | No
         place = (ports.get(found["name"], f"?{found['name']}"), int(found["unit"]))
         raw.vrfs[place] = found["vrf"]
         return place
-    return None
+    found = _EMPTY.fullmatch(line)
+    return _hear_empty(found, ports) if found else None
+
+
+def _hear_empty(found: re.Match[str], ports: Mapping[str, str]) -> Place:
+    if found["filter"]:
+        return parse_table_name(found["filter"]) or NOWHERE
+    if found["unit"]:
+        return ports.get(found["name"], NOWHERE[0]), int(found["unit"])
+    named = found["policy"] or found["instance"]
+    return _place(named) if named else NOWHERE
 
 
 def _place(text: str) -> Place:
@@ -217,7 +235,7 @@ def _grouped(terms: Mapping[str, list[str]]) -> list[tuple[str, list[list[str]]]
             found[-1][1].append(said)
         else:
             found.append((name, [said]))
-    return [one for one in found if one[0] != OPEN]
+    return [one for one in found if one[0] not in (OPEN, NEIGHBOURS)]
 
 
 def _entry(

@@ -10,6 +10,7 @@ the next hop's own subnet is reached directly; ACX takes no `count` beside `rout
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -30,6 +31,11 @@ from drivers.switch.tables import (
 )
 
 OPEN = "SI-open"
+# Routers and their neighbours find each other by ICMPv6, which a filter would redirect or drop with the rest. Only what
+# is addressed to the link or to the interface itself: nothing that could pass through.
+NEIGHBOURS = "SI-neighbours"
+ON_LINK = ("fe80::/10", "ff02::/16")
+DISCOVERY = (133, 134, 135, 136)
 FAMILY = {4: "inet", 6: "inet6"}
 HALVES = {4: ("0.0.0.0/1", "128.0.0.0/1", "0.0.0.0/0"), 6: ("::/1", "8000::/1", "::/0")}
 PROTOCOLS = {"tcp": "tcp", "udp": "udp", "sctp": "sctp", "icmp": "icmp", "icmpv6": "icmp6"}
@@ -116,6 +122,8 @@ def _filters(tables: Tables, target: Target) -> Iterator[str]:
             root = f"firewall family {FAMILY[family]} filter {filter_name(place, family)}"
             if (vrf := vrf_at(place, entries, target)) is not None:
                 yield f"{root} apply-macro viaduct vrf {vrf_name(target, vrf) or 'master'}"
+            if family == 6 and not place[1]:
+                yield from (f"{root} term {NEIGHBOURS} {line}" for line in _neighbours(target, place))
             for entry in (one for one in entries if one.family == family):
                 for number, match in enumerate(entry.matches):
                     term = entry.name if not number else f"{entry.name}_{number}"
@@ -124,6 +132,16 @@ def _filters(tables: Tables, target: Target) -> Iterator[str]:
                     yield f"{root} term {term} then {_then(entry)}"
             if not place[1]:
                 yield f"{root} term {OPEN} then accept"
+
+
+def _neighbours(target: Target, place: Place) -> Iterator[str]:
+    """RFC 4861, sections 4.1 to 4.4."""
+    here = (ipaddress.ip_interface(text).ip for text in target.ports[place[0]].addresses)
+    for prefix in (*ON_LINK, *(f"{one}/128" for one in here if one.version == 6)):
+        yield f"from destination-address {prefix}"
+    yield "from next-header icmp6"
+    yield from (f"from icmp-type {number}" for number in DISCOVERY)
+    yield "then accept"
 
 
 def _from(match: Match) -> Iterator[str]:

@@ -89,6 +89,7 @@ def _filter(net: str, protocol: str, numbers: str, dscp: str) -> Stmt:
         protocol: values(f"FW: {protocol}", numbers),
         "source-port": values("FW: source-port", PORTS),
         "destination-port": values("FW: destination-port", PORTS),
+        "icmp-type": values("FW: icmp-type", r"\d{1,3}"),
         dscp: values(f"FW: {dscp}", r"\d{1,2}"),
     }
     then = {
