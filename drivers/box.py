@@ -9,12 +9,16 @@ device back, other people's work too.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from drivers.base import Counter, Observation, Rejected, Target
 from drivers.state import DeviceState, Key
+
+LABEL = re.compile(r"[a-z0-9-]{1,63}")
+MAX_REVERT_S = 24 * 3600 - 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +137,11 @@ class BoxSession:
             self.box.commit(native)
 
     def commit(self, native: str, label: str, revert_in_s: int) -> None:
+        if LABEL.fullmatch(label) is None:
+            raise Rejected(f"{self.target.name}: {label[:80]!r} is no label: 1 to 63 of a-z, 0-9 and -")
+        is_whole = type(revert_in_s) is int and revert_in_s % 60 == 0
+        if not is_whole or not 60 <= revert_in_s <= MAX_REVERT_S:
+            raise Rejected(f"{self.target.name}: {revert_in_s!r} s is not 1 to 1439 whole minutes")
         if native:
             self._claim(native)
         self.box.commit_confirmed(native, label, revert_in_s)

@@ -142,7 +142,7 @@ def pending_label(changes: str) -> str:
 def with_label(native: str, label: str, since: str) -> str:
     """The text that also leaves the label, beside the last commit's revision: so it always differs from an old one."""
     if not re.fullmatch(r"[a-z0-9-]{1,63}", label) or not re.fullmatch(r"[A-Za-z0-9-]{1,64}", since):
-        raise Rejected(f"a label has at most 63 of [a-z0-9-], not {label[:80]!r}")
+        raise Rejected(f"neither {label[:80]!r} nor {since[:80]!r} may have more than [a-z0-9-] in it")
     return f"{native}delete groups {PENDING}\nset groups {PENDING} apply-macro {label} since {since}\n"
 
 

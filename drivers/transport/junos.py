@@ -29,7 +29,6 @@ from drivers.junos_lines import WITHOUT_LABEL, changes_of, pending_label, with_l
 from drivers.transport.vendor import brief, is_verified, kinds, login_of, required
 
 NETCONF_PORT = 830
-DAY_S = 24 * 3600
 # At level info it writes down all that it sends.
 logging.getLogger("ncclient").setLevel(logging.WARNING)
 # How long a request waits in its queue before it is sent; a tenth of a second otherwise, with each of them.
@@ -73,8 +72,6 @@ class JunosBox:
 
     def commit_confirmed(self, native: str, label: str, revert_in_s: int) -> None:
         """No message: Junos then says in its place that a confirmation is awaited."""
-        if type(revert_in_s) is not int or revert_in_s % 60 or not 0 < revert_in_s < DAY_S:
-            raise Rejected(f"{self._target.name}: a commit is taken back after whole minutes, not {revert_in_s!r} s")
         with self._kinds("committing"), self._locked():
             if name := self._pending():
                 raise Rejected(f"{self._target.name}: commit {name} is pending; confirm or cancel it first")

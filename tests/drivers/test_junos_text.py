@@ -7,6 +7,7 @@ No device: the emulated box's own parser and printer stand between rendering and
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator
 from dataclasses import replace
 from itertools import permutations
 from pathlib import Path
@@ -21,11 +22,14 @@ from drivers.appliance import srx, srx_text
 from drivers.base import Driver, Rejected, Target, Unsupported
 from drivers.diff import diff
 from drivers.junos_lines import GROUP, changes_of, is_ours, lines_of, pending_label
-from drivers.state import ANY_PORT, EMPTY, DeviceState, Redirect, RuleSet, Verdict
+from drivers.state import ANY_PORT, ANYWHERE, EMPTY, DeviceState, Match, Redirect, RuleSet, Verdict
 from drivers.switch import junos, junos_text
+from drivers.switch.tables import Action, Entry, Place, Tables, address_of, crossing_addresses, tables_of
 from lab.devices import junos_config as configs
 from lab.devices.junos_check import errors
+from lab.devices.junos_plane import plane_of
 from lab.devices.junos_schema import statements
+from lab.devices.plane import Clause, Fate
 from tests.drivers import junos_rig, srx_rig
 from tests.drivers.samples import sample, states
 
@@ -40,6 +44,9 @@ set interfaces ge-0/0/1 unit 0 family inet address 10.1.1.1/24
 set interfaces ge-0/0/1 unit 0 vlan-id 1
 set interfaces ge-0/0/2 flexible-vlan-tagging
 set interfaces ge-0/0/2 unit 0 vlan-id 1
+set interfaces ge-0/0/1 unit 0 family inet6 address 2001:db8:1:1::1/64
+set interfaces ge-0/0/2 unit 0 family inet address 192.0.2.1/24
+set interfaces ge-0/0/2 unit 0 family inet6 address 2001:db8:2::1/64
 set routing-instances blue instance-type virtual-router
 set routing-instances blue interface ge-0/0/1.0
 set routing-instances blue interface ge-0/0/2.0
@@ -336,3 +343,51 @@ def test_aerleon_would_permit_and_deny_the_same() -> None:
     plain = theirs.replace("replace: ", "")
     ours = srx_text.text_of(DeviceState({key: item}), WALL)
     assert decisions(lines_of(plain)) == decisions(ours)
+
+
+# --- what it says about packets ---------------------------------------------------------------------
+
+
+@MANY
+@given(st.data())
+def test_the_configuration_in_force_says_what_the_items_say(data: st.DataObject) -> None:
+    """Read by another reader, which knows Junos and none of our names: every table, in order, with its next hops."""
+    state = data.draw(states(junos_rig.SITE))
+    there = boxed(rendered(junos.DRIVER, SWITCH, EMPTY, state))
+    plane = plane_of(configs.expanded(there, KNOWN))
+    tables = tables_of(state, SWITCH)
+    for place, entries in tables.entries.items():
+        found = plane.interfaces[f"ge-0/0/{SWITCH.ports[place[0]].number}{f'.{place[1]}' if place[1] else ''}"]
+        assert (found.vlan, found.vrf) in ((0, "blue"), (place[1], tables_vrf(tables, place)))
+        for family in sorted({entry.family for entry in entries}):
+            wanted = [one for entry in entries if entry.family == family for one in clauses(entry, place)]
+            if not place[1]:  # what no term means is routed
+                wanted.append(Clause(Match(ANYWHERE[family], ANYWHERE[family]), Fate.ROUTE))
+            wanted.append(Clause(Match(ANYWHERE[family], ANYWHERE[family]), Fate.DROP))
+            assert [one for one in found.policy if one.match.family == family] == wanted
+    for place, crossing in tables.crossings.items():
+        for family in (4, 6):
+            far = crossing_addresses(SWITCH, place, family)[1]
+            assert plane.neighbours.get((crossing.vrf, far), "") == crossing.mac
+
+
+def tables_vrf(tables: Tables, place: Place) -> str:
+    return tables.crossings[place].vrf if place in tables.crossings else ""
+
+
+def clauses(entry: Entry, place: Place) -> Iterator[Clause]:
+    for match in entry.matches:
+        if entry.action is Action.REDIRECT:
+            yield Clause(match, Fate.NEXT, address_of(SWITCH, entry.hop, entry.family))
+        else:
+            yield Clause(match, Fate.DROP if entry.action is Action.DROP else Fate.ROUTE)
+
+
+def test_a_next_hop_whose_subnet_is_gone_drops() -> None:
+    there = boxed(rendered(junos.DRIVER, SWITCH, EMPTY, sample(junos_rig.SITE)))
+    fates = {one.fate for one in plane_of(configs.expanded(there, KNOWN)).interfaces["ge-0/0/2"].policy}
+    assert Fate.NEXT in fates
+    for family in ("inet address 192.0.2.1/24", "inet6 address 2001:db8:2::1/64"):
+        there = boxed(f"delete interfaces ge-0/0/2 unit 0 family {family}\n", there)
+    after = plane_of(configs.expanded(there, KNOWN)).interfaces["ge-0/0/2"].policy
+    assert Fate.NEXT not in {one.fate for one in after}
