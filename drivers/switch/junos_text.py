@@ -13,12 +13,13 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from drivers.base import Target, Unsupported
-from drivers.state import ANY_PORT, Match
+from drivers.state import ANY_PORT, ANYWHERE, Match
 from drivers.switch.tables import (
     ANY_MAC,
+    CLOSED,
     Action,
     Entry,
     Place,
@@ -76,6 +77,7 @@ def vrf_name(target: Target, vrf: str) -> str:
 
 def text_of(tables: Tables, target: Target) -> tuple[str, ...]:
     """The lines of our group, in a fixed order. Errors: Unsupported."""
+    tables = replace(tables, entries=_with_doors(tables))
     hops = _hops(tables, target)
     return (
         *_filters(tables, target),
@@ -83,6 +85,13 @@ def text_of(tables: Tables, target: Target) -> tuple[str, ...]:
         *_policies(hops, target),
         *_instances(tables, hops, target),
     )
+
+
+def _with_doors(tables: Tables) -> dict[Place, tuple[Entry, ...]]:
+    """A crossing that packets only leave by takes none in."""
+    anywhere = {family: Match(prefix, prefix) for family, prefix in ANYWHERE.items()}
+    doors = tuple(Entry(f"{CLOSED}-{family}", Action.DROP, (match,)) for family, match in sorted(anywhere.items()))
+    return dict(sorted({**dict.fromkeys(tables.crossings, doors), **tables.entries}.items()))
 
 
 def vrf_at(place: Place, entries: tuple[Entry, ...], target: Target) -> str | None:

@@ -17,6 +17,7 @@ from napalm.base import exceptions as napalm
 from napalm.junos import JunOSDriver
 
 from drivers.base import SHADOWS, Rejected, Target, Transient
+from drivers.box import Facts
 from drivers.diff import diff
 from drivers.state import EMPTY, DeviceState
 from drivers.switch.flows import torn
@@ -270,6 +271,11 @@ def test_napalm_logs_in_to_any_machine_and_we_do_not(junos_box: Emulated, target
         pass
     open_to_all = replace(credential(target, known_hosts_file=""), settings={"unverified": "yes"})
     assert state(open_to_all) == EMPTY
+
+
+def test_the_box_says_what_it_is(target: Target) -> None:
+    with transport.connect(target, 10) as box:
+        assert box.facts() == Facts("mx204", "23.4R2.13")
 
 
 def test_a_refused_password_is_not_repeated(target: Target) -> None:

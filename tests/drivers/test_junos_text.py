@@ -366,6 +366,9 @@ def test_the_configuration_in_force_says_what_the_items_say(data: st.DataObject)
             wanted.append(Clause(Match(ANYWHERE[family], ANYWHERE[family]), Fate.DROP))
             assert [one for one in found.policy if one.match.family == family] == wanted
     for place, crossing in tables.crossings.items():
+        if place not in tables.entries:  # packets leave by it, and none comes in
+            fates = [one.fate for one in plane.interfaces[f"ge-0/0/{SWITCH.ports[place[0]].number}.{place[1]}"].policy]
+            assert set(fates) == {Fate.DROP}
         for family in (4, 6):
             far = crossing_addresses(SWITCH, place, family)[1]
             assert plane.neighbours.get((crossing.vrf, far), "") == crossing.mac
