@@ -7,10 +7,10 @@ from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 
 from drivers import fake
-from drivers.appliance import linux
+from drivers.appliance import linux, srx
 from drivers.base import Driver, Unsupported
 from drivers.host import agent
-from drivers.switch import eos, frr, openvswitch
+from drivers.switch import eos, frr, junos, openvswitch
 
 
 def index(drivers: Iterable[Driver]) -> Mapping[str, Driver]:
@@ -28,7 +28,9 @@ DRIVERS: Mapping[str, Driver] = index(
         openvswitch.DRIVER,
         eos.DRIVER,
         frr.DRIVER,
+        junos.DRIVER,
         linux.DRIVER,
+        srx.DRIVER,
         agent.DRIVER,
         fake.SWITCH,
         fake.APPLIANCE,

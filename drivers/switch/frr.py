@@ -44,7 +44,8 @@ FORWARDING = {
 STRICT = 1
 _ADDED = re.compile(r"link add link (\S+) name (\S+) type vlan id (\d+)")
 _OURS = re.compile(
-    r"link \S+\.\d{4}|nft .*|pbr-map SI-t-\S+ seq \d+.*| ?pbr-policy SI-t-\S+|interface \S+( pbr-policy SI-t-\S+)?"
+    r"link \S+\.\d{4}|nft .*|(?:no )?pbr-map SI-t-\S+ seq \d+.*| ?(?:no )?pbr-policy SI-t-\S+"
+    r"|interface \S+( pbr-policy SI-t-\S+)?"
     r"| ?match (?:src-ip|mark) \S+| ?set nexthop \S+ \S+|exit|"
 )
 

@@ -16,8 +16,10 @@ from tests.drivers.fake_rigs import (
     open_fake_switch,
 )
 from tests.drivers.frr_rig import frr, frr_lab, open_frr
+from tests.drivers.junos_rig import junos_box, junos_process, open_junos
 from tests.drivers.linux_rig import agent_target, box, linux_target, open_host, open_linux, ssh_keys
 from tests.drivers.openvswitch_rig import bridge, open_openvswitch, virtual_switch
+from tests.drivers.srx_rig import open_srx, srx_box, srx_process
 from tests.drivers.wire import wire
 
 __all__ = [
@@ -31,6 +33,8 @@ __all__ = [
     "far_fakes",
     "frr",
     "frr_lab",
+    "junos_box",
+    "junos_process",
     "linux_target",
     "open_confirming_appliance",
     "open_confirming_switch",
@@ -40,8 +44,12 @@ __all__ = [
     "open_fake_switch",
     "open_frr",
     "open_host",
+    "open_junos",
     "open_linux",
     "open_openvswitch",
+    "open_srx",
+    "srx_box",
+    "srx_process",
     "ssh_keys",
     "virtual_switch",
     "wire",

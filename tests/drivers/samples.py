@@ -199,12 +199,12 @@ def function_items(draw: st.DrawFn, site: Site, number: int) -> Item:
         public = f"198.51.{100 + number}.0/28"
         block_size = draw(st.sampled_from([64, 256, 1024]))
         return NatPool(Match(source, ANYWHERE[4]), public, block_size, site.inside, site.outside)
-    traffic = draw(matches(family, source=source))
+    traffic = draw(matches(family, source=source, site=site))
     if kind is Kind.SIGNATURES:
         patterns = draw(st.lists(st.binary(min_size=4, max_size=64), min_size=1, max_size=3, unique=True))
         return Signatures(traffic, tuple(each.hex() for each in patterns), site.inside, site.outside)
     default = draw(st.sampled_from(list(Verdict)))
-    return RuleSet(traffic, draw(rule_lists(family)), default, site.inside, site.outside)
+    return RuleSet(traffic, draw(rule_lists(family, site=site)), default, site.inside, site.outside)
 
 
 @st.composite

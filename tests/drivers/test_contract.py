@@ -12,7 +12,9 @@ from tests.drivers.contract import Contract, Rig
 RIGS = {
     "openvswitch": "open_openvswitch",
     "frr": "open_frr",
+    "junos": "open_junos",
     "linux": "open_linux",
+    "srx": "open_srx",
     "host": "open_host",
     "eos": "open_eos",
     "fake-switch": "open_fake_switch",
@@ -22,7 +24,7 @@ RIGS = {
     "fake-appliance-confirming": "open_confirming_appliance",
 }
 # Those that have confirmed commit.
-CONFIRMING = {"fake-switch-confirming", "fake-appliance-confirming", "eos"}
+CONFIRMING = {"eos", "fake-appliance-confirming", "fake-switch-confirming", "junos", "srx"}
 
 
 @pytest.fixture(params=sorted(RIGS))
