@@ -137,5 +137,6 @@ class Editor:
 
     def _remove(self, rule: Rule, body: str, tree: Tree) -> None:
         for line in list(tree.lines):
-            if rule.pattern.fullmatch(line) and body in (line, rule.same(line)) or rule.same(line) == rule.same(body):
+            is_meant = body in (line, rule.same(line)) or rule.same(line) == rule.same(body)
+            if rule.pattern.fullmatch(line) and is_meant:
                 del tree.lines[line]
