@@ -7,10 +7,10 @@ from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 
 from drivers import fake
-from drivers.appliance import linux, srx
+from drivers.appliance import fortios, linux, panos, srx
 from drivers.base import Driver, Unsupported
 from drivers.host import agent
-from drivers.switch import eos, frr, junos, openvswitch
+from drivers.switch import eos, frr, iosxr, junos, openvswitch
 
 
 def index(drivers: Iterable[Driver]) -> Mapping[str, Driver]:
@@ -32,6 +32,9 @@ DRIVERS: Mapping[str, Driver] = index(
         linux.DRIVER,
         srx.DRIVER,
         agent.DRIVER,
+        iosxr.DRIVER,
+        panos.DRIVER,
+        fortios.DRIVER,
         fake.SWITCH,
         fake.APPLIANCE,
         fake.HOST,

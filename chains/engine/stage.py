@@ -19,6 +19,7 @@ from chains.engine.run import Failed, Run, Stale, is_passing, told, write
 from chains.engine.watch import watch
 from chains.services import record
 from drivers.base import DriverError, Observation, Session, Transient
+from drivers.registry import driver
 from drivers.state import DeviceState
 
 Status = models.Step.Status
@@ -52,7 +53,7 @@ def _prepare(run: Run, early: tuple[Move, ...]) -> None:
     def visit(name: str, session: Session) -> None:
         seen.pop(name, None)
         observation = seen[name] = session.read()
-        following = _next(wanted[name], observation.state.of_chain(run.chain_number))
+        following = _next(run, name, wanted[name], observation.state.of_chain(run.chain_number))
         if following is not None and not _waiting(wanted[name], observation):
             asked[name] = following
             session.validate(following.native)
@@ -78,7 +79,7 @@ def _arrived(
         if why := _waiting(moves, seen[name]):
             waiting.append(why)
             continue
-        if held not in expected_states(moves):
+        if held not in _expected(run, name, moves):
             raise Stale(_why_stale(name, held, moves))
         open_moves = (move for move in moves if move.is_started and not move.is_done)
         arrived += [move.step for move in open_moves if _is_past(held, move, moves)]
@@ -96,12 +97,20 @@ def _waiting(moves: tuple[Move, ...], observation: Observation) -> str:
     return ""
 
 
-def _next(moves: tuple[Move, ...], held: DeviceState) -> Move | None:
+def _next(run: Run, name: str, moves: tuple[Move, ...], held: DeviceState) -> Move | None:
     """The first move of a device that is still to be made; None if there is none, or it holds what nobody expects."""
-    if held not in expected_states(moves):
+    if held not in _expected(run, name, moves):
         return None
     open_moves = (move for move in moves if not move.is_done)
     return next((move for move in open_moves if not (move.is_started and _is_past(held, move, moves))), None)
+
+
+def _expected(run: Run, name: str, moves: tuple[Move, ...]) -> tuple[DeviceState, ...]:
+    """A device that only its operator writes may be ahead of us: that is how the change comes about there."""
+    states = expected_states(moves)
+    if driver(run.fleet.targets[name].driver).caps.is_writable:
+        return states
+    return (*states, *(move.after for move in moves))
 
 
 def _why_stale(name: str, held: DeviceState, moves: tuple[Move, ...]) -> str:

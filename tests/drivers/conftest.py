@@ -5,6 +5,7 @@ A family's fixtures live in a module beside this one; to add a family, import it
 name them in `test_contract.RIGS`.
 """
 
+from tests.drivers.appliance_rigs import appliance_processes, open_fortios, open_panos
 from tests.drivers.eos_rig import eos_device, eos_first, eos_shared, open_eos
 from tests.drivers.fake_rigs import (
     fake_clock,
@@ -16,6 +17,7 @@ from tests.drivers.fake_rigs import (
     open_fake_switch,
 )
 from tests.drivers.frr_rig import frr, frr_lab, open_frr
+from tests.drivers.iosxr_rig import iosxr_device, iosxr_process, open_iosxr
 from tests.drivers.junos_rig import junos_box, junos_process, open_junos
 from tests.drivers.linux_rig import agent_target, box, linux_target, open_host, open_linux, ssh_keys
 from tests.drivers.openvswitch_rig import bridge, open_openvswitch, virtual_switch
@@ -24,6 +26,7 @@ from tests.drivers.wire import wire
 
 __all__ = [
     "agent_target",
+    "appliance_processes",
     "box",
     "bridge",
     "eos_device",
@@ -35,6 +38,8 @@ __all__ = [
     "frr_lab",
     "junos_box",
     "junos_process",
+    "iosxr_device",
+    "iosxr_process",
     "linux_target",
     "open_confirming_appliance",
     "open_confirming_switch",
@@ -43,6 +48,7 @@ __all__ = [
     "open_fake_host",
     "open_fake_switch",
     "open_frr",
+    "open_fortios",
     "open_host",
     "open_junos",
     "open_linux",
@@ -50,6 +56,10 @@ __all__ = [
     "open_srx",
     "srx_box",
     "srx_process",
+    "open_iosxr",
+    "open_linux",
+    "open_openvswitch",
+    "open_panos",
     "ssh_keys",
     "virtual_switch",
     "wire",
