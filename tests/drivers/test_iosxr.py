@@ -215,8 +215,11 @@ def test_a_refused_load_keeps_no_lock(rig: Rig, device: Emulated) -> None:
         plain.load_merge_candidate(config=rig.render(EMPTY, FIRST))
     assert device.config()["lock"] != 0
     plain.close()
-    assert "SYNTAX" in refused(rig, rig.render(EMPTY, FIRST))
-    assert device.config()["lock"] == 0
+    with opened(rig) as session:
+        for call in (session.validate, session.push):
+            with pytest.raises(Rejected, match="SYNTAX"):
+                call(rig.render(EMPTY, FIRST))
+            assert device.config()["lock"] == 0
     assert rig.read().state == EMPTY
 
 
@@ -382,6 +385,16 @@ def test_what_was_altered_is_seen_and_written_anew(rig: Rig, device: Emulated, l
     assert {item.precedence for item in (seen[one] for one in seen if seen[one] != FIRST.get(one))} <= {TORN}  # type: ignore[union-attr]
     assert rig.move(seen, FIRST) == FIRST
     assert device.config()["running"] == good
+
+
+def test_a_crossing_is_open_if_the_other_familys_door_is(rig: Rig, device: Emulated) -> None:
+    """Only IPv4 items are there, and the list that keeps IPv6 out is not in force any more."""
+    wanted = state([Redirect("b", 3001, WEB, NextHop(vrf="blue"))])
+    rig.push(rig.render(EMPTY, wanted))
+    device.operator("interface GigabitEthernet0/0/0/2.3001", "no ipv6 access-group SI-t-b-3001-6 ingress")
+    seen = rig.read().state
+    assert seen != wanted
+    assert rig.move(seen, wanted) == wanted
 
 
 def test_text_of_others_inside_ours_is_named(rig: Rig, device: Emulated) -> None:
