@@ -349,10 +349,15 @@ def test_a_route_of_others_in_a_table_of_ours_is_seen_and_told(open_frr: Rig, fr
     wanted = state([REDIRECT])
     open_frr.push(open_frr.render(EMPTY, wanted))
     table = re.findall(r"fwmark 0x56\w+ iif eth-a lookup (\d+)", frr.router.run("ip", "rule"))[0]
-    frr.router.run("ip", "route", "add", "10.8.3.0/24", "via", "10.8.3.2", "table", table)
-    seen = open_frr.read()
+    route = ("10.8.3.0/24", "via", "10.8.3.2", "table", table)
+    frr.router.run("ip", "route", "add", *route)
+    try:
+        seen = open_frr.read()
+    finally:
+        frr.router.run("ip", "route", "del", *route)
     assert [item == torn(one.kind) for one, item in seen.state.items()] == [True]
     assert seen.attached == (f"ip -4 route 10.8.3.0/24 in table {table} is not ours",)
+    assert open_frr.read().state == wanted
 
 
 def test_strange_text_among_ours_is_named(open_frr: Rig, frr: Lab) -> None:
