@@ -175,7 +175,7 @@ class Identity:
     """What a device says of itself when somebody logs in, for people; every text may be "".
 
     verified: how the device proved who it is, or that it did not. missing: prerequisites, each with the exact line to
-    add on the device.
+    add on the device. first_push: what the first push of all does to packets that no item is about, "" for nothing.
     """
 
     platform: str = ""
@@ -183,6 +183,7 @@ class Identity:
     serial: str = ""
     verified: str = ""
     missing: tuple[str, ...] = ()
+    first_push: str = ""
 
 
 @runtime_checkable

@@ -42,6 +42,7 @@ LOGIN = (
     "uname -sr; (. /etc/os-release && echo $PRETTY_NAME); "
     + "; ".join(f"command -v {name} >/dev/null || echo missing {name}" for name in PROGRAMS)
 )
+CLOSES = "the first push closes it to all forwarded packets that no chain takes through it"
 CONFIGURATION = "nft -s list ruleset; iptables-save; ip6tables-save"
 REMOVES = re.compile(r"^(delete chain|-X) ", re.MULTILINE)
 MISSING_PROGRAM = 127
@@ -158,7 +159,9 @@ class LinuxSession:
         lacking = sorted({PROGRAMS[line[8:]] for line in lines if line[8:] in PROGRAMS and line.startswith("missing ")})
         missing = (f"programs are missing; add: apt-get install {' '.join(lacking)}",) if lacking else ()
         kernel = lines[0] if lines else ""
-        return Identity(told[0] if told else "Linux", kernel, "", "its SSH host key is the known one", missing)
+        first_push = "" if lacking or nftables_parse.has_base(self._all()[0], Realm.APPLIANCE) else CLOSES
+        verified = "its SSH host key is the known one"
+        return Identity(told[0] if told else "Linux", kernel, "", verified, missing, first_push)
 
     def configuration(self) -> str:
         """drivers.base.Printable: nftables and iptables."""
