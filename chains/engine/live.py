@@ -128,8 +128,11 @@ def look(device: models.Device, place: Place) -> Report:
     return _looked(trial, place)
 
 
-def try_out(device: models.Device, place: Place, keep: Callable[[str], None]) -> Report:
-    """All cases, then the device as it was. keep: is given the configuration before anything is written.
+def try_out(
+    device: models.Device, place: Place, keep: Callable[[str], None], *, may_close: bool = False
+) -> Report:
+    """All cases, then the device as it was. keep: is given the configuration before anything is written. may_close:
+    also if the first push of all stops packets that no item is about.
 
     Errors: Conflict if it may not be tried now, DriverError kinds before the first write.
     """
@@ -139,6 +142,8 @@ def try_out(device: models.Device, place: Place, keep: Callable[[str], None]) ->
             _may_be_tried(device)
             Gate().check()
             report = _looked(trial, place)
+            if report.identity.first_push and not may_close:
+                raise Conflict(f"{device.name}: {report.identity.first_push}. Fix: add --may-close.", code="closes")
             keep(report.before)
             _cases(trial, report)
             return report
@@ -178,8 +183,8 @@ def _looked(trial: Trial, place: Place) -> Report:
     if state or pending:
         what = f"the commit {pending} is pending" if pending else f"{len(state)} items of ours are there already"
         raise Conflict(f"{name}: {what}. Fix: remove them, or let a worker do it.", code="not-clean")
-    if report.identity.missing or report.identity.first_push:
-        raise Conflict(f"{name}: " + "; ".join([*report.identity.missing, report.identity.first_push]).rstrip("; "))
+    if report.identity.missing:
+        raise Conflict(f"{name}: {'; '.join(report.identity.missing)}", code="missing")
     report.items = specimen(trial.family, trial.target, place)
     if not report.items.first:
         raise Conflict(f"{name}: no item fits: {'; '.join(report.items.left_out) or 'name its ports'}.", code="empty")

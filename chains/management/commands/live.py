@@ -7,6 +7,7 @@ import json
 import os
 from argparse import ArgumentParser
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ class Command(BaseCommand):
         parser.add_argument("--ports", default="", help="one or two ports, by comma; default: those without a link")
         parser.add_argument("--vrf", default="", help="the VRF of the first port; default: that of its segment")
         parser.add_argument("--yes", action="store_true", help="write to it; without, only look")
+        parser.add_argument("--may-close", action="store_true", help="also if it stops all forwarding meanwhile")
         parser.add_argument("--json", action="store_true", help="one JSON object")
 
     def handle(self, *args: Any, device: str, ports: str, vrf: str, yes: bool, **options: Any) -> None:
@@ -40,7 +42,7 @@ class Command(BaseCommand):
         try:
             if yes:
                 kept = folder / f"{row.name}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}.txt"
-                report = live.try_out(row, place, lambda text: _keep(kept, text))
+                report = live.try_out(row, place, partial(_keep, kept), may_close=options["may_close"])
             else:
                 kept, report = None, live.look(row, place)
         except Problem as problem:
@@ -83,6 +85,7 @@ def told(row: Device, place: Place, report: live.Report, kept: Path | None) -> d
         "platform": about.platform,
         "version": about.version,
         "verified": about.verified,
+        "first_push": about.first_push,
         "ports": [port.name for port in place.ports],
         "vrf": place.vrf,
         "items": len(report.items.first),
@@ -101,6 +104,7 @@ def lines(found: dict[str, Any]) -> list[str]:
     about = " ".join(part for part in (found["platform"], found["version"]) if part)
     shown = [f"{found['device']}: {about or found['driver']}; {found['verified']}"]
     shown += [f"ports {', '.join(found['ports']) or 'none'}; VRF {found['vrf'] or 'none'}; {found['items']} items"]
+    shown += [f"BEWARE: {found['first_push']}"] if found["first_push"] else []
     shown += [f"left out: {line}" for line in found["left_out"]]
     if not found["written"]:
         return [*shown, "would be written:", *found["native"].splitlines()]
