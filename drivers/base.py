@@ -190,8 +190,10 @@ class Identity:
 class Introspective(Protocol):
     """A session that can say what it is connected to. Optional: a family without it is reported as reachable."""
 
-    def login(self) -> Identity:
-        """Asks the device. Errors: DriverError kinds."""
+    def login(self, native: str = "") -> Identity:
+        """Asks the device. native: what might be written to it: what that would need, and what stands in its way, is
+        missing too; nothing of it is sent. Errors: DriverError kinds.
+        """
         ...
 
 

@@ -173,22 +173,23 @@ def _looked(trial: Trial, place: Place) -> Report:
     if not trial.family.caps.is_writable:
         raise Conflict(f"{name}: its family is read and verified only.", code="read-only")
     with trial.session() as session:
-        state, pending = (seen := session.read()).state, seen.pending
+        seen = session.read()
+        report.items = specimen(trial.family, trial.target, place)
+        report.native = trial.native(EMPTY, report.items.first)
         if isinstance(session, Introspective):
-            report.identity = session.login()
+            report.identity = session.login(report.native)
         if not isinstance(session, Printable):
             told = f"{name}: its family cannot print all that is configured: nothing could prove that it is restored."
             raise Conflict(told, code="not-printable")
         report.before = session.configuration()
-    if state or pending:
-        what = f"the commit {pending} is pending" if pending else f"{len(state)} items of ours are there already"
+    if seen.state or seen.pending:
+        ours = f"{len(seen.state)} items of ours are there already"
+        what = f"the commit {seen.pending} is pending" if seen.pending else ours
         raise Conflict(f"{name}: {what}. Fix: remove them, or let a worker do it.", code="not-clean")
     if report.identity.missing:
         raise Conflict(f"{name}: {'; '.join(report.identity.missing)}", code="missing")
-    report.items = specimen(trial.family, trial.target, place)
     if not report.items.first:
         raise Conflict(f"{name}: no item fits: {'; '.join(report.items.left_out) or 'name its ports'}.", code="empty")
-    report.native = trial.native(EMPTY, report.items.first)
     return report
 
 

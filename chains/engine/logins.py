@@ -13,10 +13,13 @@ from chains import models, selectors
 from chains.engine.carry import say
 from chains.engine.credentials import resolve, without_secret
 from chains.engine.limits import limits
+from chains.engine.specimen import Place, wishes
 from chains.engine.vault import sealed_of
 from chains.services import record
-from drivers.base import DriverError, Identity, Introspective
+from drivers.base import Driver, DriverError, Identity, Introspective, Target, Unsupported
+from drivers.diff import diff
 from drivers.registry import driver
+from drivers.state import DeviceState
 
 UNTOLD = Identity(verified="verified by its driver")
 
@@ -42,5 +45,35 @@ def _log_in(device: models.Device, secrets: list[str]) -> tuple[Identity, int]:
     target = replace(selectors.target_of(device), secret=secrets[0])
     family = driver(target.driver)
     with family.open(target, limits().device_timeout_s) as session:
-        items = len(session.read().state)
-        return session.login() if isinstance(session, Introspective) else UNTOLD, items
+        held = session.read().state
+        if not isinstance(session, Introspective):
+            return UNTOLD, len(held)
+        return session.login(_wish(device, family, target, held)), len(held)
+
+
+def _wish(device: models.Device, family: Driver, target: Target, held: DeviceState) -> str:
+    """A text as chains could want it here, never sent: so that the device's session tells what it would need."""
+    ports = device.ports.select_related("link_a__b__device", "link_b__a__device").prefetch_related("attachments")
+    seats, crossings, vrf = [], [], ""
+    for port in ports.order_by("name"):
+        link_a, link_b = getattr(port, "link_a", None), getattr(port, "link_b", None)
+        far = link_a.b.device if link_a else link_b.a.device if link_b else None
+        seat = port.attachments.select_related("segment__vrf").first()
+        vrf = vrf or (seat.segment.vrf.name if seat else "")
+        if seat or (far is not None and far.kind == models.Device.Kind.APPLIANCE):
+            seats.append(port.name)
+        elif far is not None and far.kind == models.Device.Kind.SWITCH:
+            crossings.append(port.name)
+    is_switch = device.kind == models.Device.Kind.SWITCH
+    offer = device.offers.exclude(inside="").first()
+    place = Place(
+        ports=tuple(target.ports[name] for name in seats) if is_switch else (),
+        vrf=vrf,
+        inside=offer.inside if offer else "",
+        outside=offer.outside if offer else "",
+    )
+    wanted = wishes(family, target, place, tuple(crossings))
+    try:
+        return family.render(diff(held, held.merged(wanted)), replace(target, held=held))
+    except Unsupported:
+        return ""

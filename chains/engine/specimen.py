@@ -34,6 +34,7 @@ from drivers.state import (
 )
 
 CHAIN = (1 << 24) - 1
+LAST_TAG = 4094
 SOURCES = {4: "192.0.2.0/25", 6: "2001:db8:51fe::/64"}
 DESTINATIONS = {4: "198.51.100.0/25", 6: "2001:db8:51ff::/64"}
 OTHERS = {4: "203.0.113.0/25", 6: "2001:db8:51fd::/64"}
@@ -70,6 +71,33 @@ def specimen(family: Driver, target: Target, place: Place) -> Specimen:
             left_out[key] = str(error)
     kept = [DeviceState({key: state[key] for key in state if key not in left_out}) for state in (first, second)]
     return Specimen(kept[0], kept[1], tuple(f"{key.kind}: {text}" for key, text in left_out.items()))
+
+
+def wishes(family: Driver, target: Target, place: Place, crossings: tuple[str, ...]) -> DeviceState:
+    """What chains could want here: a policy at each of the place's ports, a stage tag on each of the crossings, a rule
+    set. For a log-in, which tells what that would need. What is Unsupported is left out.
+    """
+    items: list[Item] = []
+    families = (4, 6) if family.caps.has_ipv6 else (4,)
+    for ip in families:
+        for port in place.ports:
+            items.append(Guard(port.name, 0, Match(SOURCES[ip], DESTINATIONS[ip], "tcp"), 3))
+        if place.ports and place.vrf:
+            vrf = place.vrf if family.caps.is_routed else ""
+            for index, crossing in enumerate(crossings):
+                match = Match(SOURCES[ip], DESTINATIONS[ip], "udp", ANY_PORT, (9000 + index, 9000 + index))
+                items.append(Redirect(place.ports[0].name, 0, match, NextHop(crossing, LAST_TAG, "", vrf), 2))
+        if not place.ports:
+            items.extend(_rules(place, ip, 1))
+    wanted = [item for item in items if KIND_OF_ITEM[type(item)] in family.caps.kinds]
+    found: dict[Key, Item] = {}
+    for index, item in enumerate(wanted):
+        try:
+            family.render(diff(EMPTY, {_key(item, index): item}), target)
+        except Unsupported:
+            continue
+        found[_key(item, index)] = item
+    return DeviceState(found)
 
 
 def _state(family: Driver, place: Place, number: int) -> DeviceState:

@@ -152,7 +152,7 @@ class LinuxSession:
             found = replace(found, state=DeviceState(damaged))
         return replace(found, links_up=self._links(links))
 
-    def login(self) -> Identity:
+    def login(self, native: str = "") -> Identity:
         """drivers.base.Introspective."""
         lines = self._shell.run(LOGIN).output.splitlines()
         told = [line for line in lines[1:] if not line.startswith("missing ")]

@@ -50,7 +50,7 @@ class FakeSession:
     def push(self, native: str) -> None:
         self._call(lambda held: self._write(held, native), is_write=True)
 
-    def login(self) -> Identity:
+    def login(self, native: str = "") -> Identity:
         """drivers.base.Introspective."""
         missing = self._call(lambda held: self._fault(held, "lacks"))
         told = "not verified: it lives in memory"

@@ -71,7 +71,7 @@ class HostSession:
         answer = self._agent.ask("POST", "/v1/apply", body)
         self._moment = (int(answer["generation"]), str(answer["digest"]))
 
-    def login(self) -> Identity:
+    def login(self, native: str = "") -> Identity:
         """drivers.base.Introspective. An agent of an older version does not say what it runs on."""
         health = self._agent.ask("GET", "/v1/health")
         platform, version = (str(health.get(name, "")) for name in ("platform", "version"))

@@ -131,18 +131,15 @@ class BridgeSession:
             self.channel.bundle(native)
 
 
-    def login(self) -> Identity:
+    def login(self, native: str = "") -> Identity:
         """drivers.base.Introspective."""
-        remote = _database(self.target)
-        with ovsdb.connect(remote, self.target.secret, self.timeout_s) as database:
-            version = database.version()
-        is_encrypted = remote.startswith("ssl:") and self.channel.endpoint.startswith("ssl:")
+        is_encrypted = all(one.startswith("ssl:") for one in (_database(self.target), self.channel.endpoint))
         verified = (
             "its certificate is signed by the authority of its credential"
             if is_encrypted
             else "not verified: tcp: has neither encryption nor authentication; use ssl: in `openflow` and `ovsdb`"
         )
-        return Identity("Open vSwitch", version, verified=verified)
+        return Identity("Open vSwitch", self.channel.software(), verified=verified)
 
     def configuration(self) -> str:
         """drivers.base.Printable: the bridge's flows and groups."""

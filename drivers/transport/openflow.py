@@ -49,6 +49,11 @@ class Channel:
         """All flows of one table with their counters, ports as numbers."""
         return self._run("--no-names", "dump-flows", self.endpoint, f"table={table}")
 
+    def software(self) -> str:
+        """What the switch calls its version, "" if it does not say."""
+        found = re.search(r"^Software: (.*)$", self._run("dump-desc", self.endpoint), re.MULTILINE)
+        return found[1].strip() if found else ""
+
     def configuration(self) -> str:
         """All flows and groups without counters and times, sorted."""
         lines = [

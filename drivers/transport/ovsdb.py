@@ -58,12 +58,6 @@ class Database:
         except (KeyError, TypeError, IndexError) as error:
             raise Rejected(f"{self.endpoint}: OVSDB answered rows of another shape ({error!r})") from error
 
-    def version(self) -> str:
-        """Of Open vSwitch, "" if it does not say."""
-        (rows,) = self._select(("Open_vSwitch", [], ["ovs_version"]))
-        found = rows[0].get("ovs_version") if rows else ""
-        return found if isinstance(found, str) else ""
-
     def _bridge(self, name: str, row: Row, ports: list[Row], interfaces: list[Row]) -> Bridge:
         datapath_id = row["datapath_id"]
         if not isinstance(datapath_id, str):
