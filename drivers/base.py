@@ -76,10 +76,10 @@ class PortInfo:
     number: int = 0
     mac: str = ""
     interface: str = ""
-    vrf: str = ""
     addresses: tuple[str, ...] = ()
     peer_mac: str = ""
     peer_addresses: tuple[str, ...] = ()
+    vrf: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -59,7 +59,7 @@ def _wish(device: models.Device, family: Driver, target: Target, held: DeviceSta
         link_a, link_b = getattr(port, "link_a", None), getattr(port, "link_b", None)
         far = link_a.b.device if link_a else link_b.a.device if link_b else None
         seat = port.attachments.select_related("segment__vrf").first()
-        vrf = vrf or (seat.segment.vrf.name if seat else "")
+        vrf = vrf or (seat.segment.vrf.name if seat else target.ports[port.name].vrf)
         if seat or (far is not None and far.kind == models.Device.Kind.APPLIANCE):
             seats.append(port.name)
         elif far is not None and far.kind == models.Device.Kind.SWITCH:

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import pytest
 
 from drivers.base import Counter, Identity, Introspective, Printable, Rejected, Target
+from drivers.box import BoxSession, Facts, Reading, Syntax
 from drivers.introspection import configured
 from drivers.state import EMPTY
-from drivers.switch.box import BoxSession, Facts, Reading, Syntax
 from tests.drivers.contract import TIMEOUT_S, Rig
 
 

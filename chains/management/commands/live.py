@@ -19,7 +19,7 @@ from chains.engine.specimen import Place
 from chains.errors import Problem
 from chains.models import Attachment, Device, Offer
 from chains.selectors import target_of
-from drivers.base import DriverError
+from drivers.base import DriverError, Target
 
 
 class Command(BaseCommand):
@@ -71,10 +71,16 @@ def place_of(row: Device, names: list[str], vrf: str) -> Place:
     seat = Attachment.objects.filter(port__device=row, port__name__in=chosen[:1]).select_related("segment__vrf").first()
     return Place(
         ports=tuple(target.ports[name] for name in chosen[:2]),
-        vrf=vrf or (seat.segment.vrf.name if seat else next(iter(sorted(target.vrfs)), "")),
+        vrf=vrf or (seat.segment.vrf.name if seat else _own_vrf(target, chosen)),
         inside=offer.inside if offer else "",
         outside=offer.outside if offer else "",
     )
+
+
+def _own_vrf(target: Target, ports: list[str]) -> str:
+    """That in which the operator has put the first port, else the first of all."""
+    own = target.ports[ports[0]].vrf if ports else ""
+    return own or next(iter(sorted(target.vrfs)), "")
 
 
 def told(row: Device, place: Place, report: live.Report, kept: Path | None) -> dict[str, Any]:
