@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from drivers.diff import Change
 from drivers.state import DeviceState, Key, Kind
@@ -76,10 +76,10 @@ class PortInfo:
     number: int = 0
     mac: str = ""
     interface: str = ""
-    vrf: str = ""
     addresses: tuple[str, ...] = ()
     peer_mac: str = ""
     peer_addresses: tuple[str, ...] = ()
+    vrf: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +168,50 @@ class ConfirmingSession(Session, Protocol):
     def cancel(self, label: str) -> None:
         """Take it back now. Rejected if no commit of this label is pending."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What a device says of itself when somebody logs in, for people; every text may be "".
+
+    verified: how the device proved who it is, or that it did not. missing: prerequisites, each with the exact line to
+    add on the device. first_push: what the first push of all does to packets that no item is about, "" for nothing.
+    """
+
+    platform: str = ""
+    version: str = ""
+    serial: str = ""
+    verified: str = ""
+    missing: tuple[str, ...] = ()
+    first_push: str = ""
+
+
+@runtime_checkable
+class Introspective(Protocol):
+    """A session that can say what it is connected to. Optional: a family without it is reported as reachable."""
+
+    def login(self, native: str = "") -> Identity:
+        """Asks the device. native: what might be written to it: what that would need, and what stands in its way, is
+        missing too; nothing of it is sent. Errors: DriverError kinds.
+        """
+        ...
+
+
+@runtime_checkable
+class Printable(Protocol):
+    """A session that can print all that is configured, ours and others'. Optional."""
+
+    def configuration(self) -> str:
+        """Text that is the same, byte for byte, as long as nobody configures anything: no counters, no times.
+
+        May hold secrets of the device: for a file of the operator's, never for a log. Errors: DriverError kinds.
+        """
+        ...
+
+
+def is_unverified(settings: Mapping[str, str]) -> bool:
+    """Does the fabric file say that the device need not prove who it is?"""
+    return settings.get("unverified", "no") == "yes"
 
 
 @dataclass(frozen=True, slots=True)

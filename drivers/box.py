@@ -14,7 +14,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from drivers.base import Counter, Observation, Rejected, Target
+from drivers.base import Counter, Identity, Observation, Rejected, Target
+from drivers.introspection import configured, verified_by
 from drivers.state import DeviceState, Key
 
 LABEL = re.compile(r"[a-z0-9-]{1,63}")
@@ -151,6 +152,18 @@ class BoxSession:
 
     def cancel(self, label: str) -> None:
         self.box.cancel(label)
+
+    def login(self, native: str = "") -> Identity:
+        """drivers.base.Introspective."""
+        facts, running = self.box.facts(), self._running()
+        missing = self.syntax.read(running, self.target).missing
+        if native:
+            missing += tuple(self.syntax.claim(running, native, self.target))
+        return Identity(facts.platform, facts.version, facts.serial, verified_by(self.target), missing)
+
+    def configuration(self) -> str:
+        """drivers.base.Printable."""
+        return configured(self._running())
 
     def _running(self) -> str:
         self._seen = self.box.running()

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,6 +36,8 @@ class Environment:
     breaker_s: float
     drift: str
     approval_removals: int
+    credential_key: str
+    credential_public: str
 
 
 def read(environ: Mapping[str, str] = os.environ) -> Environment:
@@ -65,16 +67,28 @@ def read(environ: Mapping[str, str] = os.environ) -> Environment:
         breaker_s=_seconds(environ, "VIADUCT_BREAKER_S", 60.0),
         drift=environ.get("VIADUCT_DRIFT", "enforce"),
         approval_removals=_count(environ, "VIADUCT_APPROVAL_REMOVALS", 100),
+        credential_key=environ.get("VIADUCT_CREDENTIAL_KEY") or own_credential_key(environ, state, is_production),
+        credential_public=environ.get("VIADUCT_CREDENTIAL_PUBLIC", ""),
     )
 
 
-def stored_secret(path: Path) -> str:
+def own_credential_key(environ: Mapping[str, str], state: Path, is_production: bool) -> str:
+    """One machine makes its own. In production the web has the public key only, and nobody makes one by accident."""
+    if is_production or environ.get("VIADUCT_CREDENTIAL_PUBLIC"):
+        return ""
+    path = state / "credential_key"
+    # Any 32 octets are an X25519 key (RFC 7748 section 5).
+    stored_secret(path, lambda: "vck_" + secrets.token_urlsafe(32))
+    return f"file:{path}"
+
+
+def stored_secret(path: Path, make: Callable[[], str] = lambda: secrets.token_urlsafe(48)) -> str:
     """The instance's own secret, made on first use. Two processes that start at once get the same one."""
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f"{path.name}.{os.getpid()}")
     if not path.exists():
         with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-            file.write(secrets.token_urlsafe(48))
+            file.write(make())
         try:
             os.link(draft, path)  # refuses to replace: the first one wins
         except FileExistsError:

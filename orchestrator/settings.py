@@ -181,6 +181,10 @@ VIADUCT_BREAKER_S = ENVIRONMENT.breaker_s
 VIADUCT_DRIFT = ENVIRONMENT.drift
 VIADUCT_APPROVAL_REMOVALS = ENVIRONMENT.approval_removals
 
+# --- credentials in the database: sealed with the public key, opened by workers with the private one ---
+VIADUCT_CREDENTIAL_KEY = ENVIRONMENT.credential_key
+VIADUCT_CREDENTIAL_PUBLIC = ENVIRONMENT.credential_public
+
 # --- logs: one JSON object a line on standard error ---
 LOGGING = {
     "version": 1,

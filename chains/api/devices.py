@@ -12,6 +12,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from chains import selectors
+from chains.api.logins import LoginTestSerializer, login_of
 from chains.api.manners.access import Access
 from chains.api.manners.fields import Address, Body, Choice, Empty, Flag
 from chains.api.manners.lists import Filter, Listing, values_of
@@ -34,7 +35,8 @@ class DeviceBriefSerializer(serializers.ModelSerializer):  # type: ignore[type-a
     """condition is unknown until the device was read, and again when its last reading is too old. foreign: objects
     of others on it, never touched; attached: those inside ours or in their way. drift_policy: what becomes of our
     items that somebody changed, "" for the machine's setting. pending: a commit that the device will take back.
-    credential is a reference, never the secret. failures: in a row, a reading under way included.
+    credential is a reference, never the secret. is_verified: false if its settings say that it need not prove who it
+    is: anybody between it and us can then read and change everything. failures: in a row, a reading under way included.
     left_alone_until: no change opens a session to it before a reading has answered, which is made after that time."""
 
     url = Address("device")
@@ -42,6 +44,7 @@ class DeviceBriefSerializer(serializers.ModelSerializer):  # type: ignore[type-a
     site = serializers.CharField(source="site.name")
     kind = Choice(Device.Kind)
     settings = serializers.DictField()
+    is_verified = serializers.SerializerMethodField()
     drift_policy = Choice(Device.Drift, source="drift", blank=True)
     condition = Choice(DeviceStatus.Condition, source="condition_now")
     reason = serializers.CharField(source="reason_now")
@@ -53,6 +56,10 @@ class DeviceBriefSerializer(serializers.ModelSerializer):  # type: ignore[type-a
     attached = serializers.ListField(child=serializers.CharField(), source="status.attached")
     pending = serializers.CharField(source="status.pending")
     observed_at = serializers.DateTimeField(source="status.observed_at", allow_null=True)
+
+    @extend_schema_field(serializers.BooleanField())
+    def get_is_verified(self, row: Device) -> bool:
+        return selectors.is_verified(row)
 
     def to_representation(self, row: Device) -> dict[str, Any]:
         if not hasattr(row, "status"):
@@ -72,6 +79,7 @@ class DeviceBriefSerializer(serializers.ModelSerializer):  # type: ignore[type-a
             "management",
             "credential",
             "settings",
+            "is_verified",
             "is_enabled",
             "drift_policy",
             "condition",
@@ -103,8 +111,31 @@ class CounterSerializer(serializers.Serializer):  # type: ignore[type-arg]
     dropped = serializers.IntegerField()
 
 
+class CapsSerializer(serializers.Serializer):  # type: ignore[type-arg]
+    """tier A: takes back by itself what is not confirmed; B: a stored way back; read only: verified, never written."""
+
+    tier = serializers.CharField()
+    kinds = serializers.ListField(child=serializers.CharField(), help_text="Of items that it can hold.")
+    is_atomic = serializers.BooleanField()
+    has_confirmed_commit = serializers.BooleanField()
+    has_lock = serializers.BooleanField()
+    has_ipv6 = serializers.BooleanField()
+    has_vrf = serializers.BooleanField()
+    is_routed = serializers.BooleanField(help_text="Next hops are addresses, not ports.")
+    tracks = serializers.BooleanField(help_text="It watches next hops by itself.")
+    takes_deny = serializers.BooleanField()
+    tags = serializers.ListField(child=serializers.CharField())
+    buckets = serializers.ListField(child=serializers.CharField())
+
+
 class DeviceSerializer(DeviceBriefSerializer):
-    """Items by key, in the form that plans use. observed null: never read, so nothing is known of drift."""
+    """Items by key, in the form that plans use. observed null: never read, so nothing is known of drift.
+
+    caps: what its family can do; null if it is not managed. login: the last test log-in.
+    """
+
+    caps = serializers.SerializerMethodField()
+    login = serializers.SerializerMethodField()
 
     ports = PortSerializer(many=True)
     links_up = serializers.DictField(source="status.links_up", child=serializers.BooleanField())
@@ -123,12 +154,22 @@ class DeviceSerializer(DeviceBriefSerializer):
             "observed",
             "drift",
             "counters",
+            "caps",
+            "login",
         )
 
     @property
     def view(self) -> selectors.DeviceView:
         found: selectors.DeviceView = self.context["view"]
         return found
+
+    @extend_schema_field(CapsSerializer(allow_null=True))
+    def get_caps(self, row: Device) -> Any:
+        return selectors.caps_of(row)
+
+    @extend_schema_field(LoginTestSerializer())
+    def get_login(self, row: Device) -> Any:
+        return LoginTestSerializer(login_of(row)).data
 
     @extend_schema_field(serializers.DictField())
     def get_desired(self, row: Device) -> dict[str, Any]:

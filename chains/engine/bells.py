@@ -6,6 +6,7 @@ from __future__ import annotations
 from chains import models
 from chains.engine.claims import turn_of
 from chains.engine.converge import look_safely
+from chains.engine.logins import log_in_once
 from chains.engine.observe import observe_device
 from chains.engine.reconcile import run_change
 
@@ -20,5 +21,7 @@ def answer(topic: str, ref: int) -> None:
         look_safely(ref)
     elif topic == Topic.DEVICE:
         observe_device(ref)
+    elif topic == Topic.LOGIN:
+        log_in_once(ref)
     else:
         raise ValueError(f"no bell is called {topic!r}")

@@ -103,6 +103,12 @@ def devices_claim(limit: int, again_s: float, *, is_silent: bool = False, is_alo
     return [row.device_id for row in rows]
 
 
+def logins_due(limit: int) -> list[int]:
+    """Devices that somebody asked to log in to, and nobody did: by id. Not claimed here: the attempt does that."""
+    due = models.LoginTest.objects.filter(status=models.LoginTest.Status.PENDING, due_at__lte=Now())
+    return list(due.order_by("due_at").values_list("device_id", flat=True)[:limit])
+
+
 @transaction.atomic
 def bells_claim(limit: int, older_than_s: float) -> list[tuple[str, int]]:
     """(topic, ref), each once; marked as rung. A bell that is lost after this is made up for by the due rows."""

@@ -14,9 +14,10 @@ from types import TracebackType
 from typing import Generic, TypeVar
 
 from chains import models, selectors
-from chains.engine.credentials import resolve
+from chains.engine.credentials import resolve, without_secret
 from chains.engine.kept import KEPT, Held
 from chains.engine.limits import Limits
+from chains.engine.vault import EMPTY, Vault, sealed_of
 from drivers.base import DriverError, Observation, Session, Target, Transient
 from drivers.registry import driver
 
@@ -35,6 +36,7 @@ def fleet_of(
         timeout_s=given.device_timeout_s,
         threads=given.device_threads,
         while_waiting=while_waiting,
+        vault=sealed_of(references.values()),
     )
 
 
@@ -46,7 +48,8 @@ def read(session: Session) -> Observation:
 class Fleet:
     """Takes or opens a session on first use, drops it on the first error, keeps it for later work in the end.
 
-    `targets` have no secret: it is resolved when a session is opened and goes nowhere else.
+    `targets` have no secret: it is resolved when a session is opened and goes nowhere else. vault: the encrypted
+    rows that the references name; they are opened in the device's thread.
     `while_waiting` is called in the caller's thread every two seconds: that is where leases are renewed.
     With `threads` 1 all work is done in the caller's thread, one device after the other: the same in every run.
     """
@@ -59,9 +62,12 @@ class Fleet:
         timeout_s: float,
         threads: int,
         while_waiting: Callable[[], None],
+        vault: Vault = EMPTY,
     ) -> None:
         self.targets = targets
         self._references = references
+        self._vault = vault
+        self._secrets: dict[str, str] = {}
         self._timeout_s = timeout_s
         self._while_waiting = while_waiting
         self._open: dict[str, Held] = {}
@@ -154,7 +160,7 @@ class Fleet:
             return function(self._session(name)[0])
         except DriverError as error:
             self._drop(name)
-            return error
+            return without_secret(error, self._secrets.get(name, ""))
 
     def _session(self, name: str) -> tuple[Session, bool]:
         """The session, and whether it was opened by an earlier piece of work and not used in this one yet."""
@@ -162,7 +168,8 @@ class Fleet:
             raise self._unreachable[name]
         if name in self._open:
             return self._open[name].session, False
-        target = replace(self.targets[name], secret=resolve(self._references[name], name))
+        secret = self._secrets[name] = resolve(self._references[name], name, self._vault)
+        target = replace(self.targets[name], secret=secret)
         family = driver(target.driver)
         held = KEPT.take(family, target)
         if held is not None:

@@ -18,6 +18,7 @@ from django.db import connections
 from chains.engine import bells, claims, converge
 from chains.engine.kept import KEPT
 from chains.engine.limits import Limits, limits
+from chains.engine.logins import log_in_once
 from chains.engine.observe import observe_devices
 from chains.engine.reconcile import run_change
 from chains.services import record
@@ -37,7 +38,7 @@ def sweep() -> int:
     for topic, ref in rung:
         _safely(bells.answer, topic, ref)
     record.readings_expire()
-    done = len(rung) + _changes()
+    done = len(rung) + _changes() + _logins()
     read = _readings(given)
     # Last: whoever dies of a chain has done the rest. What is started here is not left to the next pass.
     chains = converge.chains_to_look_at(AT_ONCE)
@@ -58,6 +59,15 @@ def _changes(*, is_sick: bool = False) -> int:
     for change_id in changes:
         _safely(run_change, change_id)
     return len(changes)
+
+
+def _logins() -> int:
+    """Those whose bell was lost, or whose worker died. Somebody is waiting, but not for long: a silent device takes
+    a time-out."""
+    devices = claims.logins_due(AT_ONCE)
+    for device_id in devices:
+        _safely(log_in_once, device_id)
+    return len(devices)
 
 
 def _readings(given: Limits) -> int:

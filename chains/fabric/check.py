@@ -129,6 +129,8 @@ def _device(names: Names, device: Device) -> None:
         )
     else:
         names.known(device, path, "driver", device.driver, names.drivers, "driver")
+    if device.settings.get("unverified", "no") not in ("yes", "no"):
+        names.add(device, path, 'unverified is "yes" or "no" (default)', "settings")
     is_fake = device.driver.startswith("fake")
     if (
         device.kind != "external"

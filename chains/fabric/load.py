@@ -22,6 +22,7 @@ from chains.fabric.holds import faults_of
 from chains.fabric.rows import write
 from chains.services.actor import SYSTEM, Actor, require_operator
 from chains.services.trail import audit, bell
+from drivers.base import is_unverified
 from drivers.registry import DRIVERS
 
 LOAD_LOCK = 0x56494146
@@ -92,6 +93,7 @@ def apply(wanted: Fabric, *, actor: Actor = SYSTEM) -> Summary:
     write(before, wanted)
     touched = _plan_anew(before, wanted)
     _ring(before, wanted)
+    _tell_unverified(before, wanted, actor)
     detail = {
         section: {"created": held.created, "changed": held.changed, "removed": held.removed}
         for section, held in summary.items()
@@ -156,3 +158,13 @@ def _ring(before: Fabric, wanted: Fabric) -> None:
     names = [name for name, entry in new.items() if old.get(name) != entry]
     for pk in models.Device.objects.filter(name__in=names).order_by("pk").values_list("pk", flat=True):
         bell(models.Outbox.Topic.DEVICE, pk)
+
+
+def _tell_unverified(before: Fabric, wanted: Fabric, actor: Actor) -> None:
+    """The audit has it whenever a device need not prove any more who it is, and when it must again."""
+    old = {entry.name: is_unverified(entry.settings) for entry in before.devices}
+    for entry in wanted.devices:
+        is_now = is_unverified(entry.settings)
+        if is_now != old.get(entry.name, False):
+            action = "device.unverified" if is_now else "device.verified"
+            audit(actor, action, f"device {entry.name}", tenant=None, detail={"unverified": "yes" if is_now else "no"})

@@ -31,6 +31,7 @@ from chains.fabric.document import (
     Vrf,
 )
 from chains.fabric.nodes import Faults, Reader
+from chains.references import FORMS, is_reference
 
 MAX_INTEGER = 2_147_483_647
 KINDS = ("switch", "appliance", "host", "external")
@@ -125,11 +126,9 @@ def credential(node: Node, path: str, faults: Faults) -> str | None:
     """A reference. What is none may be the secret itself, so it is not repeated."""
     if isinstance(node, ScalarNode) and nodes.tag_of(node) == "str":
         value = str(node.value)
-        if value == "" or (
-            value.startswith(("file:/", "env:")) and value.isprintable() and len(value) <= 255
-        ):
+        if is_reference(value):
             return value
-    faults.add(node, path, "must be a reference, file:/PATH or env:NAME, or empty; never the secret itself")
+    faults.add(node, path, f"must be a reference, {FORMS}, or empty; never the secret itself")
     return None
 
 

@@ -3,7 +3,19 @@
 
 from chains.models.change import Change, ChangeEvent, ChangeWindow, Plan, PlanStep, Step
 from chains.models.intent import Attachment, Chain, Classifier, Hop, Segment
-from chains.models.inventory import Device, Fabric, Function, Instance, Link, Offer, Port, Realm, Site, Vrf
+from chains.models.inventory import (
+    Credential,
+    Device,
+    Fabric,
+    Function,
+    Instance,
+    Link,
+    Offer,
+    Port,
+    Realm,
+    Site,
+    Vrf,
+)
 from chains.models.ledger import (
     AuditRow,
     Condition,
@@ -15,6 +27,7 @@ from chains.models.ledger import (
     KeptReply,
     Lease,
     LinkUse,
+    LoginTest,
     Outbox,
     PoolAllocation,
     Use,
@@ -32,6 +45,7 @@ __all__ = [
     "Classifier",
     "Condition",
     "Contribution",
+    "Credential",
     "Device",
     "DeviceStatus",
     "DeviceWrite",
@@ -45,6 +59,7 @@ __all__ = [
     "Lease",
     "Link",
     "LinkUse",
+    "LoginTest",
     "Membership",
     "Offer",
     "Outbox",

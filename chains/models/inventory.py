@@ -53,7 +53,7 @@ class Vrf(models.Model):
 class Device(models.Model):
     """A switch, an appliance, a host, or something external that is drawn but never programmed.
 
-    credential: a reference such as `file:/path` or `env:NAME`, never the secret.
+    credential: a reference (`chains.references`), never the secret.
     settings: the driver's own options, documented in each driver. drift: what becomes of items of ours that
     somebody else changed; "" for the machine's own setting.
     """
@@ -78,6 +78,25 @@ class Device(models.Model):
     settings = models.JSONField(default=dict, blank=True)
     is_enabled = models.BooleanField(default=True)
     drift = models.CharField(max_length=8, choices=Drift, blank=True)
+
+    class Meta:
+        ordering = ["name"]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Credential(models.Model):
+    """A secret that devices name as `vault:NAME`, sealed to the workers' key: only they can open it.
+
+    key_id: which of their keys. rotated_at: when the secret was last set.
+    """
+
+    name = models.CharField(max_length=63, unique=True, validators=[NAME])
+    ciphertext = models.BinaryField()
+    key_id = models.CharField(max_length=16)
+    created_at = models.DateTimeField(auto_now_add=True)
+    rotated_at = models.DateTimeField()
 
     class Meta:
         ordering = ["name"]

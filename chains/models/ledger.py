@@ -18,6 +18,7 @@ class Outbox(models.Model):
         CHANGE = "change"
         CHAIN = "chain"
         DEVICE = "device"
+        LOGIN = "login"
 
     topic = models.CharField(max_length=16, choices=Topic)
     ref = models.BigIntegerField()
@@ -126,6 +127,40 @@ class DeviceStatus(models.Model):
     due_at = models.DateTimeField(null=True, blank=True, db_index=True)
 
 
+class LoginTest(models.Model):
+    """The last log-in that an operator asked for on a device: what the device said, or why there was none.
+
+    missing: prerequisites, each with the exact line to add. verified: how the device proved who it is. due_at: a worker
+    looks at it then, while it is pending; attempts: by workers, of which some may have died.
+    """
+
+    class Status(models.TextChoices):
+        PENDING = "pending"
+        SUCCEEDED = "succeeded"
+        FAILED = "failed"
+
+    device = models.OneToOneField(Device, on_delete=models.CASCADE, related_name="login_test")
+    status = models.CharField(max_length=16, choices=Status, default=Status.PENDING)
+    asked_by = models.CharField(max_length=150)
+    asked_at = models.DateTimeField()
+    due_at = models.DateTimeField(null=True, blank=True)
+    attempts = models.PositiveSmallIntegerField(default=0)
+    ended_at = models.DateTimeField(null=True, blank=True)
+    platform = models.CharField(max_length=255, blank=True)
+    version = models.CharField(max_length=255, blank=True)
+    serial = models.CharField(max_length=255, blank=True)
+    verified = models.CharField(max_length=255, blank=True)
+    missing = models.JSONField(default=list)
+    items = models.PositiveIntegerField(null=True, blank=True)
+    error = models.CharField(max_length=512, blank=True)
+
+    class Meta:
+        # Every sweep looks for those that nobody has answered.
+        indexes = [
+            models.Index(fields=["due_at"], condition=models.Q(status="pending"), name="login_test_pending")
+        ]
+
+
 class Finding(models.Model):
     """A proven problem with a witness. Open while closed_at is null."""
 
@@ -182,7 +217,7 @@ class Freeze(models.Model):
 class KeptReply(models.Model):
     """What a write with an Idempotency-Key was answered. Committed with the write, so both are there or neither.
 
-    owner: the token or person, and the tenant. fingerprint: SHA-256 over method, path and body.
+    owner: the token or person, and the tenant. fingerprint: keyed SHA-256 over method, path and body.
     sealed: the body, encrypted, as a reply may hold a secret.
     """
 

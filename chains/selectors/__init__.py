@@ -6,7 +6,9 @@ Nothing here writes. What a tenant may see is decided in `tenancy`; foreign and 
 
 from chains.selectors.ages import stale_after_s
 from chains.selectors.conditions import condition_list
+from chains.selectors.credentials import credential_get, credential_list, credential_users
 from chains.selectors.fabric import fabric_snapshot, inventory_snapshot, target_of, targets_of
+from chains.selectors.families import Caps, caps_of, caps_words, is_verified
 from chains.selectors.intent import chain_intent, chain_snapshot
 from chains.selectors.lists import (
     audit_list,
@@ -40,10 +42,13 @@ from chains.selectors.tenancy import tenant_find, tenant_get, tenant_list, token
 from chains.selectors.windows import window_get, window_list
 
 __all__ = [
+    "Caps",
     "Count",
     "DeviceView",
     "ItemView",
     "audit_list",
+    "caps_of",
+    "caps_words",
     "chain_contributions",
     "chain_counters",
     "chain_find",
@@ -55,6 +60,9 @@ __all__ = [
     "change_get",
     "change_list",
     "condition_list",
+    "credential_get",
+    "credential_list",
+    "credential_users",
     "desired_state",
     "device_get",
     "device_list",
@@ -67,6 +75,7 @@ __all__ = [
     "instance_get",
     "instance_list",
     "inventory_snapshot",
+    "is_verified",
     "link_list",
     "offer_get",
     "offer_list",

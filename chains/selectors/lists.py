@@ -136,7 +136,7 @@ def device_list(actor: Asker) -> QuerySet[Device]:
 def device_get(actor: Asker, key: Any) -> Device:
     """With site, ports and the whole status. Errors: Forbidden, NotFound."""
     operators_only(actor)
-    rows = Device.objects.select_related("site", "status").prefetch_related("ports")
+    rows = Device.objects.select_related("site", "status", "login_test").prefetch_related("ports")
     return one(with_condition_now(rows), key)
 
 

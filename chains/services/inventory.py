@@ -13,6 +13,7 @@ from django.db import transaction
 
 from chains.errors import FieldError, NotFound
 from chains.models import Device, Instance, Offer, Outbox, Site
+from chains.references import FORMS, is_reference
 from chains.services.actor import Actor, require_operator
 from chains.services.reading import invalid, shown
 from chains.services.tenancy import bound_fault
@@ -42,10 +43,8 @@ def device_update(*, actor: Actor, device: Device, **values: Any) -> Device:
             errors.append(
                 FieldError(name, "invalid", "must be at most 255 printable characters without blanks")
             )
-        elif name == "credential" and value and not value.startswith(("file:/", "env:")):
-            errors.append(
-                FieldError(name, "invalid", "must be a reference, file:/PATH or env:NAME, never the secret")
-            )
+        elif name == "credential" and not is_reference(value):
+            errors.append(FieldError(name, "invalid", f"must be a reference, {FORMS}, never the secret"))
     if errors:
         raise invalid(errors)
     row = Device.objects.select_for_update().filter(pk=device.pk).first()

@@ -14,9 +14,11 @@ from chains.services.attempts import (
 from chains.services.breaker import device_answered, device_failed, reading_begins
 from chains.services.clock import now
 from chains.services.conditions import conditions_write
+from chains.services.credentials import credential_reseal
 from chains.services.drift import contributions_adopt, drift_found, drift_order_of, drift_said
 from chains.services.foreign import foreign_found
 from chains.services.lease import fenced, lease_release, lease_renew, lease_take
+from chains.services.logins import login_claim, login_failed, login_succeeded
 from chains.services.looks import look_begins, look_ends
 from chains.services.observed import (
     device_answers,
@@ -73,6 +75,7 @@ __all__ = [
     "change_succeeded",
     "conditions_write",
     "contributions_adopt",
+    "credential_reseal",
     "decision_record",
     "device_answered",
     "device_answers",
@@ -94,6 +97,9 @@ __all__ = [
     "lease_release",
     "lease_renew",
     "lease_take",
+    "login_claim",
+    "login_failed",
+    "login_succeeded",
     "look_begins",
     "look_ends",
     "now",

@@ -32,7 +32,7 @@ class Mismatch(Problem):
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """A caller's name for one write. fingerprint: of what was asked, hexadecimal SHA-256."""
+    """A caller's name for one write. fingerprint: of what was asked, hexadecimal HMAC-SHA-256."""
 
     owner: str
     value: str

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 from drivers import iptables, nftables_parse
-from drivers.base import Capabilities, Counter, Driver, Observation, Rejected, Target, Unsupported
+from drivers.base import Capabilities, Counter, Driver, Identity, Observation, Rejected, Target, Unsupported
 from drivers.diff import Change
 from drivers.nftables import render as render_nftables
 from drivers.nftables import render_base
@@ -36,6 +36,14 @@ READ = "; ".join(f"{command}; echo viaduct-exit $?" for command in READS)
 SAVE = {FOUR: "iptables-save -c", SIX: "ip6tables-save -c"}
 APPLY = {NFT: "nft -f -", FOUR: "iptables-restore --noflush", SIX: "ip6tables-restore --noflush"}
 CHECK = {NFT: "nft -c -f -", FOUR: "iptables-restore --noflush --test", SIX: "ip6tables-restore --noflush --test"}
+# What the box is, and which programs it lacks; `nft list ruleset` and iptables together are all that is configured.
+PROGRAMS = {"nft": "nftables", "iptables-restore": "iptables", "ip6tables-restore": "iptables", "ip": "iproute2"}
+LOGIN = (
+    "uname -sr; (. /etc/os-release && echo $PRETTY_NAME); "
+    + "; ".join(f"command -v {name} >/dev/null || echo missing {name}" for name in PROGRAMS)
+)
+CLOSES = "the first push closes it to all forwarded packets that no chain takes through it"
+CONFIGURATION = "nft -s list ruleset; iptables-save; ip6tables-save"
 REMOVES = re.compile(r"^(delete chain|-X) ", re.MULTILINE)
 MISSING_PROGRAM = 127
 
@@ -143,6 +151,25 @@ class LinuxSession:
             damaged = {key: nftables_parse.DAMAGED_ITEMS[key.kind] for key in found.state}
             found = replace(found, state=DeviceState(damaged))
         return replace(found, links_up=self._links(links))
+
+    def login(self, native: str = "") -> Identity:
+        """drivers.base.Introspective."""
+        lines = self._shell.run(LOGIN).output.splitlines()
+        told = [line for line in lines[1:] if not line.startswith("missing ")]
+        lacking = sorted({PROGRAMS[line[8:]] for line in lines if line[8:] in PROGRAMS and line.startswith("missing ")})
+        missing = (f"programs are missing; add: apt-get install {' '.join(lacking)}",) if lacking else ()
+        kernel = lines[0] if lines else ""
+        first_push = "" if lacking or nftables_parse.has_base(self._all()[0], Realm.APPLIANCE) else CLOSES
+        verified = "its SSH host key is the known one"
+        return Identity(told[0] if told else "Linux", kernel, "", verified, missing, first_push)
+
+    def configuration(self) -> str:
+        """drivers.base.Printable: nftables and iptables."""
+        done = self._shell.run(CONFIGURATION)
+        if done.code:
+            raise self._refused(CONFIGURATION, done)
+        lines = [re.sub(r"\[\d+:\d+\]", "[0:0]", line) for line in done.output.splitlines()]
+        return "".join(f"{line}\n" for line in lines if not line.startswith("#"))
 
     def _must_be_ours(self) -> None:
         """Where somebody else has put something under our names, nothing is written: it could be taken along."""

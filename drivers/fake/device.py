@@ -59,6 +59,8 @@ class Faults:
     hangs_s: float = 0.0
     # Seconds that every push and commit takes before it is in force.
     delay_s: float = 0.0
+    # A prerequisite that a log-in reports as missing, with the line to add.
+    lacks: str = ""
     counts: dict[str, int] = field(default_factory=dict)
 
     def strike(self, name: str) -> Any:

@@ -6,13 +6,15 @@ Opened by `drivers.fake` and, at the far end of a socket, by its server. Knows n
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from drivers.base import Counter, DriverError, Observation, Rejected, Target, Transient
+from drivers.base import Counter, DriverError, Identity, Observation, Rejected, Target, Transient
+from drivers.codec import state_to_json
 from drivers.fake.device import Box, Faults
 from drivers.fake.text import applied, parse
 from drivers.state import DeviceState, Key, Kind
@@ -47,6 +49,16 @@ class FakeSession:
 
     def push(self, native: str) -> None:
         self._call(lambda held: self._write(held, native), is_write=True)
+
+    def login(self, native: str = "") -> Identity:
+        """drivers.base.Introspective."""
+        missing = self._call(lambda held: self._fault(held, "lacks"))
+        told = "not verified: it lives in memory"
+        return Identity("fake", "1", verified=told, missing=(missing,) if missing else ())
+
+    def configuration(self) -> str:
+        """drivers.base.Printable: a line for each item and each object of others."""
+        return self._call(lambda held: "".join(f"{line}\n" for line in _lines(held)))
 
     def reach(self) -> None:
         """Errors: Transient if nobody answers."""
@@ -148,6 +160,11 @@ class FakeSession:
 
     def _lost(self) -> Transient:
         return Transient(f"{self.target.name}: the connection was lost before the reply")
+
+
+def _lines(held: Box) -> list[str]:
+    items = [f"{key} {json.dumps(item, sort_keys=True)}" for key, item in state_to_json(held.state).items()]
+    return [*sorted(items), *(f"foreign {line}" for line in held.foreign)]
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from drivers.base import Capabilities, Counter, Driver, Observation, Rejected, Target, Transient, Unsupported
+from drivers.base import (
+    Capabilities,
+    Counter,
+    Driver,
+    Identity,
+    Observation,
+    Rejected,
+    Target,
+    Transient,
+    Unsupported,
+)
 from drivers.codec import state_from_json
 from drivers.diff import Change
 from drivers.nftables import render as render_nftables
@@ -60,6 +70,13 @@ class HostSession:
         body = {"native": native, "generation": generation, "base": digest}
         answer = self._agent.ask("POST", "/v1/apply", body)
         self._moment = (int(answer["generation"]), str(answer["digest"]))
+
+    def login(self, native: str = "") -> Identity:
+        """drivers.base.Introspective. An agent of an older version does not say what it runs on."""
+        health = self._agent.ask("GET", "/v1/health")
+        platform, version = (str(health.get(name, "")) for name in ("platform", "version"))
+        verified = "its certificate is the one of its enrolment"
+        return Identity(platform or "agent", version, verified=verified)
 
     def _read(self) -> dict[str, Any]:
         answer = self._agent.ask("GET", "/v1/state")

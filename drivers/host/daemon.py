@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import fcntl
 import json
+import platform
 import signal
 import socket
 import sys
@@ -63,7 +64,8 @@ class Api:
 
     def _answer(self, method: str, path: str, body: bytes) -> dict[str, Any]:
         if (method, path) == ("GET", "/v1/health"):
-            return {"name": self._identity["name"], "generation": self._table.generation}
+            told = {"platform": platform.system(), "version": platform.release()}
+            return {"name": self._identity["name"], "generation": self._table.generation, **told}
         if (method, path) == ("GET", "/v1/state"):
             return self._state()
         if (method, path) == ("POST", "/v1/validate"):

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from drivers.base import Capabilities, Counter, Driver, Observation, Rejected, Target, Unsupported
+from drivers.base import Capabilities, Counter, Driver, Identity, Observation, Rejected, Target, Unsupported
 from drivers.diff import Change
 from drivers.state import DeviceState, Key, Kind
 from drivers.switch.flows import (
@@ -131,6 +131,21 @@ class BridgeSession:
             self.channel.bundle(native)
 
 
+    def login(self, native: str = "") -> Identity:
+        """drivers.base.Introspective."""
+        is_encrypted = all(one.startswith("ssl:") for one in (_database(self.target), self.channel.endpoint))
+        verified = (
+            "its certificate is signed by the authority of its credential"
+            if is_encrypted
+            else "not verified: tcp: has neither encryption nor authentication; use ssl: in `openflow` and `ovsdb`"
+        )
+        return Identity("Open vSwitch", self.channel.software(), verified=verified)
+
+    def configuration(self) -> str:
+        """drivers.base.Printable: the bridge's flows and groups."""
+        return self.channel.configuration()
+
+
 @contextmanager
 def open_session(target: Target, timeout_s: float) -> Iterator[BridgeSession]:
     """Checks first that the OpenFlow endpoint is the bridge that the fabric file names."""
@@ -147,9 +162,12 @@ def open_session(target: Target, timeout_s: float) -> Iterator[BridgeSession]:
 
 def _bridge(target: Target, timeout_s: float) -> ovsdb.Bridge:
     """A connection for each question: a session may be silent for longer than OVSDB's inactivity probe allows."""
-    remote = target.settings.get("ovsdb") or f"tcp:{_host(target)}:6640"
-    with ovsdb.connect(remote, target.secret, timeout_s) as database:
+    with ovsdb.connect(_database(target), target.secret, timeout_s) as database:
         return database.bridge(target.settings.get("bridge") or target.name)
+
+
+def _database(target: Target) -> str:
+    return target.settings.get("ovsdb") or f"tcp:{_host(target)}:6640"
 
 
 def _host(target: Target) -> str:

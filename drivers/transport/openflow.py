@@ -26,6 +26,7 @@ _UNREACHABLE = re.compile(
 )
 # A refusal by the switch wins over a connection that it then closed.
 _REFUSED = re.compile(r"OFPT_ERROR|^Error OFP|Protocol error", re.MULTILINE)
+_HEAD = re.compile(r"(NXST|OFPST)_\w+ reply")
 _DATAPATH = re.compile(r"\bdpid:([0-9a-f]{16})\b")
 
 
@@ -47,6 +48,21 @@ class Channel:
     def dump_flows(self, table: int) -> str:
         """All flows of one table with their counters, ports as numbers."""
         return self._run("--no-names", "dump-flows", self.endpoint, f"table={table}")
+
+    def software(self) -> str:
+        """What the switch calls its version, "" if it does not say."""
+        found = re.search(r"^Software: (.*)$", self._run("dump-desc", self.endpoint), re.MULTILINE)
+        return found[1].strip() if found else ""
+
+    def configuration(self) -> str:
+        """All flows and groups without counters and times, sorted."""
+        lines = [
+            line
+            for command in ("dump-flows", "dump-groups")
+            for line in self._run("--no-names", "--no-stats", command, self.endpoint).splitlines()
+            if not _HEAD.match(line)
+        ]
+        return "".join(f"{line}\n" for line in sorted(line.strip() for line in lines))
 
     def bundle(self, text: str) -> None:
         """All lines in one atomic, ordered bundle: all take effect between two packets, or none does."""

@@ -17,7 +17,7 @@ from pathlib import Path
 import paramiko
 from napalm.base import exceptions as napalm
 
-from drivers.base import DriverError, Rejected, Target, Transient
+from drivers.base import DriverError, Rejected, Target, Transient, is_unverified
 
 BUSY = (napalm.LockError, napalm.SessionLockedException)
 REFUSED = (
@@ -70,7 +70,7 @@ def login_of(target: Target) -> Login:
 
 def is_verified(target: Target) -> bool:
     """Must the device prove who it is? Setting `unverified: yes` is the only way around it."""
-    return target.settings.get("unverified", "no") != "yes"
+    return not is_unverified(target.settings)
 
 
 def required(target: Target, file: str, what: str) -> str:

@@ -10,6 +10,7 @@ from django.contrib import messages
 from django.db.models import Q
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
+from django.urls import reverse
 from django.views.decorators.http import require_POST
 
 from chains import selectors
@@ -17,6 +18,7 @@ from chains.engine import orders
 from chains.engine.limits import limits
 from chains.errors import Conflict, NotFound
 from chains.models import Device
+from chains.services import logins
 from chains.services.actor import Actor
 from frontend.access import operators, parameter, show
 from frontend.items import rows_of
@@ -67,6 +69,7 @@ def device(request: HttpRequest, actor: Actor, name: str) -> HttpResponse:
         "drift": next((finding for finding in findings if finding.code == "drift"), None),
         "policy": view.device.drift or limits().drift,
         "policy_words": POLICIES,
+        **_login(view.device),
     }
     template = "parts/device_now" if request.htmx else "device"
     return show(request, actor, template, context | page_of(request, items))
@@ -88,12 +91,40 @@ def device_order(request: HttpRequest, actor: Actor, name: str, what: str) -> Ht
     return redirect("ui:device", name=row.name)
 
 
+@operators
+def device_login(request: HttpRequest, actor: Actor, name: str) -> HttpResponse:
+    """The panel alone, while somebody waits for it."""
+    row = selectors.device_get(actor, _named(actor, name).pk)
+    return show(request, actor, "parts/device_login", {"device": row, **_login(row)})
+
+
+@require_POST
+@operators
+def device_test_login(request: HttpRequest, actor: Actor, name: str) -> HttpResponse:
+    """A worker does it; the panel on the device's page tells what came of it."""
+    try:
+        logins.login_ask(actor=actor, device=_named(actor, name))
+    except Conflict as problem:
+        messages.error(request, problem.detail)
+    return redirect(f"{reverse('ui:device', args=[name])}#h-login")
+
+
 def _named(actor: Actor, name: str) -> Device:
     """Errors: NotFound."""
     row = None if "\0" in name else selectors.device_list(actor).filter(name=name).first()
     if row is None:
         raise NotFound(f"There is no device {name}.")
     return row
+
+
+def _login(row: Device) -> dict[str, Any]:
+    caps = selectors.caps_of(row)
+    return {
+        "login": getattr(row, "login_test", None),
+        "verified": selectors.is_verified(row),
+        "caps": caps,
+        "caps_words": selectors.caps_words(caps),
+    }
 
 
 def _ports(device: Any, links_up: dict[str, bool]) -> list[dict[str, Any]]:

@@ -24,6 +24,7 @@ from chains.models import (
     Change,
     ChangeEvent,
     ChangeWindow,
+    Credential,
     Device,
     Finding,
     Instance,
@@ -59,11 +60,18 @@ POLICIES: Mapping[tuple[str, str], tuple[str, str]] = {
     ("changes/{id}/retry/", "POST"): (EDIT, OWN),
     ("changes/{id}/stream/", "GET"): (VIEW, OWN),
     ("changes/{id}/undo/", "POST"): (EDIT, OWN),
+    ("credentials/", "GET"): (OPERATE, LIST),
+    ("credentials/", "POST"): (OPERATE, LIST),
+    ("credentials/{id}/", "GET"): (OPERATE, SHARED),
+    ("credentials/{id}/", "PUT"): (OPERATE, SHARED),
+    ("credentials/{id}/", "DELETE"): (OPERATE, SHARED),
     ("devices/", "GET"): (OPERATE, LIST),
     ("devices/{id}/", "GET"): (OPERATE, SHARED),
     ("devices/{id}/", "PATCH"): (OPERATE, SHARED),
     ("devices/{id}/adopt/", "POST"): (OPERATE, SHARED),
     ("devices/{id}/enforce/", "POST"): (OPERATE, SHARED),
+    ("devices/{id}/test-login/", "GET"): (OPERATE, SHARED),
+    ("devices/{id}/test-login/", "POST"): (OPERATE, SHARED),
     ("fabric/", "GET"): (OPERATE, LIST),
     ("fabric/", "PUT"): (OPERATE, LIST),
     ("findings/", "GET"): (VIEW, LIST),
@@ -104,7 +112,7 @@ POLICIES: Mapping[tuple[str, str], tuple[str, str]] = {
 ROLES = {VIEW: {"viewer", "a", "b", "operator"}, EDIT: {"a", "b", "operator"}, OPERATE: {"operator"}}
 MISSING = 987_654
 # Writes that take no body.
-BARE = ("plan/", "apply/", "approve/", "cancel/", "retry/", "undo/", "adopt/", "enforce/")
+BARE = ("plan/", "apply/", "approve/", "cancel/", "retry/", "undo/", "adopt/", "enforce/", "test-login/")
 CANARY = "canary-of-b"
 
 
@@ -154,6 +162,8 @@ def body_for(route: str, method: str) -> Any:
     return {
         "chains/": chain_body("another"),
         "chains/{id}/": chain_body("renamed"),
+        "credentials/": {"name": "another", "secret": "s3cret"},
+        "credentials/{id}/": {"secret": "s3cret"},
         "devices/{id}/": {"is_enabled": True},
         "freeze/": {"reason": "maintenance"},
         "instances/{id}/": {"is_draining": False},
@@ -169,6 +179,9 @@ def body_for(route: str, method: str) -> Any:
 
 def shared_ids() -> dict[str, int]:
     return {
+        "credentials": Credential.objects.get_or_create(
+            name="leafs", defaults={"ciphertext": b"x", "key_id": "0" * 16, "rotated_at": timezone.now()}
+        )[0].pk,
         "devices": Device.objects.get(name="leaf1").pk,
         "instances": Instance.objects.order_by("id")[0].pk,
         "offers": Offer.objects.order_by("id")[0].pk,

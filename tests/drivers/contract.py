@@ -176,6 +176,7 @@ class Contract:
         rig.push(rig.render(EMPTY, first))
         with rig.driver.open(rig.target, TIMEOUT_S) as session:
             session.validate(rig.render(first, second))
+            session.validate(rig.render(first, EMPTY))
         assert rig.read().state == first
 
     def test_no_change_is_no_text(self, rig: Rig) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from drivers import fake
-from drivers.base import Rejected, Transient
+from drivers.base import Introspective, Rejected, Target, Transient
 from drivers.fake.device import DEFAULTS
 from drivers.fake.server import serving
 from drivers.state import EMPTY, DeviceState
@@ -100,6 +100,15 @@ def test_reject(bench: Bench) -> None:
         with pytest.raises(Rejected, match="% Table full"):
             work()
     assert held(bench.rig) == (bench.first, "")
+
+
+def test_lacks() -> None:
+    with fake.box("d1") as device:
+        device.faults.lacks = "no feature pbr; add: feature pbr"
+    with fake.SWITCH.open(Target("d1", "fake-switch", "192.0.2.1"), 1.0) as session:
+        assert isinstance(session, Introspective)
+        assert session.login().missing == ("no feature pbr; add: feature pbr",)
+    fake.reset()
 
 
 def test_refused_stays_pending(bench: Bench) -> None:

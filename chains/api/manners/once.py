@@ -6,7 +6,6 @@ Called by `manners.views` for every write. Authentication and access come first;
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from collections.abc import Callable
@@ -17,6 +16,7 @@ from django.db import connection, transaction
 from django.db.models import ProtectedError, RestrictedError
 from django.http import Http404, HttpResponse
 from django.http.response import HttpResponseBase
+from django.utils.crypto import salted_hmac
 from rest_framework.exceptions import APIException
 from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
@@ -29,6 +29,7 @@ from chains.services.replies import Key, Reply, reply_claim, reply_keep
 
 WRITES = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 WELL_FORMED = re.compile(r"[!-~]{1,128}")
+SALT = "viaduct.asked-once.1"
 HEADERS = ("Location", "ETag")
 # What is an answer and no accident: kept like any other. Everything else rolls back, key included.
 REFUSALS = (
@@ -46,7 +47,8 @@ def key_of(request: Request) -> Key | None:
         raise Invalid("Idempotency-Key is 1 to 128 visible ASCII characters.", code="invalid-idempotency-key")
     asked = [request.method, request.get_full_path(), request.META.get("CONTENT_LENGTH") in (None, "", "0")]
     text = json.dumps([*asked, request.data], sort_keys=True, separators=(",", ":"))
-    return Key(_owner(request), value, hashlib.sha256(text.encode()).hexdigest())
+    # Keyed: a body may hold a secret, which a plain hash in the database would let somebody guess.
+    return Key(_owner(request), value, salted_hmac(SALT, text, algorithm="sha256").hexdigest())
 
 
 def _owner(request: Request) -> str:

@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a device's family can do, in words, and what the API and the pages may say of how it is reached."""
+
+from __future__ import annotations
+
+from typing import TypedDict
+
+from chains.models import Device
+from drivers.base import Capabilities, is_unverified
+from drivers.registry import DRIVERS
+
+READ_ONLY = "read only"
+
+
+class Caps(TypedDict):
+    """tier: "A" takes back what is not confirmed, "B" is written with a stored way back, "read only" not at all."""
+
+    tier: str
+    kinds: list[str]
+    is_atomic: bool
+    has_confirmed_commit: bool
+    has_lock: bool
+    has_ipv6: bool
+    has_vrf: bool
+    is_routed: bool
+    tracks: bool
+    takes_deny: bool
+    tags: list[str]
+    buckets: list[str]
+
+
+# What people read of each answer: (field, if yes, if no).
+WORDS = (
+    ("is_atomic", "one push takes effect at once or not at all", "a push may stop half-way: it is then taken back"),
+    ("has_confirmed_commit", "takes back by itself what is not confirmed", "no confirmed commit: a stored way back"),
+    ("has_lock", "nobody else gets in between reading and commit", "no lock: others may write at the same time"),
+    ("has_ipv6", "IPv6", "IPv4 only"),
+    ("has_vrf", "keeps VRFs apart", "one routing table only"),
+    ("is_routed", "routes: next hops are addresses", "switches or filters: next hops are ports"),
+    ("tracks", "watches next hops by itself", "next hops are watched by Viaduct only"),
+    ("takes_deny", "deny lines in access lists", "no deny lines: earlier entries exempt"),
+)
+
+
+def caps_of(device: Device) -> Caps | None:
+    """None for a device that is not programmed, or whose driver does not exist here."""
+    family = DRIVERS.get(device.driver)
+    return _caps(family.caps) if family else None
+
+
+def caps_words(caps: Caps | None) -> list[str]:
+    """A line each, for people."""
+    return [yes if caps[field] else no for field, yes, no in WORDS] if caps else []  # type: ignore[literal-required]
+
+
+def is_verified(device: Device) -> bool:
+    """False only if the device's settings say that it need not prove who it is."""
+    return not is_unverified(device.settings)
+
+
+def _caps(caps: Capabilities) -> Caps:
+    tier = ("A" if caps.has_confirmed_commit else "B") if caps.is_writable else READ_ONLY
+    return Caps(
+        tier=tier,
+        kinds=sorted(str(kind) for kind in caps.kinds),
+        is_atomic=caps.is_atomic,
+        has_confirmed_commit=caps.has_confirmed_commit,
+        has_lock=caps.has_lock,
+        has_ipv6=caps.has_ipv6,
+        has_vrf=caps.has_vrf,
+        is_routed=caps.is_routed,
+        tracks=caps.tracks,
+        takes_deny=caps.takes_deny,
+        tags=sorted(caps.tags),
+        buckets=sorted(caps.buckets),
+    )

@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What devices say of themselves: Open vSwitch, a Linux box, a host's agent, and the session of NAPALM's families."""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import pytest
+
+from drivers.base import Counter, Identity, Introspective, Printable, Rejected, Target
+from drivers.box import BoxSession, Facts, Reading, Syntax
+from drivers.introspection import configured
+from drivers.state import EMPTY
+from tests.drivers.contract import TIMEOUT_S, Rig
+
+
+def told(rig: Rig) -> Identity:
+    with rig.driver.open(rig.target, TIMEOUT_S) as session:
+        assert isinstance(session, Introspective)
+        return session.login()
+
+
+def test_open_vswitch_says_its_version(open_openvswitch: Rig) -> None:
+    found = told(open_openvswitch)
+    assert (found.platform, found.missing) == ("Open vSwitch", ())
+    assert found.version.split(".")[0].isdigit()
+    assert found.verified.startswith("not verified: tcp:")
+
+
+def test_a_linux_box_says_its_kernel(open_linux: Rig) -> None:
+    found = told(open_linux)
+    assert platform.release() in found.version
+    assert found.platform and found.missing == ()
+    assert "closes it" in found.first_push
+
+
+def test_a_host_says_its_kernel(open_host: Rig) -> None:
+    found = told(open_host)
+    assert (found.platform, found.version) == ("Linux", platform.release())
+    assert "enrolment" in found.verified
+
+
+@dataclass
+class Paper:
+    """A box that only has a running configuration."""
+
+    text: str
+
+    def running(self) -> str:
+        return self.text
+
+    def facts(self) -> Facts:
+        return Facts("EOS vEOS-lab", "4.31.0F", "SN1")
+
+    def trial(self, native: str) -> str:
+        raise AssertionError("a log-in loads nothing")
+
+    commit = trial
+
+    def commit_confirmed(self, native: str, label: str, revert_in_s: int) -> None:
+        raise AssertionError("a log-in commits nothing")
+
+    def pending(self) -> str:
+        return ""
+
+    confirm = cancel = trial
+
+    def counters(self) -> Mapping[str, Counter]:
+        return {}
+
+    def links_up(self) -> Mapping[str, bool]:
+        return {}
+
+
+def session_of(text: str, secret: str, **settings: str) -> BoxSession:
+    def read(running: str, target: Target) -> Reading:
+        if "garbage" in running:
+            raise Rejected("garbage")
+        return Reading(EMPTY, missing=() if "feature pbr" in running else ("add `feature pbr`",))
+
+    def claim(running: str, native: str, target: Target) -> tuple[str, ...]:
+        return () if "ip routing" in running else (f"{native} needs: add `ip routing`",)
+
+    target = Target("leaf1", "eos", "192.0.2.1", settings, secret=secret)
+    syntax = Syntax(lambda native, target: None, read, lambda line, target: True, claim, lambda name: None)
+    return BoxSession(target, Paper(text), syntax)
+
+
+@pytest.mark.parametrize(
+    ("secret", "settings", "verified"),
+    [
+        ({"authority_file": "/a"}, {}, "TLS certificate"),
+        ({"known_hosts_file": "/k"}, {}, "SSH host key"),
+        ({"authority_file": "/a"}, {"unverified": "yes"}, "not verified"),
+    ],
+)
+def test_a_box_says_what_it_lacks_and_how_it_was_verified(
+    secret: dict[str, str], settings: dict[str, str], verified: str
+) -> None:
+    session = session_of("hostname leaf1\n", json.dumps({"user": "u", "password": "hidden-word", **secret}), **settings)
+    assert isinstance(session, Introspective) and isinstance(session, Printable)
+    found = session.login("policy")
+    assert (found.platform, found.version, found.serial) == ("EOS vEOS-lab", "4.31.0F", "SN1")
+    assert found.missing == ("add `feature pbr`", "policy needs: add `ip routing`")
+    assert verified in found.verified
+    assert "hidden-word" not in repr(found)
+    assert session_of("feature pbr\nip routing\n", "").login("policy").missing == ()
+    with pytest.raises(Rejected):
+        session_of("garbage", "").login()
+
+
+def test_a_printed_configuration_has_no_times() -> None:
+    one = (
+        "!Command: show running-config\n!Time: Mon Nov 23 11:00:00 2026\n! device: leaf1 (vEOS, EOS-4.31)\n"
+        "Building configuration...\nCurrent configuration : 1234 bytes\n"
+        "!! Last configuration change at Mon Nov 23 by ops\n## Last commit: 2026-11-23 by ops\n"
+        "! a comment of the operator's\nhostname leaf1\n"
+    )
+    assert configured(one) == "! a comment of the operator's\nhostname leaf1\n"
