@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What stands in the way of a change on a device with route maps, found before anything is touched.
+
+Called by the IOS and NX-OS families. Pure. Each reason is one line with the cause and the fix.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+
+from drivers.base import Target
+from drivers.switch.policies import Order
+from drivers.switch.routemaps import (
+    ATTACH,
+    FAMILY,
+    MAP,
+    SLA,
+    TRACK,
+    Stock,
+    Words,
+    collect,
+    crossing_place,
+    table_base,
+)
+from drivers.switch.stanzas import Stanza
+from drivers.switch.tables import Action, interface, table_name
+
+EPBR = re.compile(r"epbr (?:ip|ipv6) policy (?P<name>\S+)(?: reverse)?")
+
+
+def claims(stanzas: tuple[Stanza, ...], order: Order, target: Target, words: Words) -> tuple[str, ...]:
+    """Errors: Rejected as `collect`."""
+    stock = collect(stanzas, target, words)
+    by_header = {one.header: one for one in stanzas}
+    return tuple(
+        dict.fromkeys(
+            (
+                *_interfaces(by_header, order, stock, target, words),
+                *_taken(by_header, order, stock, words),
+                *_unmarked(stock, order),
+            )
+        )
+    )
+
+
+def _interfaces(
+    by_header: Mapping[str, Stanza], order: Order, stock: Stock, target: Target, words: Words
+) -> Iterator[str]:
+    for place, entries in order.tables.entries.items():
+        name = interface(target, place)
+        yield from _policies(by_header.get(f"interface {name}"), name)
+        if place[1]:
+            continue
+        if f"interface {name}" not in by_header:
+            yield f"there is no interface {name}; correct `interface` of port {place[0]} in the fabric file"
+        elif name in order.vrfs:
+            yield from _vrf(name, stock.vrfs.get(name, ""), order.vrfs[name], words)
+        for entry in entries:
+            if entry.action is Action.REDIRECT and not entry.hop.tag:
+                out = interface(target, (entry.hop.port, 0))
+                yield from _vrf(out, stock.vrfs.get(out, ""), order.vrfs.get(name, ""), words)
+    for block in order.stock.blocks.values():
+        made = crossing_place(block.header, target)
+        if made is None:
+            continue
+        if block.header in by_header and block.header not in stock.blocks:
+            yield f"{block.header} is there and not ours: remove it, or keep its tag out of the range of stage tags"
+        parent = interface(target, (made[0], 0))
+        if f"interface {parent}" not in by_header:
+            yield f"there is no interface {parent}; correct `interface` of port {made[0]} in the fabric file"
+        vrf = next((line.removeprefix(words.vrf) for line in block.lines if line.startswith(words.vrf)), "")
+        if vrf and not {f"vrf definition {vrf}", f"vrf context {vrf}"} & by_header.keys():
+            yield f"there is no VRF {vrf}; add `vrf {'definition' if 'forwarding' in words.vrf else 'context'} {vrf}`"
+
+
+def _policies(stanza: Stanza | None, name: str) -> Iterator[str]:
+    """An interface takes one policy for each family: an operator's stays."""
+    for line in stanza.lines if stanza else ():
+        found, epbr = ATTACH.fullmatch(line), EPBR.fullmatch(line)
+        if found and table_base(found["name"]) is None:
+            yield f"interface {name} has a policy of somebody else; to let us in: `no {line}`"
+        if epbr:
+            yield f"interface {name} belongs to ePBR, which takes no other policy; to let us in: `no {line}`"
+
+
+def _vrf(name: str, there: str, said: str, words: Words) -> Iterator[str]:
+    if there != said:
+        is_, be = (f"VRF {one}" if one else "the global table" for one in (there, said))
+        fix = f"`{words.vrf}{said}`" if said else f"`no {words.vrf}{there}`"
+        yield f"interface {name} is in {is_} and must be in {be}: {fix} there, or another VRF in the fabric file"
+
+
+def _taken(by_header: Mapping[str, Stanza], order: Order, stock: Stock, words: Words) -> Iterator[str]:
+    """Numbers of ours that somebody else uses."""
+    for key, block in order.stock.blocks.items():
+        sla, track = SLA.fullmatch(block.header), TRACK.fullmatch(block.header)
+        if key in stock.blocks or not (sla or track):
+            continue
+        number = (sla or track)["number"]  # type: ignore[index]
+        kind, setting = ("ip sla", "slas") if sla else ("track", "tracks")
+        for header in by_header:
+            if re.match(rf"{kind} {number}(?: |$)", header):
+                yield f"`{header}` is not ours; remove it, or give the device another start in its setting `{setting}`"
+
+
+def _unmarked(stock: Stock, order: Order) -> Iterator[str]:
+    """A route map of one of our names in which no entry says that it is ours."""
+    spots = {f"{table_name(place)}-v{family}" for place in order.tables.entries for family in FAMILY.values()}
+    marked: dict[str, bool] = {}
+    for stanza in stock.blocks.values():
+        head = MAP.fullmatch(stanza.header)
+        if head and head["name"].rpartition("-")[0] in spots:
+            is_ours = any(line.startswith("description SI-") for line in stanza.lines)
+            marked[head["name"]] = marked.get(head["name"], False) or is_ours
+    for name, is_marked in marked.items():
+        if not is_marked:
+            yield f"route-map {name} has our name and no mark of ours; to let us in: `no route-map {name}`"
