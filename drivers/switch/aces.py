@@ -92,7 +92,9 @@ def parse_ace(style: Style, line: str, family: int) -> tuple[int, Match] | None:
             del words[:2]
         if words:
             return None
-        return int(found["number"]), Match(source, destination, protocol, source_ports, destination_ports, dscp)
+        return int(found["number"]), Match(
+            source, destination, protocol, source_ports, destination_ports, dscp
+        )
     except (ValueError, IndexError):
         return None
 

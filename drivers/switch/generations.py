@@ -34,7 +34,7 @@ from drivers.switch.routemaps import (
     table_base,
 )
 from drivers.switch.stanzas import Stanza
-from drivers.switch.tables import CLOSED, Place, crossing_addresses, interface, parse_name, table_name
+from drivers.switch.tables import Place, crossing_addresses, interface, parse_name, table_name
 
 Spot = tuple[Place, int]
 
@@ -75,7 +75,9 @@ def _key(name: str) -> Key | None:
     return found[0] if found else None
 
 
-def _stock(actual: Stock, order: Order, lists: Mapping[Spot, list[Raw]], target: Target, words: Words) -> Stock:
+def _stock(
+    actual: Stock, order: Order, lists: Mapping[Spot, list[Raw]], target: Target, words: Words
+) -> Stock:
     blocks: dict[str, Stanza] = {}
     attached = {
         spot: name for spot, name in actual.attached.items() if table_base(name) and _spot(name) not in lists
@@ -124,7 +126,9 @@ def _named(
         equal = [name for name in there if actual.blocks[f"{prefix}{name}"].lines == raw.aces]
         found = equal[0] if equal else next((name for name in free if name not in there), "")
         if not found:
-            raise Rejected(f"all letters of {raw.name} are taken on the device; remove its access lists by hand")
+            raise Rejected(
+                f"all letters of {raw.name} are taken on the device; remove its access lists by hand"
+            )
         named[raw.name, raw.family] = found
     assert raw.aces is not None, "a rendered entry has its list"
     return found, {f"{prefix}{found}": Stanza(f"{prefix}{found}", raw.aces)}
@@ -227,7 +231,15 @@ def _keep_probes(actual: Stock, order: Order, blocks: dict[str, Stanza]) -> None
 
 # --- steps ------------------------------------------------------------------------------------
 
-KINDS = (r"interface ", r"(arp|ipv6 neighbor) ", r"ip sla \d", r"ip sla schedule", r"track ", r"ip.* access-list ", "route-map ")
+KINDS = (
+    r"ip sla \d",
+    r"ip sla schedule ",
+    r"track ",
+    r"(?:ip|ipv6) access-list ",
+    r"route-map ",
+    r"interface ",
+    r"(?:arp|ipv6 neighbor) ",
+)
 
 
 def _rank(stanza: Stanza) -> tuple[int, list[tuple[int, str]]]:
@@ -237,20 +249,25 @@ def _rank(stanza: Stanza) -> tuple[int, list[tuple[int, str]]]:
 
 
 def steps(actual: Stock, goal: Stock, words: Words) -> tuple[str, ...]:
-    """The lines that turn one into the other: build, move the attach lines, detach, remove."""
+    """The lines that turn one into the other: build, move the attach lines, detach, remove.
+
+    A crossing is never open without its policies: they are on it before it has an address, and it is shut before they go.
+    """
     lines: list[str] = []
     added = [one for key, one in goal.blocks.items() if actual.blocks.get(key) != one]
+    gone = [one for key, one in actual.blocks.items() if key not in goal.blocks]
+    made = {one.header.removeprefix("interface ") for one in added if one.header.startswith("interface ")}
+    shut = {one.header.removeprefix("interface ") for one in gone if one.header.startswith("interface ")}
     for stanza in sorted(added, key=_rank):
-        lines += _written(stanza, actual.blocks.get(same(stanza.header)), goal)
+        lines += _written(stanza, actual.blocks.get(same(stanza.header)), goal, words)
     for (name, family), map_name in sorted(goal.attached.items()):
-        if actual.attached.get((name, family)) != map_name:
+        if actual.attached.get((name, family)) != map_name and name not in made:
             lines += [f"interface {name}", f" {WORD[family]} policy route-map {map_name}"]
     for (name, family), map_name in sorted(actual.attached.items()):
         if (name, family) not in goal.attached:
-            lines += [f"interface {name}", f" no {WORD[family]} policy route-map {map_name}"]
-    gone = [one for key, one in actual.blocks.items() if key not in goal.blocks]
-    for stanza in sorted(gone, key=_rank, reverse=True):
-        lines.append(f"no {_short(stanza.header)}")
+            lines += [f"interface {name}", *([" shutdown"] if name in shut else [])]
+            lines.append(f" no {WORD[family]} policy route-map {map_name}")
+    lines += [f"no {_short(stanza.header)}" for stanza in sorted(gone, key=_rank, reverse=True)]
     return tuple(lines)
 
 
@@ -261,18 +278,29 @@ def _short(header: str) -> str:
     return f"track {header.split()[1]}" if TRACK.fullmatch(header) else header
 
 
-def _written(stanza: Stanza, old: Stanza | None, goal: Stock) -> Iterator[str]:
-    """Only what is restored after a failure, a crossing and a probe are ever written over what is there."""
+def _written(stanza: Stanza, old: Stanza | None, goal: Stock, words: Words) -> Iterator[str]:
+    """Only a crossing, a probe and what is put back after a failure are ever written over what is there."""
     if SLA.fullmatch(stanza.header) and old is not None:
-        yield f"no {stanza.header}"  # an operation that runs cannot be edited; the schedule goes with it
+        yield f"no {stanza.header}"  # an operation that runs cannot be edited; its schedule goes with it
         yield from stanza.text().splitlines()
-        yield from (one.header for key, one in goal.blocks.items() if key == same(f"ip sla schedule {stanza.header.split()[2]} "))
+        schedule = goal.blocks.get(f"ip sla schedule {stanza.header.split()[2]}")
+        yield from [schedule.header] if schedule else []
         return
     if old is not None and old.header != stanza.header and MAP.fullmatch(stanza.header):
         yield f"no {old.header}"
         old = None
     yield stanza.header
-    if old is not None:
-        yield from (f" no {line.strip()}" for line in old.lines if line not in stanza.lines)
-    is_whole = old is None or stanza.header.startswith("interface ")
-    yield from (f" {line}" for line in stanza.lines if is_whole or line not in (old.lines if old else ()))
+    there = old.lines if old is not None else ()
+    yield from (f" no {line.strip()}" for line in there if line not in stanza.lines)
+    if not stanza.header.startswith("interface "):
+        yield from (f" {line}" for line in stanza.lines if line not in there)
+        return
+    name = stanza.header.removeprefix("interface ")
+    policies = [
+        f" {WORD[f]} policy route-map {said}" for (at, f), said in sorted(goal.attached.items()) if at == name
+    ]
+    lines = [f" {line}" for line in stanza.lines]
+    at = next((at for at, line in enumerate(lines) if " address " in line), len(lines))
+    if words.has_ghosts and not any(line.startswith(words.vrf) for line in stanza.lines):
+        policies.append(f" no {words.vrf.strip()}")
+    yield from (*lines[:at], *policies, *lines[at:], *([" no shutdown"] if words.has_ghosts else []))

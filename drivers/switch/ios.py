@@ -78,7 +78,12 @@ def _crossing(target: Target, crossing: Crossing) -> tuple[Stanza, ...]:
 
 
 def _probe(port: PortInfo, address: str, vrf: str, sla: int, track: int) -> tuple[Stanza, ...]:
-    inside = (f"icmp-echo {address}", *((f" vrf {vrf}",) if vrf else ()), f" tag SI-{port.name}", " frequency 5")
+    inside = (
+        f"icmp-echo {address}",
+        *((f" vrf {vrf}",) if vrf else ()),
+        f" tag SI-{port.name}",
+        " frequency 5",
+    )
     return (
         Stanza(f"ip sla {sla}", inside),
         Stanza(f"ip sla schedule {sla} life forever start-time now"),
@@ -107,6 +112,7 @@ WORDS = Words(
     sla=30000,
     track=500,
     most_track=1000,
+    has_ghosts=True,
     neighbour=re.compile(
         r"arp (?:vrf \S+ )?(?P<address>[0-9.]+) \S+ ARPA|ipv6 neighbor (?P<address6>[0-9A-Fa-f:]+) \S+ \S+"
     ),
@@ -154,7 +160,9 @@ def is_ours(line: str, target: Target) -> bool:
     if said.startswith("route-map "):
         return table_base(said.split()[1]) is not None
     if said.startswith("description "):
-        return said.startswith(f"description {MARK}") or list_base(said.removeprefix("description ")) is not None
+        return (
+            said.startswith(f"description {MARK}") or list_base(said.removeprefix("description ")) is not None
+        )
     if said.startswith("ip address "):
         return _is_in_crossings(said.split()[2], target)
     if said.startswith("ipv6 address "):

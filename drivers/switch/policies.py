@@ -89,7 +89,9 @@ def render(changes: tuple[Change, ...], target: Target, words: Words) -> str:
         new = tuple(entry for entry in found if _key(entry.name) in keys)
         if new:
             entries[place] = new + tuple(entry for entry in found if entry.name.startswith(f"{CLOSED}-"))
-    places = set(entries) | {(e.hop.port, e.hop.tag) for found in entries.values() for e in found if e.hop.tag}
+    places = set(entries) | {
+        (e.hop.port, e.hop.tag) for found in entries.values() for e in found if e.hop.tag
+    }
     crossings = {place: one for place, one in after.crossings.items() if place in places}
     return write(tuple(sorted(keys)), Tables(entries, crossings), target, words)
 
@@ -102,7 +104,9 @@ def _key(name: str) -> Key | None:
 def write(forget: tuple[Key, ...], tables: Tables, target: Target, words: Words) -> str:
     """Errors: Unsupported."""
     head = [f"! forget {key}\n" for key in forget]
-    stanzas = {one.header: one for crossing in tables.crossings.values() for one in words.crossing(target, crossing)}
+    stanzas = {
+        one.header: one for crossing in tables.crossings.values() for one in words.crossing(target, crossing)
+    }
     every = tuple(entry for found in tables.entries.values() for entry in found)
     stanzas |= {one.header: one for one in probes(every, target, words).values()}
     lists: dict[str, Stanza] = {}
@@ -135,7 +139,9 @@ def _vrf_of(
         found.add(crossings[place].vrf)
     if len(found) > 1:
         said = ", ".join(sorted(found))
-        raise Unsupported(f"{target.name}: packets that enter {interface(target, place)} would be in two VRFs: {said}")
+        raise Unsupported(
+            f"{target.name}: packets that enter {interface(target, place)} would be in two VRFs: {said}"
+        )
     return vrf_there(target, found.pop()) if found else None
 
 
@@ -173,7 +179,12 @@ def _in_pieces(native: str) -> tuple[Stanza, ...]:
 
 
 def _joined(stock: Stock, vrfs: Mapping[str, str]) -> Stock:
-    return Stock(stock.blocks, stock.attached, {**stock.vrfs, **vrfs}, stock.strangers)
+    return Stock(
+        stock.blocks,
+        stock.attached,
+        {**{name: vrf for name, vrf in stock.vrfs.items() if vrf}, **vrfs},
+        stock.strangers,
+    )
 
 
 def check(native: str, target: Target, words: Words) -> None:
@@ -187,7 +198,10 @@ def check(native: str, target: Target, words: Words) -> None:
         raise Rejected(str(error)) from error
     if order.stock.strangers or again != native:
         theirs, ours = native.splitlines(), again.splitlines()
-        line = next((one for one, other in zip(theirs, [*ours, *[""] * len(theirs)], strict=False) if one != other), "")
+        line = next(
+            (one for one, other in zip(theirs, [*ours, *[""] * len(theirs)], strict=False) if one != other),
+            "",
+        )
         raise Rejected(f"{target.name}: line {line.strip()!r} is not what is rendered here")
 
 
@@ -219,7 +233,9 @@ def tables_from(stock: Stock, target: Target, words: Words) -> tuple[Tables, set
     return Tables(entries, crossings, tuple(sorted(damaged))), damaged
 
 
-def _entry(raw: Raw, vrf: str, crossings: Mapping[Place, Crossing], target: Target, words: Words) -> Entry | None:
+def _entry(
+    raw: Raw, vrf: str, crossings: Mapping[Place, Crossing], target: Target, words: Words
+) -> Entry | None:
     """None if it is not as we write it."""
     if raw.aces is None or not raw.aces or list_base(raw.list_name) != raw.name:
         return None
@@ -231,7 +247,9 @@ def _entry(raw: Raw, vrf: str, crossings: Mapping[Place, Crossing], target: Targ
         return Entry(raw.name, Action.ROUTE, matches, NextHop(vrf=vrf)) if not raw.sets else None
     if raw.sets == (words.null,):
         return Entry(raw.name, Action.DROP, matches)
-    address = next((hop["address"].lower() for line in raw.sets for hop in [words.hop.fullmatch(line)] if hop), "")
+    address = next(
+        (hop["address"].lower() for line in raw.sets for hop in [words.hop.fullmatch(line)] if hop), ""
+    )
     hop = hop_at(target, address, vrf, crossings) if address else None
     if hop is None:
         return None
@@ -295,7 +313,12 @@ def _torn(damaged: set[Key], tables: Tables, target: Target) -> dict[Key, Item]:
 
 def _attached(stanzas: tuple[Stanza, ...], stock: Stock, target: Target) -> tuple[str, ...]:
     """Policies of others where one of ours should be."""
-    bases = [table_base(head["name"]) for one in stock.blocks.values() for head in [MAP.fullmatch(one.header)] if head]
+    bases = [
+        table_base(head["name"])
+        for one in stock.blocks.values()
+        for head in [MAP.fullmatch(one.header)]
+        if head
+    ]
     wanted = {(interface(target, b[0]), b[1]) for b in bases if b and b[0][0] in target.ports}
     found = []
     for stanza in stanzas:

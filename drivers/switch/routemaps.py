@@ -19,7 +19,6 @@ from drivers.state import Key, Kind, NextHop
 from drivers.switch.aces import STEP, Style, ace, parse_ace, plain
 from drivers.switch.stanzas import Stanza
 from drivers.switch.tables import (
-    ANY_MAC,
     CLOSED,
     FIRST_TAG,
     LAST_TAG,
@@ -27,13 +26,11 @@ from drivers.switch.tables import (
     Crossing,
     Entry,
     Place,
-    Tables,
     address_of,
     crossing_addresses,
     interface,
     parse_name,
     parse_table_name,
-    table_name,
     vrf_here,
 )
 
@@ -59,6 +56,7 @@ class Words:
     redirect(address, family, track): the `set` lines, track 0 for none. hop: matches the `set` line with the address.
     crossing, probe: their stanzas. known: the lines that may stand in a crossing or a probe. neighbour: a stanza that
     says who is at a crossing's far end, where that is no line of the interface. sla, track: base of the numbers.
+    has_ghosts: a sub-interface that was removed and comes again holds what it held.
     """
 
     style: Style
@@ -75,6 +73,7 @@ class Words:
     sla: int
     track: int
     most_track: int
+    has_ghosts: bool = False
     neighbour: re.Pattern[str] = field(default_factory=lambda: re.compile(r"(?!)"))
 
 
@@ -154,10 +153,15 @@ def crossing_place(header: str, target: Target) -> Place | None:
     name, _, tag = header.removeprefix("interface ").rpartition(".")
     if not header.startswith("interface ") or not tag.isdecimal() or not FIRST_TAG <= int(tag) <= LAST_TAG:
         return None
-    return next(((port.name, int(tag)) for port in target.ports.values() if (port.interface or port.name) == name), None)
+    return next(
+        ((port.name, int(tag)) for port in target.ports.values() if (port.interface or port.name) == name),
+        None,
+    )
 
 
-def entry_stanzas(entry: Entry, name: str, list_name: str, number: int, target: Target, words: Words) -> Iterator[Stanza]:
+def entry_stanzas(
+    entry: Entry, name: str, list_name: str, number: int, target: Target, words: Words
+) -> Iterator[Stanza]:
     """The access list and the route map's entry. name, list_name: with or without generation."""
     try:
         aces = tuple(ace(words.style, STEP * at, match) for at, match in enumerate(entry.matches, 1))
@@ -188,7 +192,9 @@ def probes(entries: tuple[Entry, ...], target: Target, words: Words) -> dict[str
         if entry.action is Action.REDIRECT and not entry.hop.tag and entry.family == 4:
             port = target.ports[entry.hop.port]
             numbers = track_of(port, target, words)
-            for stanza in words.probe(port, address_of(target, entry.hop, 4), vrf_word(target, entry.hop), *numbers):
+            for stanza in words.probe(
+                port, address_of(target, entry.hop, 4), vrf_word(target, entry.hop), *numbers
+            ):
                 found[same(stanza.header)] = stanza
     return found
 
@@ -212,16 +218,22 @@ def collect(stanzas: tuple[Stanza, ...], target: Target, words: Words) -> Stock:
     for stanza in stanzas:
         name = stanza.header.removeprefix("interface ")
         place = crossing_place(stanza.header, target)
-        is_crossing = place is not None and any(line.startswith(f"description {MARK}") for line in stanza.lines)
+        is_crossing = place is not None and any(
+            line.startswith(f"description {MARK}") for line in stanza.lines
+        )
         if is_crossing or name in interfaces:
-            vrfs[name] = next((line.rpartition(" ")[2] for line in stanza.lines if line.startswith(words.vrf)), "")
+            vrfs[name] = next(
+                (line.rpartition(" ")[2] for line in stanza.lines if line.startswith(words.vrf)), ""
+            )
             attached |= _attached(name, stanza)
         if is_crossing:
             stanza = Stanza(stanza.header, tuple(line for line in stanza.lines if not _is_attach(line)))
         if is_crossing or _is_ours(stanza, target, words, slas):
             arranged = _arranged(stanza, target, words)
-            blocks[same(stanza.header)] = arranged
-        elif place is not None or stanza.header.startswith((*words.lists.values(), "route-map ", "ip sla ", "track ")):
+            blocks[same(arranged.header)] = arranged
+        elif place is not None or stanza.header.startswith(
+            (*words.lists.values(), "route-map ", "ip sla ", "track ")
+        ):
             strangers.append(stanza)
     return Stock(blocks, attached, vrfs, tuple(strangers))
 
@@ -289,10 +301,18 @@ def _arranged(stanza: Stanza, target: Target, words: Words) -> Stanza:
         else:
             header = _lower(header)
             rank = {word: at for at, word in enumerate(words.order)}
-            lines = tuple(sorted(lines, key=lambda line: next((rank[w] for w in rank if line.strip().startswith(w)), 99)))
-            strange = next((line for line in (header, *lines) if not words.known.fullmatch(line.strip())), None)
+            lines = tuple(
+                sorted(
+                    lines, key=lambda line: next((rank[w] for w in rank if line.strip().startswith(w)), 99)
+                )
+            )
+            strange = next(
+                (line for line in (header, *lines) if not words.known.fullmatch(line.strip())), None
+            )
     if strange is not None:
-        raise Rejected(f"{target.name}: inside our {stanza.header!r} stands {strange.strip()!r}, which nobody here writes")
+        raise Rejected(
+            f"{target.name}: inside our {stanza.header!r} stands {strange.strip()!r}, which nobody here writes"
+        )
     return Stanza(header, lines)
 
 
@@ -332,7 +352,9 @@ def raw_entries(stock: Stock, map_name: str, words: Words) -> tuple[Raw, ...] | 
         head = MAP.fullmatch(stanza.header)
         if head is None or head["name"] != map_name:
             continue
-        names = [line.removeprefix("description ") for line in stanza.lines if line.startswith("description ")]
+        names = [
+            line.removeprefix("description ") for line in stanza.lines if line.startswith("description ")
+        ]
         matches = [match for line in stanza.lines for match in [MATCH.fullmatch(line)] if match]
         if len(names) != 1 or len(matches) != 1:
             return None
@@ -354,7 +376,13 @@ def crossings_of(stock: Stock, target: Target, words: Words) -> dict[Place, Cros
             continue
         vrf = vrf_here(target, stock.vrfs.get(interface(target, place), ""))
         mine = {key: one for key, one in stock.blocks.items() if place_of_block(one, target, words) == place}
-        macs = {match["mac"] for one in mine.values() for line in (one.header, *one.lines) for match in [MAC.search(line)] if match}
+        macs = {
+            match["mac"]
+            for one in mine.values()
+            for line in (one.header, *one.lines)
+            for match in [MAC.search(line)]
+            if match
+        }
         for mac in {_long(one) for one in macs} or {""}:
             crossing = Crossing(*place, vrf, mac)
             if {same(one.header): one for one in words.crossing(target, crossing)} == mine:

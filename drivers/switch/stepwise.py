@@ -34,7 +34,11 @@ class Wire(Protocol):
         ...
 
     def send(self, lines: tuple[str, ...]) -> None:
-        """Into the running configuration, and that into the startup one. Errors: Rejected, with what it said."""
+        """Into the running configuration, and that into the startup one.
+
+        Errors: Rejected, with what it said; also while a commit of somebody else waits for its confirmation, which
+        could take back what is sent now.
+        """
         ...
 
     def save(self) -> None:
@@ -76,10 +80,6 @@ class StepwiseBox:
         if not lines:
             self._see_saved(goal)
             return
-        whose = self.wire.pending()
-        if whose:
-            said = f"a commit of {whose} waits for its confirmation; what is sent now could be taken back with it"
-            raise Rejected(f"{self.target.name}: {said}; confirm or revert it, then try again")
         try:
             self.wire.send(lines)
         except Rejected as error:
@@ -87,7 +87,9 @@ class StepwiseBox:
         after = self._stock(self.wire.running())
         wrong = _unequal(after, goal)
         if wrong:
-            self._put_back(before, f"{self.target.name}: the device took the lines without an error, but {wrong}")
+            self._put_back(
+                before, f"{self.target.name}: the device took the lines without an error, but {wrong}"
+            )
         self._see_saved(goal)
 
     def commit_confirmed(self, native: str, label: str, revert_in_s: int) -> None:
@@ -140,6 +142,8 @@ class StepwiseBox:
             wrong = _unequal(self._stock(self.wire.running()), before)
         except Rejected as error:
             wrong = str(error)
+        if not lines and not wrong:
+            raise Rejected(why)
         if wrong:
             raise Rejected(f"{why}; taking back what was sent did not work either: {wrong}")
         raise Rejected(f"{why}; what had been sent was taken back")
@@ -157,6 +161,10 @@ def _unequal(found: Stock, goal: Stock) -> str:
         if here is None:
             return f"{key!r} is missing"
         if here != there:
-            missing = [line.strip() for line in (there.header, *there.lines) if line not in (here.header, *here.lines)]
+            missing = [
+                line.strip()
+                for line in (there.header, *there.lines)
+                if line not in (here.header, *here.lines)
+            ]
             return f"{key!r} is not as it was sent{f', {missing[0]!r} is missing' if missing else ''}"
     return ""

@@ -43,6 +43,7 @@ def opened(target: Target, timeout_s: float) -> Iterator[Wire]:
     """Errors: Transient, Rejected."""
     login = login_of(target)
     known = required(target, login.known_hosts_file, "a known_hosts_file")
+    token = secrets.token_hex(6)
     driver = Driver(
         target.management,
         login.user,
@@ -59,7 +60,8 @@ def opened(target: Target, timeout_s: float) -> Iterator[Wire]:
             "allow_agent": False,
             "conn_timeout": timeout_s,
             "auto_file_prompt": False,
-            "merge_cfg": f"viaduct-{secrets.token_hex(6)}.txt",
+            "merge_cfg": f"viaduct-{token}.txt",
+            "rollback_cfg": f"viaduct-{token}-before.txt",
         },
     )
     with _kinds(target, "logging in"):
@@ -115,7 +117,7 @@ class Wire:
             try:
                 said = str(self.driver.compare_config())
             finally:
-                self._forget()
+                self._forget(self.driver.merge_cfg)
         if "error 5" in said:
             raise Rejected(f"{self.target.name}: {brief(RuntimeError(said))}")
         return said
@@ -126,7 +128,7 @@ class Wire:
             try:
                 self.driver.commit_config()
             finally:
-                self._forget()
+                self._forget(self.driver.merge_cfg, self.driver.rollback_cfg)
 
     def save(self) -> None:
         with _kinds(self.target, "saving"):
@@ -162,11 +164,11 @@ class Wire:
         """The file must end with `end`, or the device cannot compare it ("error 5")."""
         self.driver.load_merge_candidate(config="".join(f"{line}\n" for line in (*lines, "end")))
 
-    def _forget(self) -> None:
-        """The file is not left on the device. A connection that is gone keeps it; the next session has another name."""
+    def _forget(self, *names: str) -> None:
+        """No file is left on the device. A connection that is gone keeps them; the next session has other names."""
         with suppress(OSError, EOFError, NetmikoBaseException):
-            file = self.driver._gen_full_path(self.driver.merge_cfg)
-            self.driver.device.send_command(f"delete /force {file}")
+            for name in names:
+                self.driver.device.send_command(f"delete /force {self.driver._gen_full_path(name)}")
 
 
 def _whole(target: Target, text: str) -> str:

@@ -49,7 +49,22 @@ ntp server 203.0.113.9
 
 
 class Line(Editor):
-    """The configuration mode's terminal, with what IOS does beside the statement itself."""
+    """The configuration mode's terminal, with what IOS does beside the statement itself.
+
+    ghosts: sub-interfaces that were removed; what they held comes back when they do, until the next reload.
+    """
+
+    def __init__(self, tree: Tree, ghosts: dict[str, Tree] | None = None) -> None:
+        super().__init__(tree, GRAMMAR, order=place)
+        self._ghosts = {} if ghosts is None else ghosts
+
+    def type(self, text: str) -> None:
+        if text.strip() == "no vrf forwarding" and self.mode == "interface":
+            held = [line for line in self._stack[-1][1].lines if line.startswith("vrf forwarding")]
+            for line in held:
+                super().type(f"no {line}")
+        else:
+            super().type(text)
 
     def _add(self, mode: str, rule: Rule, line: str, tree: Tree) -> None:
         if mode in ("acl4", "acl6"):
@@ -58,21 +73,36 @@ class Line(Editor):
                 return  # a line that is there already under another number is ignored
         if line.startswith("vrf forwarding ") and line not in tree.lines:
             _without_addresses(tree)
-        if line.startswith("ip sla ") and rule.opens and f"ip sla schedule {line.split()[2]} life forever start-time now" in tree.lines:
+        if (
+            line.startswith("ip sla ")
+            and rule.opens
+            and f"ip sla schedule {line.split()[2]} life forever start-time now" in tree.lines
+        ):
             raise Unknown("Entry already running and cannot be modified. Only can delete (no) and start over")
+        is_back = line in self._ghosts and line not in tree.lines
         super()._add(mode, rule, line, tree)
+        if is_back:
+            tree.lines[line].lines.update(self._ghosts.pop(line).lines)
 
     def _remove(self, rule: Rule, body: str, tree: Tree) -> None:
         if body.startswith("vrf forwarding"):
             _without_addresses(tree)
+        if body.startswith("interface ") and body in tree.lines and "." in body:
+            self._ghosts[body] = tree.lines[body]
         super()._remove(rule, body, tree)
         found = re.fullmatch(r"ip sla (\d+)", body)
         if found:
-            tree.lines = {old: one for old, one in tree.lines.items() if not old.startswith(f"ip sla schedule {found[1]} ")}
+            tree.lines = {
+                old: one
+                for old, one in tree.lines.items()
+                if not old.startswith(f"ip sla schedule {found[1]} ")
+            }
 
 
 def _without_addresses(tree: Tree) -> None:
-    tree.lines = {old: one for old, one in tree.lines.items() if not old.startswith(("ip address", "ipv6 address"))}
+    tree.lines = {
+        old: one for old, one in tree.lines.items() if not old.startswith(("ip address", "ipv6 address"))
+    }
 
 
 class Ios(Machine):
@@ -93,6 +123,7 @@ class Ios(Machine):
     def __init__(self, name: str) -> None:
         super().__init__(name)
         self.tree = Tree()
+        self.ghosts: dict[str, Tree] = {}
         self._type(FACTORY.format(name=name), self.tree)
         self.saved = self.tree.copy()
         self.flash: dict[str, bytes] = {}
@@ -115,10 +146,10 @@ class Ios(Machine):
         }
 
     def operate(self, lines: list[str]) -> None:
-        Line(self.tree, GRAMMAR, order=place).type_all([typed(line) for line in lines])
+        Line(self.tree, self.ghosts).type_all([typed(line) for line in lines])
 
     def reboot(self) -> None:
-        self.tree, self.revert = self.saved.copy(), {}
+        self.tree, self.revert, self.ghosts = self.saved.copy(), {}, {}
 
     def text(self, tree: Tree) -> str:
         return "".join(f"{printed(line)}\n" for line in tree.text(" ").splitlines())
@@ -128,10 +159,13 @@ class Ios(Machine):
 
     def _type(self, text: str, tree: Tree) -> str:
         """The lines of a file into a configuration; what the box says about them."""
-        editor, said = Line(tree, GRAMMAR, order=place), ""
+        editor, said = Line(tree, self.ghosts if tree is self.tree else None), ""
         for raw in text.splitlines():
             line = typed(raw)
-            for fault, words in (("incomplete", "% Incomplete command.\r\n"), ("warned", "%Warning: not supported\r\n")):
+            for fault, words in (
+                ("incomplete", "% Incomplete command.\r\n"),
+                ("warned", "%Warning: not supported\r\n"),
+            ):
                 if isinstance(self.faults.get(fault), str) and self.faults[fault] in line:
                     said, line = said + words, ""
             try:
@@ -185,7 +219,10 @@ class Ios(Machine):
         if before == after:
             return "!List of Commands:\r\nend\r\n!No changes were found\r\n"
         said, path = "!List of Commands:\r\n", ()
-        for whole in (*there.flat(), *((*one[:-1], f"no {one[-1]}") for one in self.tree.flat() if one not in after)):
+        for whole in (
+            *there.flat(),
+            *((*one[:-1], f"no {one[-1]}") for one in self.tree.flat() if one not in after),
+        ):
             if whole in before or whole[:-1] in {one for one in before - after}:
                 continue
             for depth, line in enumerate(whole):
@@ -219,7 +256,9 @@ def serve(name: str, directory: Path, arguments: list[str]) -> None:
     terminal = Terminal(key, USERS, lambda user: IosConsole(machine, user), machine.receive)
     machine.terminal = terminal
     handle = serve_handle(machine)
-    process.announce(directory, handle=handle.server_address[1], port=terminal.port, host_key=public, users=USERS)
+    process.announce(
+        directory, handle=handle.server_address[1], port=terminal.port, host_key=public, users=USERS
+    )
     threading.Event().wait()
 
 

@@ -7,7 +7,7 @@ import re
 import time
 
 from lab.devices.ios import INVALID, SIZE, Ios, Line, md5
-from lab.devices.ios_grammar import GRAMMAR, place, printed, typed
+from lab.devices.ios_grammar import printed, typed
 from lab.devices.tree import Tree, Unknown
 
 VERSION = """Cisco IOS XE Software, Version 17.09.04a
@@ -42,7 +42,9 @@ class IosConsole:
             return said.replace("\r\n", "\n").replace("\n", "\r\n").encode() + self._prompt()
 
     def _prompt(self) -> bytes:
-        name = next((one.split()[1] for one in self.machine.tree.lines if one.startswith("hostname ")), "Router")
+        name = next(
+            (one.split()[1] for one in self.machine.tree.lines if one.startswith("hostname ")), "Router"
+        )
         if self.editor is None:
             return f"{name}#".encode()
         return f"{name}(config{MODES.get(self.editor.mode, '')})#".encode()
@@ -85,7 +87,10 @@ class IosConsole:
             (r"more flash:/?(\S+)", lambda name: machine.flash.get(name, b"").decode()),
             (r"delete /force flash:/?(\S+)", lambda name: machine.flash.pop(name, b"") and ""),
             (r"copy running-config flash:/?(\S+)", self._backup),
-            (r"copy null: flash:/?(\S+)", lambda name: machine.flash.update({name: b""}) or "0 bytes copied\n"),
+            (
+                r"copy null: flash:/?(\S+)",
+                lambda name: machine.flash.update({name: b""}) or "0 bytes copied\n",
+            ),
             (r"copy flash:/?(\S+) running-config", machine.merge),
             (r"write mem(?:ory)?|copy running-config startup-config", machine.write),
             (r"configure terminal", lambda: self._enter(0)),
@@ -112,7 +117,9 @@ class IosConsole:
         for line in self.machine.tree.lines:
             if line.startswith("interface "):
                 name = line.split()[1]
-                said += f"{name} is up, line protocol is {'down' if name in down else 'up'} \n  MTU 1500 bytes\n"
+                said += (
+                    f"{name} is up, line protocol is {'down' if name in down else 'up'} \n  MTU 1500 bytes\n"
+                )
         return said
 
     def _route_maps(self) -> str:
@@ -125,7 +132,9 @@ class IosConsole:
             lists = [re.fullmatch(r"match (ip|ipv6) address (\S+)", one) for one in inside.lines]
             for one in (one for one in lists if one):
                 said += f"    {one[1]} address{' (access-lists)' if one[1] == 'ip' else ''}: {one[2]} \n"
-            said += "  Set clauses:\n" + "".join(f"    {one[4:]}\n" for one in inside.lines if one.startswith("set "))
+            said += "  Set clauses:\n" + "".join(
+                f"    {one[4:]}\n" for one in inside.lines if one.startswith("set ")
+            )
             name = next((one[2] for one in lists if one), "")
             packets, octets = self.machine.counted.get(name, (0, 0))
             said += f"  Policy routing matches: {packets} packets, {octets} bytes\n"
@@ -189,7 +198,7 @@ class IosConsole:
             since = time.strftime("%H:%M:%S", time.gmtime())
             machine.revert = {"at": machine.now() + 60 * minutes, "user": self.user, "minutes": minutes,
                               "since": since, "tree": machine.tree.copy()}  # fmt: skip
-        self.editor = Line(machine.tree, GRAMMAR, order=place)
+        self.editor = Line(machine.tree, machine.ghosts)
         return "Enter configuration commands, one per line.  End with CNTL/Z.\n"
 
     def _confirm(self) -> str:

@@ -103,7 +103,10 @@ GRAMMAR: Grammar = {
 # The order of `show running-config` (not that in which things were typed).
 ORDER = ("hostname", "vrf definition", "ip scp", "file prompt", "archive", "username", "ipv6 unicast", "track", "interface",
          "ip route", "arp", "ip access-list", "ip sla", "ntp", "ipv6 neighbor", "route-map", "ipv6 access-list")  # fmt: skip
-PORT_NAMES = {"tcp": {80: "www", 53: "domain", 25: "smtp", 179: "bgp", 23: "telnet"}, "udp": {53: "domain", 123: "ntp"}}
+PORT_NAMES = {
+    "tcp": {80: "www", 53: "domain", 25: "smtp", 179: "bgp", 23: "telnet"},
+    "udp": {53: "domain", 123: "ntp"},
+}
 DSCP_NAMES = {0: "default", 46: "ef", **{8 * n: f"cs{n}" for n in range(1, 8)},
               **{8 * h + 2 * w: f"af{h}{w}" for h in range(1, 5) for w in range(1, 4)}}  # fmt: skip
 
@@ -125,7 +128,15 @@ def place(mode: str, line: str) -> object:
     if mode == "map":
         rank = ("description", "match", "set").index(line.split()[0])
     elif mode == "interface":
-        words = ("description", "encapsulation", "vrf", "ip address", "ip policy", "ipv6 address", "ipv6 policy")
+        words = (
+            "description",
+            "encapsulation",
+            "vrf",
+            "ip address",
+            "ip policy",
+            "ipv6 address",
+            "ipv6 policy",
+        )
         rank = next((at for at, word in enumerate(words) if line.startswith(word)), 99)
     return (rank, "", 0)
 
@@ -150,7 +161,11 @@ def printed(line: str) -> str:
     named = next((PORT_NAMES[word] for word in words if word in PORT_NAMES and "permit" in words), {})
     for at, word in enumerate(words):
         before = words[at - 1] if at else ""
-        if named and (before in ("eq", "range") or (at > 1 and words[at - 2] == "range")) and word.isdecimal():
+        if (
+            named
+            and (before in ("eq", "range") or (at > 1 and words[at - 2] == "range"))
+            and word.isdecimal()
+        ):
             words[at] = named.get(int(word), word)
         if before == "dscp" and "permit" in words:
             words[at] = DSCP_NAMES.get(int(word), word)

@@ -46,7 +46,7 @@ class _Session(asyncssh.SSHServerSession):  # type: ignore[type-arg]
         return True
 
     def exec_requested(self, command: str) -> bool:
-        found = re.fullmatch(r"scp (?:-\w+ )*-t (?:'([^']+)'|(\S+))", command)
+        found = re.fullmatch(r"scp\s+(?:-\w+\s+)*?-t\s+(?:'([^']+)'|(\S+))", command)
         self._path = (found[1] or found[2]) if found else ""
         return bool(self._path)
 
@@ -89,11 +89,20 @@ class _Session(asyncssh.SSHServerSession):  # type: ignore[type-arg]
             data, self._buffer, self._size = self._buffer[: self._size], b"", -1
             said = self._receive(self._path, data)
             self._chan.write(b"\0" if not said else b"\1" + said.encode() + b"\n")
+            self._chan.exit(1 if said else 0)
 
 
 class _Server(asyncssh.SSHServer):
-    def __init__(self, users: dict[str, str], console: Callable[[str], Console], receive: Receive, links: set[Any]) -> None:
-        self._users, self._console, self._receive, self._links, self._user = users, console, receive, links, ""
+    def __init__(
+        self, users: dict[str, str], console: Callable[[str], Console], receive: Receive, links: set[Any]
+    ) -> None:
+        self._users, self._console, self._receive, self._links, self._user = (
+            users,
+            console,
+            receive,
+            links,
+            "",
+        )
 
     def connection_made(self, conn: Any) -> None:
         self._conn = conn
@@ -119,22 +128,25 @@ class _Server(asyncssh.SSHServer):
 class Terminal:
     """Listens as soon as it is made. port: where."""
 
-    def __init__(self, key: Path, users: dict[str, str], console: Callable[[str], Console], receive: Receive) -> None:
+    def __init__(
+        self, key: Path, users: dict[str, str], console: Callable[[str], Console], receive: Receive
+    ) -> None:
         self._links: set[Any] = set()
         self._loop = asyncio.new_event_loop()
         threading.Thread(target=self._loop.run_forever, name="terminal", daemon=True).start()
-        started = asyncio.run_coroutine_threadsafe(
-            asyncssh.create_server(
+
+        async def listen() -> int:
+            server = await asyncssh.create_server(
                 lambda: _Server(users, console, receive, self._links),
                 "127.0.0.1",
                 0,
                 server_host_keys=[str(key)],
                 encoding=None,
                 line_editor=False,
-            ),
-            self._loop,
-        )
-        self.port: int = started.result(20).get_port()
+            )
+            return int(server.get_port())
+
+        self.port = asyncio.run_coroutine_threadsafe(listen(), self._loop).result(20)
 
     def cut(self) -> None:
         """Every connection is gone, without a word."""
