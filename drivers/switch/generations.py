@@ -257,18 +257,26 @@ def steps(actual: Stock, goal: Stock, words: Words) -> tuple[str, ...]:
     added = [one for key, one in goal.blocks.items() if actual.blocks.get(key) != one]
     gone = [one for key, one in actual.blocks.items() if key not in goal.blocks]
     made = {one.header.removeprefix("interface ") for one in added if one.header.startswith("interface ")}
+    made -= {name for name, _ in actual.attached.keys() - goal.attached.keys()}
     shut = {one.header.removeprefix("interface ") for one in gone if one.header.startswith("interface ")}
     for stanza in sorted(added, key=_rank):
         lines += _written(stanza, actual.blocks.get(same(stanza.header)), goal, words)
-    for (name, family), map_name in sorted(goal.attached.items()):
-        if actual.attached.get((name, family)) != map_name and name not in made:
-            lines += [f"interface {name}", f" {WORD[family]} policy route-map {map_name}"]
-    for (name, family), map_name in sorted(actual.attached.items()):
-        if (name, family) not in goal.attached:
-            lines += [f"interface {name}", *([" shutdown"] if name in shut else [])]
-            lines.append(f" no {WORD[family]} policy route-map {map_name}")
+    for name in sorted({name for name, _ in (*goal.attached, *actual.attached)} - made):
+        moved = list(_moved(name, actual, goal))
+        if moved:
+            lines += [f"interface {name}", *([" shutdown"] if name in shut else []), *moved]
     lines += [f"no {_short(stanza.header)}" for stanza in sorted(gone, key=_rank, reverse=True)]
     return tuple(lines)
+
+
+def _moved(name: str, actual: Stock, goal: Stock) -> Iterator[str]:
+    """The attach lines of an interface."""
+    for family, word in WORD.items():
+        old, new = actual.attached.get((name, family)), goal.attached.get((name, family))
+        if new is not None and new != old:
+            yield f" {word} policy route-map {new}"
+        elif new is None and old is not None:
+            yield f" no {word} policy route-map {old}"
 
 
 def _short(header: str) -> str:

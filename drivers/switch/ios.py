@@ -2,7 +2,8 @@
 """Cisco IOS-XE: policy-based routing by route maps. Called through the registry.
 
 Settings of a device: `global_vrf`, `crossings`, `crossings6` (drivers.switch.tables), `slas` (30000: the IP SLA
-operation of port N is 30000 + N), `tracks` (500: its track; tracks end at 1000), `unverified` (drivers.transport.vendor).
+operation of port N is 30000 + N), `tracks` (500: its track; tracks end at 1000), `pace`
+(0.1: how long to wait for its command line, more for a slow one), `unverified` (drivers.transport.vendor).
 
 No confirmed commit (tier B), although IOS has one (`configure terminal revert timer`): its timer ends at 120 minutes
 and the engine may ask for a day, and a shorter one than was asked for would take back what is about to be confirmed;
@@ -18,7 +19,6 @@ the last line of every redirect is `set interface Null0`, so a hop that is gone 
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -29,11 +29,11 @@ from drivers.state import Kind
 from drivers.switch import policies
 from drivers.switch.aces import IOS
 from drivers.switch.box import BoxSession, Reading, Syntax
-from drivers.switch.claims import claims
-from drivers.switch.routemaps import ATTACH, MAP, MARK, MATCH, Words, list_base, short_mac, table_base
+from drivers.switch.claims import claims, is_said_by_us, key_of
+from drivers.switch.routemaps import MARK, Words, short_mac
 from drivers.switch.stanzas import Stanza, split
 from drivers.switch.stepwise import StepwiseBox
-from drivers.switch.tables import Crossing, crossing_addresses, interface, parse_name, vrf_there
+from drivers.switch.tables import Crossing, crossing_addresses, interface, vrf_there
 from drivers.transport import ios as transport
 
 CAPS = Capabilities(
@@ -104,7 +104,7 @@ WORDS = Words(
     known=re.compile(
         r"interface \S+|description SI crossing \S+ \d+|encapsulation dot1Q \d+|vrf forwarding \S+|ip address \S+ \S+"
         r"|ipv6 address \S+|(?:arp|ipv6 neighbor) .+|ip sla (?:schedule )?\d+.*|track \d+ .+|icmp-echo \S+|vrf \S+"
-        r"|tag SI-\S+|frequency \d+|delay down \d+ up \d+",
+        r"|tag SI-\S+|shutdown|frequency \d+|delay down \d+ up \d+",
         re.IGNORECASE,
     ),
     order=("description", "encapsulation", "vrf forwarding", "ip address", "ipv6 address", "icmp-echo", "vrf", "tag",
@@ -144,47 +144,7 @@ def claim(running: str, native: str, target: Target) -> tuple[str, ...]:
 
 
 def is_ours(line: str, target: Target) -> bool:
-    """A line of the incremental difference: a command of ours, `no` before it or not."""
-    said = line.strip().removeprefix("no ").strip()
-    head, match, attach = MAP.fullmatch(said), MATCH.fullmatch(said), ATTACH.fullmatch(said)
-    if head or attach:
-        return table_base((head or attach)["name"]) is not None  # type: ignore[index]
-    if match:
-        return list_base(match["name"]) is not None
-    for prefix in WORDS.lists.values():
-        if said.startswith(prefix):
-            return list_base(said.removeprefix(prefix)) is not None
-    if said.startswith("interface "):
-        names = {port.interface or port.name for port in target.ports.values()}
-        return said.removeprefix("interface ").partition(".")[0] in names
-    if said.startswith("route-map "):
-        return table_base(said.split()[1]) is not None
-    if said.startswith("description "):
-        return (
-            said.startswith(f"description {MARK}") or list_base(said.removeprefix("description ")) is not None
-        )
-    if said.startswith("ip address "):
-        return _is_in_crossings(said.split()[2], target)
-    if said.startswith("ipv6 address "):
-        return _is_in_crossings(said.split()[2].partition("/")[0], target)
-    if said.startswith("permit ") or re.match(r"(?:sequence )?\d+ permit ", said):
-        return True  # of an access list, whose header is judged above
-    return WORDS.sets.fullmatch(said) is not None or WORDS.known.fullmatch(said) is not None
-
-
-def _is_in_crossings(address: str, target: Target) -> bool:
-    found = ipaddress.ip_address(address.lower())
-    ports = (port.name for port in target.ports.values() if port.number > 0)
-    for port in ports:
-        low, high = (crossing_addresses(target, (port, tag), found.version)[0] for tag in (3000, 4094))
-        if int(ipaddress.ip_address(low)) <= int(found) <= int(ipaddress.ip_address(high)):
-            return True
-    return False
-
-
-def key_of(name: str):  # type: ignore[no-untyped-def]
-    found = parse_name(name)
-    return found[0] if found else None
+    return is_said_by_us(line, target, WORDS)
 
 
 SYNTAX = Syntax(check, read, is_ours, claim, key_of)

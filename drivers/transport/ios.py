@@ -58,6 +58,7 @@ def opened(target: Target, timeout_s: float) -> Iterator[Wire]:
             "use_keys": bool(login.private_key_file),
             "key_file": login.private_key_file or None,
             "allow_agent": False,
+            "global_delay_factor": float(target.settings.get("pace", "0.1")),
             "conn_timeout": timeout_s,
             "auto_file_prompt": False,
             "merge_cfg": f"viaduct-{token}.txt",

@@ -61,7 +61,7 @@ def secret(device: Emulated, folder: Path, **changes: object) -> str:
 
 
 def target_of(device: Emulated, folder: Path) -> Target:
-    return Target("edge1", "ios", "127.0.0.1", {}, PORTS, {"blue": 10}, secret(device, folder))
+    return Target("edge1", "ios", "127.0.0.1", {"pace": "0.005"}, PORTS, {"blue": 10}, secret(device, folder))
 
 
 def others(device: Emulated) -> str:
@@ -70,7 +70,9 @@ def others(device: Emulated) -> str:
     for line in device.config()["running"].splitlines():
         if not line.startswith(" "):
             is_ours = "SI-" in line and "SI-operator" not in line or ".30" in line or ".40" in line
-            is_ours = is_ours or line.startswith(("ip sla 300", "ip sla schedule 300", "track 50", "arp ", "ipv6 neighbor"))
+            is_ours = is_ours or line.startswith(
+                ("ip sla 300", "ip sla schedule 300", "track 50", "arp ", "ipv6 neighbor")
+            )
         if not is_ours and "route-map SI-t-" not in line:
             found.append(line)
     return "\n".join(found)
