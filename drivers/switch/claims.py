@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 
 from drivers.base import Target, Unsupported
@@ -149,7 +149,7 @@ def _unmarked(stock: Stock, order: Order) -> Iterator[str]:
 def is_said_by_us(line: str, target: Target, words: Words) -> bool:
     """May this command come from us, `no` before it or not?"""
     said = line.strip().removeprefix("no ").strip()
-    named = (
+    named: tuple[tuple[re.Pattern[str], Callable[[re.Match[str]], bool]], ...] = (
         (MATCH, lambda found: list_base(found["name"]) is not None),
         (ATTACH, lambda found: table_base(found["name"]) is not None),
         (ROUTE_MAP, lambda found: table_base(found[1]) is not None),
