@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import json
 import re
+import socket
 import ssl
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -246,7 +247,8 @@ def _server(machine: Nxos, certificate: Path, key: Path) -> ThreadingHTTPServer:
                     return
                 status, said = machine.call(json.loads(body))
                 if said is None:
-                    self.connection.close()
+                    self.close_connection = True
+                    self.connection.shutdown(socket.SHUT_RDWR)
                     return
                 text = (
                     "<html>busy</html>"
