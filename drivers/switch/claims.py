@@ -136,7 +136,8 @@ def _unmarked(stock: Stock, order: Order) -> Iterator[str]:
     for stanza in stock.blocks.values():
         head = MAP.fullmatch(stanza.header)
         if head and head["name"].rpartition("-")[0] in spots:
-            is_ours = any(line.startswith("description SI-") for line in stanza.lines)
+            is_begun = not stanza.lines  # cut off before its mark, which comes first
+            is_ours = is_begun or any(line.startswith("description SI-") for line in stanza.lines)
             marked[head["name"]] = marked.get(head["name"], False) or is_ours
     for name, is_marked in marked.items():
         if not is_marked:

@@ -54,6 +54,7 @@ from drivers.switch.tables import (
 )
 
 FORGET = re.compile(r"! forget (?P<key>\S+)")
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9/._-]*")
 VRF = re.compile(r"! interface (?P<name>\S+) is in vrf (?P<vrf>\S+)")
 
 
@@ -77,6 +78,9 @@ def render(changes: tuple[Change, ...], target: Target, words: Words) -> str:
     """Errors: Unsupported."""
     if not changes:
         return ""
+    for name in (*(port.interface or port.name for port in target.ports.values()), *target.vrfs):
+        if not NAME.fullmatch(name):
+            raise Unsupported(f"{target.name}: {name!r} is no name of an interface or a VRF")
     items: dict[Key, Item] = dict(target.held)
     for change in changes:
         items.pop(change.key, None)
@@ -137,6 +141,8 @@ def _vrf_of(
     found = {entry.hop.vrf for entry in entries if entry.hop.vrf}
     if place in crossings and crossings[place].vrf:
         found.add(crossings[place].vrf)
+    if not all(NAME.fullmatch(name) for name in found):
+        raise Unsupported(f"{target.name}: {sorted(found)!r} is no name of a VRF")
     if len(found) > 1:
         said = ", ".join(sorted(found))
         raise Unsupported(

@@ -12,6 +12,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from drivers.base import PortInfo, Rejected, Target, Unsupported
@@ -215,12 +216,13 @@ def collect(stanzas: tuple[Stanza, ...], target: Target, words: Words) -> Stock:
     interfaces = {port.interface or port.name for port in target.ports.values()}
     marked = (one for one in stanzas if any(line.strip().startswith("tag SI-") for line in one.lines))
     slas = {_number(SLA, one.header) for one in marked} - {-1}
+    slas |= {_number(SLA, one.header) for one in stanzas if _is_half_a_probe(one, target, words)}
     for stanza in stanzas:
         name = stanza.header.removeprefix("interface ")
         place = crossing_place(stanza.header, target)
-        is_crossing = place is not None and any(
-            line.startswith(f"description {MARK}") for line in stanza.lines
-        )
+        is_begun = all(line == "no ip address" for line in stanza.lines)
+        has_mark = any(line.startswith(f"description {MARK}") for line in stanza.lines)
+        is_crossing = place is not None and (is_begun or has_mark)
         if is_crossing or name in interfaces:
             vrfs[name] = next(
                 (line.rpartition(" ")[2] for line in stanza.lines if line.startswith(words.vrf)), ""
@@ -236,6 +238,17 @@ def collect(stanzas: tuple[Stanza, ...], target: Target, words: Words) -> Stock:
         ):
             strangers.append(stanza)
     return Stock(blocks, attached, vrfs, tuple(strangers))
+
+
+def _is_half_a_probe(stanza: Stanza, target: Target, words: Words) -> bool:
+    """An operation under a number of ours that was cut off before its mark: nothing in it is anybody else's."""
+    number = _number(SLA, stanza.header)
+    for port in target.ports.values():
+        with suppress(Unsupported):
+            if number == track_of(port, target, words)[0]:
+                ours = {f"icmp-echo {text.partition('/')[0]}" for text in port.peer_addresses}
+                return all(line in ours or line.startswith(" vrf ") for line in stanza.lines)
+    return False
 
 
 def _attached(name: str, stanza: Stanza) -> dict[tuple[str, int], str]:
@@ -300,6 +313,7 @@ def _arranged(stanza: Stanza, target: Target, words: Words) -> Stanza:
             strange = next((line for line in lines if not _is_map_line(line, words)), None)
         else:
             header = _lower(header)
+            lines = tuple(line for line in lines if line != "no ip address")
             rank = {word: at for at, word in enumerate(words.order)}
             lines = tuple(
                 sorted(

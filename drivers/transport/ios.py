@@ -83,7 +83,9 @@ def _kinds(target: Target, doing: str) -> Iterator[None]:
         except (NetmikoTimeoutException, ReadTimeout, ConnectionException) as error:
             said = f"{brief(error)} {brief(error.__context__) if error.__context__ else ''}"
             if "not found in known_hosts" in said or "Host key for server" in said:
-                raise Rejected(f"{target.name}: the SSH host key is not the known one; is this another machine?") from error
+                raise Rejected(
+                    f"{target.name}: the SSH host key is not the known one; is this another machine?"
+                ) from error
             raise Transient(f"{target.name}: {doing}: {brief(error)}") from error
         except ValueError as error:  # how Netmiko says that a transfer or a prompt was not what it expects
             raise Rejected(f"{target.name}: {doing}: {brief(error)}") from error

@@ -104,7 +104,9 @@ def test_a_file_without_end_cannot_be_compared(plain: Callable[..., IOSDriver]) 
 # --- two workers (trap 9) ---------------------------------------------------------------------
 
 
-def test_napalm_has_one_merge_file_for_everybody(ios_device: Emulated, plain: Callable[..., IOSDriver]) -> None:
+def test_napalm_has_one_merge_file_for_everybody(
+    ios_device: Emulated, plain: Callable[..., IOSDriver]
+) -> None:
     one, other = plain(), plain()
     one.load_merge_candidate(config="ntp server 203.0.113.10\nend\n")
     other.load_merge_candidate(config="ntp server 203.0.113.11\nend\n")
@@ -190,7 +192,9 @@ def test_what_stands_in_the_way_is_refused_before_anything_is_touched(
 # --- the disk, the wire -----------------------------------------------------------------------
 
 
-def test_a_full_disk_refuses_before_anything_is_sent(open_ios: Rig, ios_device: Emulated, first: DeviceState) -> None:
+def test_a_full_disk_refuses_before_anything_is_sent(
+    open_ios: Rig, ios_device: Emulated, first: DeviceState
+) -> None:
     ios_device.fault(disk_full=True)
     with pytest.raises(Rejected, match="[Ss]pace"):
         open_ios.push(open_ios.render(first, second_of(open_ios)))
@@ -260,7 +264,9 @@ def test_another_host_key_is_refused(ios_target: Target, ios_device: Emulated, t
         session.read()
 
 
-def test_a_wrong_password_is_refused_and_never_said(ios_target: Target, ios_device: Emulated, tmp_path: Path) -> None:
+def test_a_wrong_password_is_refused_and_never_said(
+    ios_target: Target, ios_device: Emulated, tmp_path: Path
+) -> None:
     wrong = replace(ios_target, secret=secret(ios_device, tmp_path, password="not-this-1"))
     with pytest.raises(Rejected, match="refused the user") as caught, open_(wrong, 30):
         pass
@@ -356,7 +362,9 @@ def test_what_somebody_changed_in_ours_is_seen_and_mended(
     assert "SI-" not in ios_device.config()["running"]
 
 
-def test_text_in_ours_that_nobody_here_writes_is_named(open_ios: Rig, ios_device: Emulated, first: DeviceState) -> None:
+def test_text_in_ours_that_nobody_here_writes_is_named(
+    open_ios: Rig, ios_device: Emulated, first: DeviceState
+) -> None:
     ios_device.operator("ip access-list extended SI-c7r1f1r1p3-a", "5 deny ip any any")
     with pytest.raises(Rejected, match="5 deny ip any any"):
         open_ios.read()
@@ -375,6 +383,10 @@ def test_who_logs_in_learns_what_it_is_and_links_are_told(ios_target: Target, io
     ios_device.fault(links_down=["GigabitEthernet2"])
     with transport.opened(ios_target, 30) as wire:
         facts = wire.facts()
-        assert (facts.platform, facts.version, facts.serial) == ("Cisco IOS-XE C9300-24T", "17.09.04a", "FOC0000EMUL")
+        assert (facts.platform, facts.version, facts.serial) == (
+            "Cisco IOS-XE C9300-24T",
+            "17.09.04a",
+            "FOC0000EMUL",
+        )
     with open_(ios_target, 30) as session, suppress(Transient):
         assert session.read().links_up == {"client": True, "firewall": False}

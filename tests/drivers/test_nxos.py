@@ -167,7 +167,9 @@ def test_what_stands_in_the_way_is_refused_before_anything_is_touched(
 # --- the disk, the wire -----------------------------------------------------------------------
 
 
-def test_what_is_not_saved_is_no_success_and_a_reload_shows_why(open_nxos: Rig, nxos_device: Emulated) -> None:
+def test_what_is_not_saved_is_no_success_and_a_reload_shows_why(
+    open_nxos: Rig, nxos_device: Emulated
+) -> None:
     state = sample(open_nxos.site)
     nxos_device.fault(startup_full=True)
     with pytest.raises(Rejected, match="in force but not saved"):
