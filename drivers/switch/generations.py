@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from drivers.base import Rejected, Target
 from drivers.state import Key
 from drivers.switch.aces import STEP
+from drivers.switch.entries import Raw, raw_entries
 from drivers.switch.policies import Order
 from drivers.switch.routemaps import (
     GENERATIONS,
@@ -22,14 +23,12 @@ from drivers.switch.routemaps import (
     SLA,
     TRACK,
     WORD,
-    Raw,
     Stock,
     Words,
     crossing_place,
     list_base,
     place_of_block,
     precedes,
-    raw_entries,
     same,
     table_base,
 )
@@ -113,7 +112,7 @@ def _spot(map_name: str) -> Spot:
 def _named(
     raw: Raw, actual: Stock, made: Mapping[str, Stanza], named: dict[tuple[str, int], str], words: Words
 ) -> tuple[str, dict[str, Stanza]]:
-    """The access list's name on the device, and its stanza: one that is there already with these lines, or a new one."""
+    """The access list's name on the device, and its stanza: one that is there with these lines, or a new one."""
     prefix = words.lists[raw.family]
     held = actual.blocks.get(f"{prefix}{raw.list_name}")
     if list_base(raw.list_name) != raw.list_name and (held is not None or raw.aces is None):
@@ -251,7 +250,7 @@ def _rank(stanza: Stanza) -> tuple[int, list[tuple[int, str]]]:
 def steps(actual: Stock, goal: Stock, words: Words) -> tuple[str, ...]:
     """The lines that turn one into the other: build, move the attach lines, detach, remove.
 
-    A crossing is never open without its policies: they are on it before it has an address, and it is shut before they go.
+    A crossing is never open without its policies: on it before it has an address, and it is shut before they go.
     """
     lines: list[str] = []
     added = [one for key, one in goal.blocks.items() if actual.blocks.get(key) != one]

@@ -17,12 +17,12 @@ from drivers.diff import Change
 from drivers.state import DeviceState, Item, Key, NextHop
 from drivers.switch.aces import STEP, parse_ace
 from drivers.switch.box import Reading
+from drivers.switch.entries import Raw, raw_entries
 from drivers.switch.routemaps import (
     ATTACH,
     FAMILY,
     MAP,
     WORD,
-    Raw,
     Stock,
     Words,
     collect,
@@ -31,7 +31,6 @@ from drivers.switch.routemaps import (
     list_base,
     precedes,
     probes,
-    raw_entries,
     set_lines,
     table_base,
 )

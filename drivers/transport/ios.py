@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A Cisco IOS-XE device over SSH and SCP, by NAPALM's `ios` driver. Called by `drivers.switch.ios`.
 
-One method of the driver is off: `rollback`, which it calls by itself when a line is refused, and which would replace the
-whole running configuration. The device must have `file prompt quiet` already: the driver would write it into the
+One method of the driver is off: `rollback`, which it calls by itself when a line is refused, and which would replace
+the whole running configuration. The device must have `file prompt quiet` already: the driver would write it into the
 configuration, save it there, and forget it. The file that is merged has a name of its own for each session: two workers
 with one name would commit each other's lines.
 """
@@ -24,7 +24,8 @@ from drivers.switch.box import Facts
 from drivers.transport.vendor import brief, is_verified, kinds, login_of, required
 
 COUNTED = re.compile(
-    r"(?:ip|ipv6) address[^:]*: (?P<list>\S+).*?Policy routing matches: (?P<packets>\d+) packets, (?P<octets>\d+) bytes",
+    r"(?:ip|ipv6) address[^:]*: (?P<list>\S+).*?"
+    r"Policy routing matches: (?P<packets>\d+) packets, (?P<octets>\d+) bytes",
     re.DOTALL,
 )
 LINK = re.compile(r"^(?P<name>\S+) is .*, line protocol is (?P<state>\w+)", re.MULTILINE)

@@ -174,7 +174,7 @@ class IosConsole:
     def _archive(self) -> str:
         if self.machine.tree.at("archive") is None:
             return "Archive feature not enabled\n"
-        return "The maximum archive configurations allowed is 10.\nThe next archive file will be named flash:archive-1\n"
+        return "The maximum archive configurations allowed is 10.\nThe next archive file: flash:archive-1\n"
 
     def _timer(self) -> str:
         found = self.machine.revert
@@ -182,7 +182,8 @@ class IosConsole:
             return "%No Rollback Confirmed Change pending\n"
         minutes = max(0, int(found["at"] - self.machine.now()) // 60)
         return (
-            f"Time configured(since boot): {found['since']}\nTimer type: absolute timer\nTimer value: {found['minutes']} min\n"
+            f"Time configured(since boot): {found['since']}\nTimer type: absolute timer\n"
+            f"Timer value: {found['minutes']} min\n"
             f"Remaining time: {minutes} min\nUser: {self.machine.revert['user']}\n"
         )
 

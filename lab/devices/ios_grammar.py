@@ -4,8 +4,9 @@
 Sources: ACL = IP Addressing Services Command Reference, `ip access-list`, `permit (IP)`; ACL6 = IPv6 Command Reference,
 `ipv6 access-list`, `permit (IPv6)`; PBR = IP Routing: Protocol-Independent Command Reference, `route-map`,
 `set ip next-hop verify-availability`, `set interface`; PBR6 = Catalyst 4500 Software Configuration Guide IOS XE 3.6.0E,
-Configuring PBR, IPv6; SLA = IP SLAs Command Reference; EOT = Enhanced Object Tracking, `track ip sla` (object numbers 1 to
-1000 since 15.1(3)T); VRF = `vrf definition`, `vrf forwarding`; ARC = Configuration Fundamentals Command Reference, archive.
+Configuring PBR, IPv6; SLA = IP SLAs Command Reference; EOT = Enhanced Object Tracking, `track ip sla` (numbers 1 to
+1000 since 15.1(3)T); VRF = `vrf definition`, `vrf forwarding`; ARC = Configuration Fundamentals Command Reference,
+archive.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ NAME = r"[A-Za-z0-9_./-]+"
 PORT = r"(?:(?:eq \d+|range \d+ \d+) )?"
 A4 = rf"(?:any|host {V4}|{V4} {V4})"
 A6 = rf"(?:any|host {V6}|{V6}/\d+)"
-DSCP = r"(?: dscp \d+)?"
+END = r"(?: (?:eq \d+|range \d+ \d+))?(?: dscp \d+)?"
 
 
 def rule(pattern: str, source: str, opens: str = "", same: str = "") -> Rule:
@@ -74,13 +75,12 @@ GRAMMAR: Grammar = {
         rule(r"shutdown", "IF shutdown"),
     ),
     "acl4": (
-        rule(rf"\d+ (?:permit|deny) (?:ip|tcp|udp|icmp) {A4} {PORT}{A4}(?: (?:eq \d+|range \d+ \d+))?{DSCP}", "ACL permit",
-              same=r"\d+"),
+        rule(rf"\d+ (?:permit|deny) (?:ip|tcp|udp|icmp) {A4} {PORT}{A4}{END}", "ACL permit", same=r"\d+"),
         rule(r"\d+ remark .+", "ACL remark", same=r"\d+"),
     ),
     "acl6": (
-        rule(rf"sequence \d+ (?:permit|deny) (?:ipv6|tcp|udp|icmp) {A6} {PORT}{A6}(?: (?:eq \d+|range \d+ \d+))?{DSCP}",
-              "ACL6 permit", same=r"sequence \d+"),
+        rule(rf"sequence \d+ (?:permit|deny) (?:ipv6|tcp|udp|icmp) {A6} {PORT}{A6}{END}", "ACL6 permit",
+             same=r"sequence \d+"),
     ),
     "map": (
         rule(r"description .+", "PBR route-map description", same="description"),
@@ -101,8 +101,10 @@ GRAMMAR: Grammar = {
 }  # fmt: skip
 
 # The order of `show running-config` (not that in which things were typed).
-ORDER = ("hostname", "vrf definition", "ip scp", "file prompt", "archive", "username", "ipv6 unicast", "track", "interface",
-         "ip route", "arp", "ip access-list", "ip sla", "ntp", "ipv6 neighbor", "route-map", "ipv6 access-list")  # fmt: skip
+ORDER = (
+    "hostname", "vrf definition", "ip scp", "file prompt", "archive", "username", "ipv6 unicast", "track", "interface",
+    "ip route", "arp", "ip access-list", "ip sla", "ntp", "ipv6 neighbor", "route-map", "ipv6 access-list",
+)  # fmt: skip
 PORT_NAMES = {
     "tcp": {80: "www", 53: "domain", 25: "smtp", 179: "bgp", 23: "telnet"},
     "udp": {53: "domain", 123: "ntp"},

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """An emulated Cisco NX-OS device: NX-API (JSON-RPC over HTTPS), checkpoints, rollback of the whole box.
 
-What it does like the box, and NAPALM does not see: no syntax check before the commit, it stops at the first bad line and
-keeps what came before, it says some errors as text of a success. Sources: `nxos_grammar`.
+What it does like the box, and NAPALM does not see: no syntax check before the commit; it stops at the first bad line
+and keeps what came before; it says some errors as text of a success. Sources: `nxos_grammar`.
 """
 
 from __future__ import annotations
@@ -192,8 +192,8 @@ class Nxos(Machine):
             "show running-config": lambda: self.text(self.tree),
             "show running-config all": lambda: self.text(self.tree),
             "show startup-config": lambda: self.text(self.saved),
-            "show version": lambda: {"chassis_id": "Nexus9000 C93180YC-FX", "nxos_ver_str": "10.4(3)", "host_name": self.name,
-                                     "proc_board_id": "FDO0000EMUL"},
+            "show version": lambda: {"chassis_id": "Nexus9000 C93180YC-FX", "nxos_ver_str": "10.4(3)",
+                                     "host_name": self.name, "proc_board_id": "FDO0000EMUL"},
             "show interface brief": self._brief,
             "copy run startup-config": self._save,
             "terminal dont-ask": lambda: "",

@@ -90,8 +90,8 @@ GRAMMAR: Grammar = {
     ),
 }
 
-ORDER = ("version", "hostname", "feature", "username", "ntp", "ip access-list", "ipv6 access-list", "hardware", "ip route",
-         "ip sla", "track", "route-map", "vrf context", "epbr", "interface")  # fmt: skip
+ORDER = ("version", "hostname", "feature", "username", "ntp", "ip access-list", "ipv6 access-list", "hardware",
+         "ip route", "ip sla", "track", "route-map", "vrf context", "epbr", "interface")  # fmt: skip
 
 
 def place(mode: str, line: str) -> object:

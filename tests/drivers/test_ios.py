@@ -166,8 +166,11 @@ def test_what_is_missing_is_named_and_never_enabled(open_ios: Rig, ios_device: E
 
 
 CLAIMS = {
-    "policy of somebody": (("interface GigabitEthernet1", "ip policy route-map to-proxy"), "no ip policy route-map to-proxy"),
-    "is in VRF red": (("vrf definition red", "interface GigabitEthernet1", "vrf forwarding red"), "vrf forwarding blue"),
+    "policy of somebody": (
+        ("interface GigabitEthernet1", "ip policy route-map to-proxy"), "no ip policy route-map to-proxy",
+    ),
+    "is in VRF red": (("vrf definition red", "interface GigabitEthernet1", "vrf forwarding red"),
+                      "vrf forwarding blue"),
     "there is no VRF blue": (("no vrf definition blue",), "vrf definition blue"),
     "ip sla 30002": (("ip sla 30002", "icmp-echo 203.0.113.5"), "setting `slas`"),
     "track 502": (("track 502 ip sla 9 reachability",), "setting `tracks`"),

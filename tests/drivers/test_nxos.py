@@ -137,7 +137,9 @@ def test_a_platform_that_carves_room_by_itself_is_believed(open_nxos: Rig, nxos_
 
 
 CLAIMS = {
-    "policy of somebody": (("interface Ethernet1/1", "ip policy route-map to-proxy"), "no ip policy route-map to-proxy"),
+    "policy of somebody": (
+        ("interface Ethernet1/1", "ip policy route-map to-proxy"), "no ip policy route-map to-proxy",
+    ),
     "belongs to ePBR": (
         ("feature epbr", "interface Ethernet1/1", "epbr ip policy tenant-chain reverse"),
         "no epbr ip policy tenant-chain reverse",

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Route maps of both Cisco families: properties of rendering, merging and reading, and the reviewed texts.
 
-The emulated devices' configuration is used as a value here, without a wire. `VIADUCT_GOLDEN=write` writes the files anew.
+The emulated devices' configuration is a value here, without a wire. `VIADUCT_GOLDEN=write` writes the files anew.
 """
 
 from __future__ import annotations
@@ -21,8 +21,9 @@ from drivers.diff import diff
 from drivers.state import EMPTY, DeviceState, Direction, Key, Kind
 from drivers.switch import ios, nxos, policies
 from drivers.switch.aces import DSCP, PORTS, ace, parse_ace
+from drivers.switch.entries import raw_entries
 from drivers.switch.generations import steps, wanted
-from drivers.switch.routemaps import Stock, Words, collect, raw_entries, table_base
+from drivers.switch.routemaps import Stock, Words, collect, table_base
 from drivers.switch.stanzas import split
 from lab.devices import ios as emulated_ios
 from lab.devices import nxos as emulated_nxos
