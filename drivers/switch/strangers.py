@@ -53,9 +53,7 @@ def attached(strangers: Sequence[str], ours: Sequence[Flow]) -> tuple[str, ...]:
 
 def _taken(fields: Mapping[str, str], priority: int, by_port: Mapping[int, list[Flow]]) -> Iterator[Flow]:
     port = fields.get("in_port", "")
-    flows = (
-        by_port.get(int(port), []) if port.isdigit() else [flow for held in by_port.values() for flow in held]
-    )
+    flows = by_port.get(int(port), []) if port.isdigit() else [flow for held in by_port.values() for flow in held]
     if port and not port.isdigit():  # LOCAL and the like: no port of ours
         return
     for flow in flows:

@@ -230,10 +230,7 @@ def tables_of(state: DeviceState, target: Target) -> Tables:
         for crossing in _crossings(key, item):
             _add(crossings, crossing, target)
     entries = {
-        place: (
-            *(entry for pair in sorted(found, key=decisive) for entry in _entries(*pair, target)),
-            *_closed(place),
-        )
+        place: (*(entry for pair in sorted(found, key=decisive) for entry in _entries(*pair, target)), *_closed(place))
         for place, found in sorted(pairs.items())
     }
     return Tables(entries, dict(sorted(crossings.items())), tuple(broken))
@@ -296,8 +293,7 @@ def _closed(place: Place) -> tuple[Entry, ...]:
     if not place[1]:
         return ()
     return tuple(
-        Entry(f"{CLOSED}-{family}", Action.DROP, (Match(ANYWHERE[family], ANYWHERE[family]),))
-        for family in (4, 6)
+        Entry(f"{CLOSED}-{family}", Action.DROP, (Match(ANYWHERE[family], ANYWHERE[family]),)) for family in (4, 6)
     )
 
 

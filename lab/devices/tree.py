@@ -125,9 +125,7 @@ class Editor:
 
     def _add(self, mode: str, rule: Rule, line: str, tree: Tree) -> None:
         same = rule.same(line)
-        held = next(
-            (old for old in tree.lines if rule.pattern.fullmatch(old) and rule.same(old) == same), None
-        )
+        held = next((old for old in tree.lines if rule.pattern.fullmatch(old) and rule.same(old) == same), None)
         if held is None or held != line:
             inside = tree.lines.pop(held, Tree()) if held is not None else Tree()
             tree.lines[line] = inside if rule.opens else Tree()
