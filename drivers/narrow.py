@@ -38,9 +38,14 @@ def intersection(one: Match, other: Match) -> Match | None:
 
 def normal(item: Filter) -> Filter:
     """The same filter as a switch can give it back: each rule narrowed to the filter's own match, rules
-    that match nothing left out, and no next hop if nothing is permitted."""
-    narrowed = ((rule.verdict, intersection(rule.match, item.match)) for rule in item.rules)
-    rules = tuple(Rule(verdict, match) for verdict, match in narrowed if match is not None)
+    that match nothing, or what an earlier one matches word for word (access lists hold no line twice), left
+    out, and no next hop if nothing is permitted."""
+    first: dict[Match, Verdict] = {}
+    for rule in item.rules:
+        match = intersection(rule.match, item.match)
+        if match is not None:
+            first.setdefault(match, rule.verdict)
+    rules = tuple(Rule(verdict, match) for match, verdict in first.items())
     permits = item.default is Verdict.PERMIT or any(rule.verdict is Verdict.PERMIT for rule in rules)
     return replace(item, rules=rules, next=item.next if permits else NextHop())
 

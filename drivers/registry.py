@@ -10,7 +10,7 @@ from drivers import fake
 from drivers.appliance import fortios, linux, panos, srx
 from drivers.base import Driver, Unsupported
 from drivers.host import agent
-from drivers.switch import eos, frr, iosxr, junos, openvswitch
+from drivers.switch import eos, frr, ios, iosxr, junos, nxos, openvswitch
 
 
 def index(drivers: Iterable[Driver]) -> Mapping[str, Driver]:
@@ -29,6 +29,8 @@ DRIVERS: Mapping[str, Driver] = index(
         eos.DRIVER,
         frr.DRIVER,
         junos.DRIVER,
+        ios.DRIVER,
+        nxos.DRIVER,
         linux.DRIVER,
         srx.DRIVER,
         agent.DRIVER,

@@ -17,9 +17,11 @@ from tests.drivers.fake_rigs import (
     open_fake_switch,
 )
 from tests.drivers.frr_rig import frr, frr_lab, open_frr
+from tests.drivers.ios_rig import ios_device, ios_target, open_ios
 from tests.drivers.iosxr_rig import iosxr_device, iosxr_process, open_iosxr
 from tests.drivers.junos_rig import junos_box, junos_process, open_junos
 from tests.drivers.linux_rig import agent_target, box, linux_target, open_host, open_linux, ssh_keys
+from tests.drivers.nxos_rig import nxos_device, nxos_target, open_nxos
 from tests.drivers.openvswitch_rig import bridge, open_openvswitch, virtual_switch
 from tests.drivers.srx_rig import open_srx, srx_box, srx_process
 from tests.drivers.wire import wire
@@ -36,11 +38,15 @@ __all__ = [
     "far_fakes",
     "frr",
     "frr_lab",
+    "ios_device",
+    "ios_target",
     "iosxr_device",
     "iosxr_process",
     "junos_box",
     "junos_process",
     "linux_target",
+    "nxos_device",
+    "nxos_target",
     "open_confirming_appliance",
     "open_confirming_switch",
     "open_eos",
@@ -50,9 +56,11 @@ __all__ = [
     "open_fortios",
     "open_frr",
     "open_host",
+    "open_ios",
     "open_iosxr",
     "open_junos",
     "open_linux",
+    "open_nxos",
     "open_openvswitch",
     "open_panos",
     "open_srx",

@@ -14,6 +14,8 @@ RIGS = {
     "openvswitch": "open_openvswitch",
     "frr": "open_frr",
     "junos": "open_junos",
+    "ios": "open_ios",
+    "nxos": "open_nxos",
     "linux": "open_linux",
     "srx": "open_srx",
     "host": "open_host",

@@ -46,6 +46,13 @@ TARGET = Target(
     vrfs={"blue": 101, "red": 102},
 )
 WEB = Match(clients(4), "0.0.0.0/0", "tcp", ANY_PORT, (80, 80))
+
+
+def many(count: int, verdict: Verdict = Verdict.PERMIT) -> tuple[Rule, ...]:
+    """No two alike: a filter in normal form has no rule twice."""
+    return tuple(Rule(verdict, replace(WEB, source_ports=(port, port))) for port in range(1, count + 1))
+
+
 ON = "cookie=0xd500000700102000,table=0"
 
 
@@ -170,7 +177,7 @@ UNSUPPORTED = {
     "tag on arrival": Redirect("a", 4095, WEB, NextHop("b")),
     "tag on departure": Redirect("a", 0, WEB, NextHop("b", 4095)),
     "precedence": Guard("a", 0, WEB, MAX_PRECEDENCE + 1),
-    "rules": Filter("a", 0, WEB, NextHop("b"), (Rule(Verdict.PERMIT, WEB),) * 1001, Verdict.DENY),
+    "rules": Filter("a", 0, WEB, NextHop("b"), many(1001), Verdict.DENY),
 }
 
 
@@ -181,9 +188,7 @@ def test_what_cannot_be_said_is_unsupported(reason: str) -> None:
 
 
 def test_a_thousand_rules_stay_below_an_exception() -> None:
-    full = Filter(
-        "a", 0, WEB, NextHop("b"), (Rule(Verdict.PERMIT, WEB),) * 1000, Verdict.DENY, MAX_PRECEDENCE
-    )
+    full = Filter("a", 0, WEB, NextHop("b"), many(1000), Verdict.DENY, MAX_PRECEDENCE)
     priorities = [int(line.split("priority=")[1].split(",")[0]) for line in lines_of(full)]
     exception = lines_of(Pass("a", 0, WEB, MAX_PRECEDENCE))[0]
     assert max(priorities) < int(exception.split("priority=")[1].split(",")[0]) <= 65535
@@ -290,7 +295,7 @@ def test_readable_flows_that_form_no_item_are_torn_and_rewritten(before: str, af
 
 def test_a_default_priority_that_the_dump_leaves_out() -> None:
     """20000 + 12 * 1024 + 480 is the priority that `dump-flows` does not print."""
-    rules = tuple(Rule(Verdict.DENY, replace(WEB, source=f"10.1.1.{i % 256}/32")) for i in range(479))
+    rules = many(479, Verdict.DENY)
     item = Filter("a", 0, WEB, NextHop("b"), rules, Verdict.PERMIT, 12)
     head = "OFPST_FLOW reply (OF1.4) (xid=0x2):\n"
     lines = "".join(

@@ -1,0 +1,313 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From what a device holds to what it should hold, in an order that keeps every packet's door closed.
+
+Called by `stepwise`, for devices that take a configuration line by line. Pure. Nothing that packets meet is edited: a
+changed access list or route map is built beside the old one under the next free letter, the attach line moves in one
+command, the old one goes last. What the change does not name is carried over as it stands.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+
+from drivers.base import Rejected, Target
+from drivers.state import Key
+from drivers.switch.aces import STEP
+from drivers.switch.entries import Raw, raw_entries
+from drivers.switch.policies import Order
+from drivers.switch.routemaps import (
+    GENERATIONS,
+    MAP,
+    SCHEDULE,
+    SLA,
+    TRACK,
+    WORD,
+    Stock,
+    Words,
+    crossing_place,
+    list_base,
+    place_of_block,
+    precedes,
+    same,
+    table_base,
+)
+from drivers.switch.stanzas import Stanza
+from drivers.switch.tables import Place, crossing_addresses, interface, parse_name, table_name
+
+Spot = tuple[Place, int]
+
+
+def wanted(actual: Stock, order: Order, target: Target, words: Words) -> Stock:
+    """What the device should hold when the change is made. Errors: Rejected if no letter is free."""
+    forget = set(order.forget)
+    held = _held(actual, words)
+    new = _held(order.stock, words)
+    touched = {place for place, _ in new} | {
+        place for (place, _), raws in held.items() if any(_key(raw.name) in forget for raw in raws)
+    }
+    lists: dict[Spot, list[Raw]] = {}
+    for place in sorted(touched):
+        for family in (4, 6):
+            fresh = new.get((place, family), ())
+            names = {raw.name for raw in fresh}
+            old = held.get((place, family), ())
+            kept = [raw for raw in old if _key(raw.name) not in forget and raw.name not in names]
+            lists[place, family] = sorted([*kept, *fresh], key=lambda raw: precedes(raw.name))
+        if not any(parse_name(raw.name) for family in (4, 6) for raw in lists[place, family]):
+            lists[place, 4], lists[place, 6] = [], []
+    return _stock(actual, order, lists, target, words)
+
+
+def _held(stock: Stock, words: Words) -> dict[Spot, tuple[Raw, ...]]:
+    """The entries that are in force. Of a route map with an entry that nobody can name, those that are ours."""
+    found: dict[Spot, tuple[Raw, ...]] = {}
+    for name in sorted(set(stock.attached.values())):
+        base = table_base(name)
+        if base is not None:
+            found[base] = raw_entries(stock, name, words) or ()
+    return found
+
+
+def _key(name: str) -> Key | None:
+    found = parse_name(name)
+    return found[0] if found else None
+
+
+def _stock(
+    actual: Stock, order: Order, lists: Mapping[Spot, list[Raw]], target: Target, words: Words
+) -> Stock:
+    blocks: dict[str, Stanza] = {}
+    attached = {
+        spot: name for spot, name in actual.attached.items() if table_base(name) and _spot(name) not in lists
+    }
+    named: dict[tuple[str, int], str] = {}
+    for (place, family), raws in sorted(lists.items()):
+        if not raws:
+            continue
+        said: list[Raw] = []
+        for raw in raws:
+            name, access = _named(raw, actual, blocks, named, words)
+            blocks |= access
+            said.append(Raw(raw.name, raw.family, raw.action, raw.sets, name, raw.aces))
+        map_name, entries = _policy(place, family, said, actual)
+        blocks |= entries
+        attached[interface(target, place), family] = map_name
+    forget = set(order.forget)
+    for key, stanza in actual.blocks.items():
+        if _stays(stanza, attached, lists, forget):
+            blocks.setdefault(key, stanza)
+    _keep_lists(actual, blocks, words)
+    _keep_crossings(actual, order, blocks, attached, target, words)
+    _keep_probes(actual, order, blocks)
+    return Stock(blocks, attached, actual.vrfs, ())
+
+
+def _spot(map_name: str) -> Spot:
+    found = table_base(map_name)
+    assert found is not None, "ours only"
+    return found
+
+
+def _named(
+    raw: Raw, actual: Stock, made: Mapping[str, Stanza], named: dict[tuple[str, int], str], words: Words
+) -> tuple[str, dict[str, Stanza]]:
+    """The access list's name on the device, and its stanza: one that is there with these lines, or a new one."""
+    prefix = words.lists[raw.family]
+    held = actual.blocks.get(f"{prefix}{raw.list_name}")
+    if list_base(raw.list_name) != raw.list_name and (held is not None or raw.aces is None):
+        return raw.list_name, {held.header: held} if held else {}  # carried over as it stands
+    found = named.get((raw.name, raw.family))
+    if found is None:
+        assert raw.aces is not None, "a rendered entry has its list"
+        free = [f"{raw.name}-{letter}" for letter in GENERATIONS]
+        there = [name for name in free if f"{prefix}{name}" in actual.blocks]
+        equal = [name for name in there if actual.blocks[f"{prefix}{name}"].lines == raw.aces]
+        found = equal[0] if equal else next((name for name in free if name not in there), "")
+        if not found:
+            raise Rejected(
+                f"all letters of {raw.name} are taken on the device; remove its access lists by hand"
+            )
+        named[raw.name, raw.family] = found
+    assert raw.aces is not None, "a rendered entry has its list"
+    return found, {f"{prefix}{found}": Stanza(f"{prefix}{found}", raw.aces)}
+
+
+def _policy(place: Place, family: int, raws: list[Raw], actual: Stock) -> tuple[str, dict[str, Stanza]]:
+    """The route map that is attached there already if it says this, or a new one."""
+    base = f"{table_name(place)}-v{family}"
+    names = {head["name"] for one in actual.blocks.values() for head in [MAP.fullmatch(one.header)] if head}
+    in_force = [name for name in sorted(set(actual.attached.values())) if _spot(name) == (place, family)]
+    for name in in_force:
+        entries = _entries(name, raws)
+        held = {key: one for key, one in actual.blocks.items() if key.startswith(f"route-map {name} ")}
+        if held == entries:
+            return name, entries
+    free = next((f"{base}-{letter}" for letter in GENERATIONS if f"{base}-{letter}" not in names), "")
+    if not free:
+        raise Rejected(f"all letters of {base} are taken on the device; remove its route maps by hand")
+    return free, _entries(free, raws)
+
+
+def _entries(name: str, raws: Iterable[Raw]) -> dict[str, Stanza]:
+    found = {}
+    for at, raw in enumerate(raws, 1):
+        header = f"route-map {name} {raw.action} {STEP * at}"
+        lines = (f"description {raw.name}", f"match {WORD[raw.family]} address {raw.list_name}", *raw.sets)
+        found[same(header)] = Stanza(header, lines)
+    return found
+
+
+def _stays(
+    stanza: Stanza, attached: Mapping[tuple[str, int], str], lists: Mapping[Spot, list[Raw]], forget: set[Key]
+) -> bool:
+    """Is it a part of a route map that the change leaves alone?"""
+    head = MAP.fullmatch(stanza.header)
+    if head is None:
+        return False
+    if head["name"] in attached.values():
+        return _spot(head["name"]) not in lists
+    return _spot(head["name"]) not in lists and not any(
+        _key(line.removeprefix("description ")) in forget for line in stanza.lines
+    )
+
+
+def _keep_lists(actual: Stock, blocks: dict[str, Stanza], words: Words) -> None:
+    """Those that a route map names."""
+    for stanza in list(blocks.values()):
+        if not MAP.fullmatch(stanza.header):
+            continue
+        for line in stanza.lines:
+            for family, word in WORD.items():
+                key = f"{words.lists[family]}{line.removeprefix(f'match {word} address ')}"
+                if line.startswith(f"match {word} address ") and key in actual.blocks:
+                    blocks.setdefault(key, actual.blocks[key])
+
+
+def _said(blocks: Mapping[str, Stanza], pattern: str) -> set[str]:
+    """What the `set` lines of all route maps say there."""
+    lines = (line for stanza in blocks.values() if MAP.fullmatch(stanza.header) for line in stanza.lines)
+    return {found[1].lower() for line in lines for found in re.finditer(pattern, line)}
+
+
+def _keep_crossings(
+    actual: Stock,
+    order: Order,
+    blocks: dict[str, Stanza],
+    attached: Mapping[tuple[str, int], str],
+    target: Target,
+    words: Words,
+) -> None:
+    """Where packets enter, and where a next hop is."""
+    given = {place_of_block(one, target, words) for one in order.stock.blocks.values()} - {None}
+    every = {**actual.blocks, **order.stock.blocks}
+    hops = _said(blocks, r"set ip(?:v6)? next-hop (?:verify-availability )?([0-9A-Fa-f.:]+)")
+    interfaces = {name for name, _ in attached}
+    for place in {crossing_place(one.header, target) for one in every.values()} - {None}:
+        assert place is not None
+        far = {crossing_addresses(target, place, family)[1] for family in (4, 6)}
+        if not far & hops and interface(target, place) not in interfaces:
+            continue
+        source = order.stock.blocks if place in given else actual.blocks
+        blocks |= {key: one for key, one in source.items() if place_of_block(one, target, words) == place}
+
+
+def _keep_probes(actual: Stock, order: Order, blocks: dict[str, Stanza]) -> None:
+    """Those that an entry asks, with the operations that they ask."""
+    numbers = _said(blocks, r" track (\d+)")
+    for source in (actual.blocks, order.stock.blocks):
+        slas = {}
+        for key, stanza in source.items():
+            track = TRACK.fullmatch(stanza.header)
+            if track and track["number"] in numbers:
+                blocks[key] = stanza
+                slas[track["sla"]] = True
+        for key, stanza in source.items():
+            found = SLA.fullmatch(stanza.header) or SCHEDULE.fullmatch(stanza.header)
+            if found and found["number"] in slas:
+                blocks[key] = stanza
+
+
+# --- steps ------------------------------------------------------------------------------------
+
+KINDS = (
+    r"ip sla \d",
+    r"ip sla schedule ",
+    r"track ",
+    r"(?:ip|ipv6) access-list ",
+    r"route-map ",
+    r"interface ",
+    r"(?:arp|ipv6 neighbor) ",
+)
+
+
+def _rank(stanza: Stanza) -> tuple[int, list[tuple[int, str]]]:
+    kind = next(at for at, pattern in enumerate(KINDS) if re.match(pattern, stanza.header))
+    words = re.split(r"(\d+)", stanza.header)
+    return kind, [(int(word), "") if word.isdecimal() else (-1, word) for word in words]
+
+
+def steps(actual: Stock, goal: Stock, words: Words) -> tuple[str, ...]:
+    """The lines that turn one into the other: build, move the attach lines, detach, remove.
+
+    A crossing is never open without its policies: on it before it has an address, and it is shut before they go.
+    """
+    lines: list[str] = []
+    added = [one for key, one in goal.blocks.items() if actual.blocks.get(key) != one]
+    gone = [one for key, one in actual.blocks.items() if key not in goal.blocks]
+    made = {one.header.removeprefix("interface ") for one in added if one.header.startswith("interface ")}
+    made -= {name for name, _ in actual.attached.keys() - goal.attached.keys()}
+    shut = {one.header.removeprefix("interface ") for one in gone if one.header.startswith("interface ")}
+    for stanza in sorted(added, key=_rank):
+        lines += _written(stanza, actual.blocks.get(same(stanza.header)), goal, words)
+    for name in sorted({name for name, _ in (*goal.attached, *actual.attached)} - made):
+        moved = list(_moved(name, actual, goal))
+        if moved:
+            lines += [f"interface {name}", *([" shutdown"] if name in shut else []), *moved]
+    lines += [f"no {_short(stanza.header)}" for stanza in sorted(gone, key=_rank, reverse=True)]
+    return tuple(lines)
+
+
+def _moved(name: str, actual: Stock, goal: Stock) -> Iterator[str]:
+    """The attach lines of an interface."""
+    for family, word in WORD.items():
+        old, new = actual.attached.get((name, family)), goal.attached.get((name, family))
+        if new is not None and new != old:
+            yield f" {word} policy route-map {new}"
+        elif new is None and old is not None:
+            yield f" no {word} policy route-map {old}"
+
+
+def _short(header: str) -> str:
+    """What `no` takes: of a schedule and of a track, the number."""
+    if SCHEDULE.fullmatch(header):
+        return f"ip sla schedule {header.split()[3]}"
+    return f"track {header.split()[1]}" if TRACK.fullmatch(header) else header
+
+
+def _written(stanza: Stanza, old: Stanza | None, goal: Stock, words: Words) -> Iterator[str]:
+    """Only a crossing, a probe and what is put back after a failure are ever written over what is there."""
+    if SLA.fullmatch(stanza.header) and old is not None:
+        yield f"no {stanza.header}"  # an operation that runs cannot be edited; its schedule goes with it
+        yield from stanza.text().splitlines()
+        schedule = goal.blocks.get(f"ip sla schedule {stanza.header.split()[2]}")
+        yield from [schedule.header] if schedule else []
+        return
+    if old is not None and old.header != stanza.header and MAP.fullmatch(stanza.header):
+        yield f"no {old.header}"
+        old = None
+    yield stanza.header
+    there = old.lines if old is not None else ()
+    yield from (f" no {line.strip()}" for line in there if line not in stanza.lines)
+    if not stanza.header.startswith("interface "):
+        yield from (f" {line}" for line in stanza.lines if line not in there)
+        return
+    name = stanza.header.removeprefix("interface ")
+    policies = [
+        f" {WORD[f]} policy route-map {said}" for (at, f), said in sorted(goal.attached.items()) if at == name
+    ]
+    lines = [f" {line}" for line in stanza.lines]
+    at = next((at for at, line in enumerate(lines) if " address " in line), len(lines))
+    if words.has_ghosts and not any(line.startswith(words.vrf) for line in stanza.lines):
+        policies.append(f" no {words.vrf.strip()}")
+    yield from (*lines[:at], *policies, *lines[at:], *([" no shutdown"] if words.has_ghosts else []))

@@ -1,0 +1,159 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Cisco IOS-XE: policy-based routing by route maps. Called through the registry.
+
+Settings of a device: `global_vrf`, `crossings`, `crossings6` (drivers.switch.tables), `slas` (30000: the IP SLA
+operation of port N is 30000 + N), `tracks` (500: its track; tracks end at 1000), `pace`
+(0.1: how long to wait for its command line, more for a slow one), `unverified` (drivers.transport.vendor).
+
+No confirmed commit (tier B), although IOS has one (`configure terminal revert timer`): its timer ends at 120 minutes
+and the engine may ask for a day, and a shorter one than was asked for would take back what is about to be confirmed;
+`configure confirm` is for the user who began alone, so another worker with another log-in could not; nothing on the
+device holds a label; and what it takes back is the whole running configuration, other people's work of that time too.
+Instead: a new generation beside the old one, one command moves the attach line, and our own objects as they were are
+put back when anything is not as it was sent.
+
+IPv4 next hops behind ports are watched by an IP SLA operation; IPv6 ones and those over crossings by neighbour
+discovery alone (no release is known to us to promise `set ipv6 next-hop verify-availability`). Whatever is watched:
+the last line of every redirect is `set interface Null0`, so a hop that is gone drops.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from drivers.base import Capabilities, Driver, PortInfo, Session, Target
+from drivers.diff import Change
+from drivers.state import Kind
+from drivers.switch import policies
+from drivers.switch.aces import IOS
+from drivers.switch.box import BoxSession, Reading, Syntax
+from drivers.switch.claims import claims, is_said_by_us, key_of
+from drivers.switch.routemaps import MARK, Words, short_mac
+from drivers.switch.stanzas import Stanza, split
+from drivers.switch.stepwise import StepwiseBox
+from drivers.switch.tables import Crossing, crossing_addresses, interface, vrf_there
+from drivers.transport import ios as transport
+
+CAPS = Capabilities(
+    kinds=frozenset({Kind.REDIRECT, Kind.FILTER, Kind.GUARD, Kind.PASS}),
+    is_atomic=False,
+    has_confirmed_commit=False,
+    tags=frozenset({"vlan"}),
+    is_routed=True,
+    shares_objects=True,
+    tracks=True,
+    takes_deny=False,
+    buckets=frozenset({"prefix", "mask"}),
+)
+WHY_NOT = "IOS takes back within two hours at most, for one user and with everybody's work; it is programmed without"
+PREREQUISITES = (
+    ("ip scp server enable", "files cannot be sent to it"),
+    ("file prompt quiet", "NAPALM would write it into the configuration, and save it there"),
+)
+
+
+def _redirect(address: str, family: int, track: int) -> tuple[str, ...]:
+    if family == 6:
+        return (f"set ipv6 next-hop {address}", "set interface Null0")
+    if track:
+        return (f"set ip next-hop verify-availability {address} 10 track {track}", "set interface Null0")
+    return (f"set ip next-hop {address}", "set interface Null0")
+
+
+def _crossing(target: Target, crossing: Crossing) -> tuple[Stanza, ...]:
+    place = (crossing.port, crossing.tag)
+    name, vrf = interface(target, place), vrf_there(target, crossing.vrf)
+    (near4, far4), (near6, far6) = (crossing_addresses(target, place, family) for family in (4, 6))
+    lines = [f"description {MARK} {crossing.port} {crossing.tag}", f"encapsulation dot1Q {crossing.tag}"]
+    lines += [f"vrf forwarding {vrf}"] if vrf else []
+    lines += [f"ip address {near4} 255.255.255.254", f"ipv6 address {near6}/127"]
+    made = [Stanza(f"interface {name}", tuple(lines))]
+    if crossing.mac:
+        mac = short_mac(crossing.mac)
+        made.append(Stanza(f"arp {f'vrf {vrf} ' if vrf else ''}{far4} {mac} ARPA"))
+        made.append(Stanza(f"ipv6 neighbor {far6} {name} {mac}"))
+    return tuple(made)
+
+
+def _probe(port: PortInfo, address: str, vrf: str, sla: int, track: int) -> tuple[Stanza, ...]:
+    inside = (
+        f"icmp-echo {address}",
+        *((f" vrf {vrf}",) if vrf else ()),
+        f" tag SI-{port.name}",
+        " frequency 5",
+    )
+    return (
+        Stanza(f"ip sla {sla}", inside),
+        Stanza(f"ip sla schedule {sla} life forever start-time now"),
+        Stanza(f"track {track} ip sla {sla} reachability", ("delay down 10 up 5",)),
+    )
+
+
+WORDS = Words(
+    style=IOS,
+    lists={4: "ip access-list extended ", 6: "ipv6 access-list "},
+    vrf="vrf forwarding ",
+    null="set interface Null0",
+    redirect=_redirect,
+    hop=re.compile(r"set ip(?:v6)? next-hop (?:verify-availability )?(?P<address>[0-9A-Fa-f.:]+)(?: 10 track \d+)?"),
+    sets=re.compile(r"set (?:interface Null0|ip(?:v6)? next-hop .+)"),
+    crossing=_crossing,
+    probe=_probe,
+    known=re.compile(
+        r"interface \S+|description SI crossing \S+ \d+|encapsulation dot1Q \d+|vrf forwarding \S+|ip address \S+ \S+"
+        r"|ipv6 address \S+|(?:arp|ipv6 neighbor) .+|ip sla (?:schedule )?\d+.*|track \d+ .+|icmp-echo \S+|vrf \S+"
+        r"|tag SI-\S+|shutdown|frequency \d+|delay down \d+ up \d+",
+        re.IGNORECASE,
+    ),
+    order=("description", "encapsulation", "vrf forwarding", "ip address", "ipv6 address", "icmp-echo", "vrf", "tag",
+           "frequency"),
+    sla=30000,
+    track=500,
+    most_track=1000,
+    has_ghosts=True,
+    neighbour=re.compile(
+        r"arp (?:vrf \S+ )?(?P<address>[0-9.]+) \S+ ARPA|ipv6 neighbor (?P<address6>[0-9A-Fa-f:]+) \S+ \S+"
+    ),
+)  # fmt: skip
+
+
+def render(changes: tuple[Change, ...], target: Target) -> str:
+    return policies.render(changes, target, WORDS)
+
+
+def check(native: str, target: Target) -> None:
+    policies.check(native, target, WORDS)
+
+
+def read(running: str, target: Target) -> Reading:
+    lines = set(running.splitlines())
+    missing = tuple(f"add `{line}`: without it {why}" for line, why in PREREQUISITES if line not in lines)
+    return policies.reading(running, target, WORDS, missing)
+
+
+def claim(running: str, native: str, target: Target) -> tuple[str, ...]:
+    order = policies.parse(native, target, WORDS)
+    stanzas = split(running)
+    found = claims(stanzas, order, target, WORDS)
+    has_ipv6 = any(entry.family == 6 for entries in order.tables.entries.values() for entry in entries)
+    if has_ipv6 and not any(one.header == "ipv6 unicast-routing" for one in stanzas):
+        found += ("add `ipv6 unicast-routing`: without it no IPv6 packet is routed",)
+    return found
+
+
+def is_ours(line: str, target: Target) -> bool:
+    return is_said_by_us(line, target, WORDS)
+
+
+SYNTAX = Syntax(check, read, is_ours, claim, key_of)
+
+
+@contextmanager
+def open_(target: Target, timeout_s: float) -> Iterator[Session]:
+    with transport.opened(target, timeout_s) as wire:
+        yield BoxSession(target, StepwiseBox(target, wire, WORDS, WHY_NOT), SYNTAX)
+
+
+DRIVER = Driver("ios", CAPS, render, open_)
