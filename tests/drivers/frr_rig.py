@@ -110,11 +110,11 @@ class Lab:
             port: PortInfo(
                 port,
                 number,
-                f"02:00:00:00:08:{number:02x}",
-                interface,
-                (f"10.8.{number}.1/24", f"2001:db8:8:{number}::1/64"),
-                f"02:00:00:00:09:{number:02x}",
-                (f"10.8.{number}.2/24", f"2001:db8:8:{number}::2/64"),
+                mac=f"02:00:00:00:08:{number:02x}",
+                interface=interface,
+                addresses=(f"10.8.{number}.1/24", f"2001:db8:8:{number}::1/64"),
+                peer_mac=f"02:00:00:00:09:{number:02x}",
+                peer_addresses=(f"10.8.{number}.2/24", f"2001:db8:8:{number}::2/64"),
             )
             for number, (port, interface) in enumerate(INTERFACES.items(), start=1)
         }
