@@ -78,7 +78,9 @@ def _ports_of(devices: Iterable[Device]) -> dict[int, dict[str, PortInfo]]:
     rows = Port.objects.filter(device__in=list(found)).order_by("name").values_list(*PORT, *PEER)
     for device_id, name, number, mac, interface, vrf, own, to_b, at_b, to_a, at_a in rows:
         far = tuple(at_b or at_a or ())
-        found[device_id][name] = PortInfo(name, number, mac, interface, vrf, tuple(own), to_b or to_a or "", far)
+        found[device_id][name] = PortInfo(
+            name, number, mac, interface, tuple(own), peer_mac=to_b or to_a or "", peer_addresses=far, vrf=vrf
+        )
     return found
 
 

@@ -104,6 +104,7 @@ def live(*words: str) -> Run:
         ("open_openvswitch", "switch"),
         ("open_eos", "switch"),
         ("open_frr", "switch"),
+        ("open_junos", "switch"),
         ("open_linux", "appliance"),
     ],
 )
