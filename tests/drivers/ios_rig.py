@@ -19,11 +19,23 @@ PEERS = {"client": "02:aa:00:00:00:01", "firewall": "02:aa:00:00:00:02"}
 PROTOCOLS = ("", "tcp", "udp", "icmp", "icmpv6")
 SITE = Site(DRIVER.caps.kinds, ("client", "firewall"), ("blue",), peers=PEERS, protocols=PROTOCOLS)
 PORTS = {
-    "client": PortInfo("client", 1, "", "GigabitEthernet1", ("10.1.1.1/24", "2001:db8:1::1/64"), PEERS["client"],
-                       ("10.1.1.10/24", "2001:db8:1::10/64")),
-    "firewall": PortInfo("firewall", 2, "", "GigabitEthernet2", ("192.0.2.1/24", "2001:db8:2::1/64"),
-                         PEERS["firewall"], ("192.0.2.9/24", "2001:db8:2::9/64")),
-}  # fmt: skip
+    "client": PortInfo(
+        "client",
+        1,
+        interface="GigabitEthernet1",
+        addresses=("10.1.1.1/24", "2001:db8:1::1/64"),
+        peer_mac=PEERS["client"],
+        peer_addresses=("10.1.1.10/24", "2001:db8:1::10/64"),
+    ),
+    "firewall": PortInfo(
+        "firewall",
+        2,
+        interface="GigabitEthernet2",
+        addresses=("192.0.2.1/24", "2001:db8:2::1/64"),
+        peer_mac=PEERS["firewall"],
+        peer_addresses=("192.0.2.9/24", "2001:db8:2::9/64"),
+    ),
+}
 THEIRS = (
     "ip access-list extended SI-operator",
     "10 permit ip any any",
