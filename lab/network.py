@@ -105,6 +105,7 @@ class Lab:
         there = [interface for interface in interfaces if Path("/sys/class/net", interface).exists()]
         spaces.batch(f"link del dev {interface}" for interface in there)
         spaces.remove(owned)
+        routers.forget(self)
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def __enter__(self) -> Self:

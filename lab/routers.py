@@ -7,6 +7,7 @@ Called by `lab.build`. The process of a router lives in its namespace and ends w
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 import time
 from pathlib import Path
@@ -48,6 +49,13 @@ def start(lab: Lab, router: Device) -> None:
         credential = {name: ready[name] for name in ("user", "password", "port")}
         credential["authority_file"] = ready["authority"]
         access.secret(lab.folder / f"{router.name}.credential.json", json.dumps(credential))
+
+
+def forget(lab: Lab) -> None:
+    """What FRR keeps outside of the lab's own folder."""
+    for router in lab.fabric.routers:
+        for folder in (Path("/etc/frr"), Path("/var/run/frr")):
+            shutil.rmtree(folder / lab.namespace(router.name), ignore_errors=True)
 
 
 def _unique(lab: Lab, router: Device) -> str:

@@ -16,6 +16,7 @@ from lab.ground import support
 from orchestrator.services.places import CHECKOUT
 
 LIMIT_S = 300
+FABRICS = CHECKOUT / "lab" / "fabrics"
 
 
 def demo(state: Path, *arguments: str) -> dict[str, object]:
@@ -39,9 +40,11 @@ def traces() -> tuple[set[str], set[str]]:
 
 
 @pytest.mark.skipif(not support().ok, reason="real packets need root and the lab's packages")
-def test_every_line_of_the_story_holds_on_real_packets(process_state: Path) -> None:
+@pytest.mark.parametrize("fabric", ["demo", "multivendor"])
+def test_every_line_of_the_story_holds_on_real_packets(process_state: Path, fabric: str) -> None:
+    """On Open vSwitch alone, and across an emulated EOS leaf, an Open vSwitch spine and an FRR leaf."""
     before = traces()
-    told = demo(process_state)
+    told = demo(process_state, "--fabric", str(FABRICS / f"{fabric}.yaml"))
     steps = told["steps"]
     assert isinstance(steps, list)
     assert told["ok"] is True and told["real_packets"] is True
