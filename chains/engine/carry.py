@@ -157,12 +157,9 @@ def _run(session: Session, job: Job, must_hold: Callable[[], None]) -> Arrival:
     held = job.held(observation)
     if held == job.goal:
         return Arrival(observation, "")
-    native = job.native
-    if held != job.start:
-        if job.is_strict:
-            raise Rejected(f"{job.target.name}: {difference(held, job.start)}; somebody else changed it")
-        family: Driver = driver(job.target.driver)
-        native = family.render(diff(held, job.goal), replace(job.target, held=observation.state))
+    if held != job.start and job.is_strict:
+        raise Rejected(f"{job.target.name}: {difference(held, job.start)}; somebody else changed it")
+    native = _native(job, held, observation.state)
     must_hold()
     if job.can_confirm:
         cast(ConfirmingSession, session).commit(native, job.label, job.revert_in_s)
@@ -170,6 +167,20 @@ def _run(session: Session, job: Job, must_hold: Callable[[], None]) -> Arrival:
         session.push(native)
     after = session.read()
     return Arrival(_require(after, job), native)
+
+
+def _native(job: Job, held: DeviceState, everything: DeviceState) -> str:
+    """As planned, unless the device holds something else, or items share objects and the others' are not as planned.
+
+    Errors: Rejected in the latter case if is_strict: such a text would write the others' items too, as they were.
+    """
+    family: Driver = driver(job.target.driver)
+    if held == job.start and not family.caps.shares_objects:
+        return job.native
+    native = family.render(diff(held, job.goal), replace(job.target, held=everything))
+    if job.is_strict and native != job.native:
+        raise Rejected(f"{job.target.name}: other chains' items there are not as planned from; ask for a new plan")
+    return native
 
 
 def _settled_by(job: Job, pending: str) -> tuple[str, ...]:

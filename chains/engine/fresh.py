@@ -31,19 +31,25 @@ def why_stale(plan: models.Plan) -> str:
             return "the chain is gone"
         reason = _chain_moved(plan, chain)
         # A removal starts from what is there, whatever became of the intent and the inventory.
+        are_same = _is_beside_same(plan, chain)
         if reason or plan.goal == models.Plan.Goal.REMOVE:
-            return reason
+            return reason if reason or are_same else _proven_anew(plan, chain)
         intent = selectors.chain_snapshot(chain)
         if digest(plain(intent)) != plan.summary["intent"]:
             return "the chain's segments changed"
         reason = _fabric_moved(plan, _inventory(plan), intent)
         others = selectors.others_stored(plan.summary["others"]["devices"], chain)
-        shared = plan.summary.get("beside", {"devices": [], "digest": others_digest({})})
-        beside = selectors.others_stored(shared["devices"], chain, of_all=True) if shared["devices"] else {}
-    are_same = others_digest(others) == plan.summary["others"]["digest"]
-    if reason or (are_same and others_digest(beside) == shared["digest"]):
+    if reason or (are_same and others_digest(others) == plan.summary["others"]["digest"]):
         return reason
     return _proven_anew(plan, chain)
+
+
+def _is_beside_same(plan: models.Plan, chain: models.Chain) -> bool:
+    """Where items share objects: do all other chains want there what the plan's text was made with?"""
+    shared = plan.summary.get("beside", {"devices": []})  # plans of before had none
+    if not shared["devices"]:
+        return True
+    return others_digest(selectors.others_stored(shared["devices"], chain, of_all=True)) == str(shared["digest"])
 
 
 def _chain_moved(plan: models.Plan, chain: models.Chain) -> str:
@@ -58,11 +64,11 @@ def _chain_moved(plan: models.Plan, chain: models.Chain) -> str:
 
 
 def _proven_anew(plan: models.Plan, chain: models.Chain) -> str:
-    """The tenant's other chains moved where this one goes: the plan holds if it would be made, and proved, again."""
+    """Other chains moved where this one goes: the plan holds if it would be made, and proved, again."""
     draft = compute(chain)
     if draft.plan is not None and digest(effect_of(draft, draft.plan)) == plan.digest:
         return ""
-    return "the tenant's other chains changed on its path"
+    return "other chains changed on its path"
 
 
 def _inventory(plan: models.Plan) -> types.Fabric:
