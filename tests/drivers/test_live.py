@@ -105,6 +105,10 @@ def live(*words: str) -> Run:
         ("open_eos", "switch"),
         ("open_frr", "switch"),
         ("open_junos", "switch"),
+        ("open_iosxr", "switch"),
+        ("open_ios", "switch"),
+        ("open_nxos", "switch"),
+        ("open_srx", "appliance"),
         ("open_linux", "appliance"),
     ],
 )
@@ -118,6 +122,7 @@ def test_on_real_daemons(
     if kind == "appliance":
         function = models.Function.objects.create(name="ngfw", capability="stateful_filter")
         models.Offer.objects.create(device=row, function=function, realm=kind, inside="in", outside="out")
+    if rig == "open_linux":
         refused = live("--device", row.name, "--ports", ports, "--yes")
         assert "the first push closes it to all forwarded packets" in refused.error
     theirs = device.others()
