@@ -11,11 +11,11 @@ import pytest
 from chains import models
 from chains.engine.kept import KEPT
 from drivers import fake
-from tests.drivers.eos_rig import eos_device, open_eos
+from tests.drivers.eos_rig import eos_device, eos_first, eos_shared, open_eos
 from tests.engine import world
 from tests.engine.wire import tap
 
-__all__ = ["eos_device", "fabric", "open_eos", "shared_fabric", "tap"]
+__all__ = ["eos_device", "eos_first", "eos_shared", "fabric", "open_eos", "shared_fabric", "tap"]
 
 
 @pytest.fixture
