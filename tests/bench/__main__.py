@@ -52,12 +52,22 @@ def wall_figures(is_small: bool) -> Iterator[Figure]:
         yield from wall.figures(wall.SMALL if is_small else wall.FULL)
 
 
+def vendor_figures(is_small: bool) -> Iterator[Figure]:
+    from tests.bench import database
+
+    with database.private():
+        from tests.bench import vendors
+
+        yield from vendors.figures(vendors.SMALL if is_small else vendors.FULL)
+
+
 BENCHES: dict[str, Callable[[bool], Iterator[Figure]]] = {
     "placement": placement_figures,
     "compile": compile_figures,
     "post": post_figures,
     "sweep": sweep_figures,
     "wall": wall_figures,
+    "vendors": vendor_figures,
 }
 
 

@@ -73,6 +73,16 @@ def test_many_devices_are_written_side_by_side() -> None:
     assert by_name["wall.queries"]["ok"], by_name["wall.queries"]
 
 
+def test_vendor_switches_are_programmed_side_by_side() -> None:
+    """That all hold what they should, by us and by the rival, is asserted inside."""
+    _, figures, errors = run("vendors", "--small")
+    by_name = {figure["name"]: figure for figure in figures}
+    assert set(by_name) == {"vendors", "vendors.nornir", "vendors.cpu"}, errors
+    assert by_name["vendors"]["size"].startswith("3 emulated EOS")
+    assert by_name["vendors"]["ratio"] <= SLACK
+    assert by_name["vendors.nornir"]["value"] > 0
+
+
 def test_an_unknown_name_is_one_line_and_status_2(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["nonsense"]) == 2
     said = capsys.readouterr()
