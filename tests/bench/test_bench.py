@@ -74,12 +74,12 @@ def test_many_devices_are_written_side_by_side() -> None:
 
 
 def test_vendor_switches_are_programmed_side_by_side() -> None:
-    """That all hold what they should, by us and by the rival, is asserted inside."""
+    """One after the other they would take 3 times one. That all hold what they should is asserted inside."""
     _, figures, errors = run("vendors", "--small")
     by_name = {figure["name"]: figure for figure in figures}
     assert set(by_name) == {"vendors", "vendors.nornir", "vendors.cpu"}, errors
     assert by_name["vendors"]["size"].startswith("3 emulated EOS")
-    assert by_name["vendors"]["ratio"] <= SLACK
+    assert by_name["vendors"]["ratio"] < 2.5
     assert by_name["vendors.nornir"]["value"] > 0
 
 

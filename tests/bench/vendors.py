@@ -27,7 +27,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeVar, cast
 
 from nornir.core import Nornir
 from nornir.core.inventory import ConnectionOptions, Defaults, Groups, Host, Hosts, Inventory
@@ -38,7 +38,7 @@ from nornir_napalm.plugins.tasks import napalm_configure
 
 from chains.engine.kept import KEPT
 from chains.engine.sessions import Answers, Fleet
-from drivers.base import Session, Target
+from drivers.base import ConfirmingSession, Session, Target
 from drivers.state import EMPTY, DeviceState
 from lab.devices.process import Emulated
 from tests.bench.report import Figure
@@ -63,7 +63,7 @@ class Size:
 
 
 FULL = Size(count=100, delay_s=0.4, alone=2)
-SMALL = Size(count=3, delay_s=0.05, alone=1)
+SMALL = Size(count=3, delay_s=0.1, alone=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,10 +86,11 @@ class Run:
 
 def figures(size: Size) -> Iterator[Figure]:
     """Errors: AssertionError if a device refuses, or does not hold what it should in the end."""
-    with tempfile.TemporaryDirectory(prefix="viaduct-bench-") as folder:
-        with started(size.count, Path(folder), base(BLUE)) as devices:
-            work = _work(devices, Path(folder))
-            yield from _figures(size, devices, work)
+    with (
+        tempfile.TemporaryDirectory(prefix="viaduct-bench-") as folder,
+        started(size.count, Path(folder), base(BLUE)) as devices,
+    ):
+        yield from _figures(size, devices, _work(devices, Path(folder)))
 
 
 def _figures(size: Size, devices: Sequence[Emulated], work: Work) -> Iterator[Figure]:
@@ -108,8 +109,8 @@ def _figures(size: Size, devices: Sequence[Emulated], work: Work) -> Iterator[Fi
     assert _running(devices) == held, "the rival's devices hold something else than ours"
     lines = len(work.native.splitlines())
     told = (
-        f"{size.count} emulated EOS in {min(PROCESSES, size.count)} processes, {size.count} slots, {size.delay_s:g} s an "
-        f"answer, {len(work.wanted)} items in {lines} lines each"
+        f"{size.count} emulated EOS in {min(PROCESSES, size.count)} processes, {size.count} slots, "
+        f"{size.delay_s:g} s an answer, {len(work.wanted)} items in {lines} lines each"
     )
     is_met = ours.took_s <= MOST * alone_s
     yield Figure("vendors", ours.took_s, "s", alone_s, told, f"at most {MOST:g} times one device", is_met)
@@ -163,12 +164,12 @@ def _ours(devices: Sequence[Emulated], work: Work) -> Run:
     def propose(session: Session) -> None:
         assert not session.read().state, "the device is not as new"
         session.validate(work.native)
-        session.commit(work.native, LABEL, REVERT_S)  # type: ignore[attr-defined]
+        cast(ConfirmingSession, session).commit(work.native, LABEL, REVERT_S)
 
     def settle(session: Session) -> DeviceState:
         seen = session.read()
         assert (seen.state, seen.pending) == (work.wanted, LABEL), f"read back: {seen}"
-        session.confirm(LABEL)  # type: ignore[attr-defined]
+        cast(ConfirmingSession, session).confirm(LABEL)
         return session.read().state
 
     def do() -> None:
