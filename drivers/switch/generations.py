@@ -247,6 +247,17 @@ def _rank(stanza: Stanza) -> tuple[int, list[tuple[int, str]]]:
     return kind, [(int(word), "") if word.isdecimal() else (-1, word) for word in words]
 
 
+def built(actual: Stock, goal: Stock) -> Stock:
+    """Half-way: everything new is there beside everything old, and no packet of an interface of others meets it yet."""
+    made = {
+        one.header.removeprefix("interface ")
+        for key, one in goal.blocks.items()
+        if one.header.startswith("interface ") and key not in actual.blocks
+    }
+    new = {spot: name for spot, name in goal.attached.items() if spot[0] in made}
+    return Stock({**actual.blocks, **goal.blocks}, {**new, **actual.attached}, actual.vrfs, ())
+
+
 def steps(actual: Stock, goal: Stock, words: Words) -> tuple[str, ...]:
     """The lines that turn one into the other: build, move the attach lines, detach, remove.
 

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A box without atomic commit, made as safe as it can be: read, compute the steps, send, read back, put right.
+"""A box without atomic commit, made as safe as it can be: read, build beside what is there, read back,
+switch, read back; put right what is not as it was sent.
 
 Called by the IOS and NX-OS families. It holds no I/O of its own: a `Wire` (an open NAPALM driver) has it. The drivers
 overlook errors that a device says in text, so nothing they report is success: what the device then holds is.
@@ -14,7 +15,7 @@ from typing import Protocol
 
 from drivers.base import Counter, Rejected, Target
 from drivers.switch.box import Facts
-from drivers.switch.generations import steps, wanted
+from drivers.switch.generations import built, steps, wanted
 from drivers.switch.policies import parse
 from drivers.switch.routemaps import Stock, Words, collect, list_base
 from drivers.switch.stanzas import split
@@ -80,17 +81,24 @@ class StepwiseBox:
         if not lines:
             self._see_saved(goal)
             return
+        half = built(before, goal)
+        for start, end in ((before, half), (half, goal)):
+            self._send(before, steps(start, end, self.words), end)
+        self._see_saved(goal)
+
+    def _send(self, before: Stock, lines: tuple[str, ...], end: Stock) -> None:
+        """Nothing that packets meet moves before all that is new was read back. Errors: Rejected, Transient."""
+        if not lines:
+            return
         try:
             self.wire.send(lines)
         except Rejected as error:
             self._put_back(before, str(error))
-        after = self._stock(self.wire.running())
-        wrong = _unequal(after, goal)
+        wrong = _unequal(self._stock(self.wire.running()), end)
         if wrong:
             self._put_back(
                 before, f"{self.target.name}: the device took the lines without an error, but {wrong}"
             )
-        self._see_saved(goal)
 
     def commit_confirmed(self, native: str, label: str, revert_in_s: int) -> None:
         raise Rejected(f"{self.target.name}: {self.why_not_confirmed}")
@@ -121,7 +129,8 @@ class StepwiseBox:
     def _planned(self, native: str) -> tuple[Stock, Stock, tuple[str, ...]]:
         before = self._stock(self.wire.running())
         goal = wanted(before, parse(native, self.target, self.words), self.target, self.words)
-        return before, goal, steps(before, goal, self.words)
+        half = built(before, goal)
+        return before, goal, steps(before, half, self.words) + steps(half, goal, self.words)
 
     def _see_saved(self, goal: Stock) -> None:
         """Saved already as a rule; if not, once more. Errors: Rejected."""

@@ -22,7 +22,7 @@ from drivers.state import EMPTY, DeviceState, Direction, Key, Kind
 from drivers.switch import ios, nxos, policies
 from drivers.switch.aces import DSCP, PORTS, ace, parse_ace
 from drivers.switch.entries import raw_entries
-from drivers.switch.generations import steps, wanted
+from drivers.switch.generations import built, steps, wanted
 from drivers.switch.routemaps import Stock, Words, collect, table_base
 from drivers.switch.stanzas import split
 from lab.devices import ios as emulated_ios
@@ -60,7 +60,8 @@ class Box:
     def planned(self, native: str) -> tuple[Stock, tuple[str, ...]]:
         before = self.stock()
         goal = wanted(before, policies.parse(native, self.target, self.words), self.target, self.words)
-        return goal, steps(before, goal, self.words)
+        half = built(before, goal)
+        return goal, steps(before, half, self.words) + steps(half, goal, self.words)
 
     def type(self, lines: tuple[str, ...]) -> None:
         self.device.operate(list(lines))
