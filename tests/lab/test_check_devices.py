@@ -22,7 +22,8 @@ needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces of
 def test_every_family_is_in_the_table_and_every_level_says_how() -> None:
     assert [one.family for one in FAMILIES] == WANTED
     for one in FAMILIES:
-        assert one.protocol and one.syntax and one.sources, one.family
+        assert one.protocol and one.sources, one.family
+        assert one.syntax or one.family in ("panos", "fortios"), "one reading of a manual proves no syntax"
         assert not one.real_nos or one.forwarding, one.family
     programmed = {name for name in DRIVERS if not name.startswith("fake")}
     assert programmed <= set(WANTED), "a driver that ships has its evidence here"
