@@ -18,6 +18,7 @@ from drivers.switch.entries import Raw, raw_entries
 from drivers.switch.policies import Order
 from drivers.switch.routemaps import (
     GENERATIONS,
+    MAC,
     MAP,
     SCHEDULE,
     SLA,
@@ -26,6 +27,7 @@ from drivers.switch.routemaps import (
     Stock,
     Words,
     crossing_place,
+    in_order,
     list_base,
     place_of_block,
     precedes,
@@ -247,15 +249,24 @@ def _rank(stanza: Stanza) -> tuple[int, list[tuple[int, str]]]:
     return kind, [(int(word), "") if word.isdecimal() else (-1, word) for word in words]
 
 
-def built(actual: Stock, goal: Stock) -> Stock:
+def built(actual: Stock, goal: Stock, words: Words) -> Stock:
     """Half-way: everything new is there beside everything old, and no packet of an interface of others meets it yet."""
-    made = {
-        one.header.removeprefix("interface ")
-        for key, one in goal.blocks.items()
-        if one.header.startswith("interface ") and key not in actual.blocks
-    }
-    new = {spot: name for spot, name in goal.attached.items() if spot[0] in made}
-    return Stock({**actual.blocks, **goal.blocks}, {**new, **actual.attached}, actual.vrfs, ())
+    blocks = {**actual.blocks, **goal.blocks}
+    made: set[str] = set()
+    for key, new in goal.blocks.items():
+        if new.header.startswith("interface "):
+            old = actual.blocks.get(key)
+            blocks[key] = new if old is None else _with_neighbours(old, new, words)
+            made |= set() if old else {new.header.removeprefix("interface ")}
+    fresh = {spot: name for spot, name in goal.attached.items() if spot[0] in made}
+    return Stock(blocks, {**fresh, **actual.attached}, actual.vrfs, ())
+
+
+def _with_neighbours(old: Stanza, new: Stanza, words: Words) -> Stanza:
+    """Who is at the far end of a crossing is known until the last route map that sends there is gone."""
+    said = {same(line) for line in new.lines}
+    kept = [line for line in old.lines if MAC.search(line) and same(line) not in said]
+    return Stanza(new.header, in_order((*new.lines, *kept), words)) if kept else new
 
 
 def steps(actual: Stock, goal: Stock, words: Words) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -314,12 +314,7 @@ def _arranged(stanza: Stanza, target: Target, words: Words) -> Stanza:
         else:
             header = _lower(header)
             lines = tuple(line for line in lines if line != "no ip address")
-            rank = {word: at for at, word in enumerate(words.order)}
-            lines = tuple(
-                sorted(
-                    lines, key=lambda line: next((rank[w] for w in rank if line.strip().startswith(w)), 99)
-                )
-            )
+            lines = in_order(lines, words)
             strange = next(
                 (line for line in (header, *lines) if not words.known.fullmatch(line.strip())), None
             )
@@ -328,6 +323,14 @@ def _arranged(stanza: Stanza, target: Target, words: Words) -> Stanza:
             f"{target.name}: inside our {stanza.header!r} stands {strange.strip()!r}, which nobody here writes"
         )
     return Stanza(header, lines)
+
+
+def in_order(lines: Iterable[str], words: Words) -> tuple[str, ...]:
+    """Of a crossing or a probe, as we write them."""
+    rank = {word: at for at, word in enumerate(words.order)}
+    return tuple(
+        sorted(lines, key=lambda line: next((rank[w] for w in rank if line.strip().startswith(w)), 99))
+    )
 
 
 def _lower(line: str) -> str:

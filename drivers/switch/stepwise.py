@@ -81,7 +81,7 @@ class StepwiseBox:
         if not lines:
             self._see_saved(goal)
             return
-        half = built(before, goal)
+        half = built(before, goal, self.words)
         for start, end in ((before, half), (half, goal)):
             self._send(before, steps(start, end, self.words), end)
         self._see_saved(goal)
@@ -129,7 +129,7 @@ class StepwiseBox:
     def _planned(self, native: str) -> tuple[Stock, Stock, tuple[str, ...]]:
         before = self._stock(self.wire.running())
         goal = wanted(before, parse(native, self.target, self.words), self.target, self.words)
-        half = built(before, goal)
+        half = built(before, goal, self.words)
         return before, goal, steps(before, half, self.words) + steps(half, goal, self.words)
 
     def _see_saved(self, goal: Stock) -> None:

@@ -60,7 +60,7 @@ class Box:
     def planned(self, native: str) -> tuple[Stock, tuple[str, ...]]:
         before = self.stock()
         goal = wanted(before, policies.parse(native, self.target, self.words), self.target, self.words)
-        half = built(before, goal)
+        half = built(before, goal, self.words)
         return goal, steps(before, half, self.words) + steps(half, goal, self.words)
 
     def type(self, lines: tuple[str, ...]) -> None:
