@@ -2,9 +2,9 @@
 """The session of every family that NAPALM drives: the same steps, the same doubts.
 
 A family gives a `Syntax` (pure) and a `Box` (an open NAPALM driver, from `drivers.transport`). Nothing is
-loaded before what is there was read and claimed, nothing committed before the device's own difference agrees with
-ours line by line, nothing believed before it was read back. NAPALM's `rollback()` is never called: it takes the whole
-device back, other people's work too.
+loaded before what is there was read and claimed, nothing believed before it was read back. `validate` has the device
+compute its own difference and refuses it if a line cannot be ours; that the lines are the planned ones shows in the
+reading afterwards. NAPALM's `rollback()` is never called: it takes the whole device back, other people's work too.
 """
 
 from __future__ import annotations
@@ -178,7 +178,7 @@ class BoxSession:
             raise Rejected(f"{self.target.name}: " + "; ".join(found))
 
     def _agree(self, native: str) -> None:
-        """What the device would change must be ours, line by line."""
+        """No line of what the device would change may be somebody else's."""
         for line in self.box.trial(native).splitlines():
             if line[:1] in "+-" and line[1:].strip() and not self.syntax.is_ours(line[1:], self.target):
                 said = f"the device would also change {line.strip()!r}, which is not ours; nothing was sent"

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from lab import access, operator, spaces, wiring
 from lab.command import CommandError, inside, run
-from lab.devices.process import READY, START_S, Emulated
+from lab.devices.process import READY, START_S
 from lab.fabric import MANAGEMENT_PORT, Device
 
 if TYPE_CHECKING:
@@ -63,29 +63,10 @@ def _unique(lab: Lab, router: Device) -> str:
     return router.name if router.driver == "eos" else lab.namespace(router.name)
 
 
-def handle(lab: Lab, router: Device) -> Emulated:
-    """The emulated device as its operator holds it. Asked from inside its namespace: see `console`."""
-    folder = lab.folder / f"router-{router.name}"
-    return Emulated(router.name, json.loads((folder / READY).read_text()), 0)
-
-
-def console(lab: Lab, router: Device, path: str, body: dict[str, Any] | None = None) -> Any:
-    """Ask the emulated device's handle, which listens inside its namespace only."""
-    held = handle(lab, router)
-    program = (
-        "import json,sys,urllib.request as u;"
-        "d=None if sys.argv[2]=='null' else sys.argv[2].encode();"
-        "print(u.urlopen(u.Request(sys.argv[1],data=d),timeout=30).read().decode())"
-    )
-    address = f"http://127.0.0.1:{held.ready['handle']}{path}"
-    said = run(inside(lab.namespace(router.name), [sys.executable, "-c", program, address, json.dumps(body)])).stdout
-    return json.loads(said)
-
-
 def configuration(lab: Lab, router: Device) -> str:
     """What the operator sees: the running configuration; of FRR also what the kernel holds for it."""
     if router.driver == "eos":
-        return str(console(lab, router, "/config")["running"])
+        return str(_ask(lab, router, "/config")["running"])
     commands = (
         f"vtysh -N {_unique(lab, router)} -c 'show running-config'",
         "nft --stateless list ruleset",
@@ -98,6 +79,14 @@ def configuration(lab: Lab, router: Device) -> str:
         "ip -br link",
     )
     return str(lab.exec(router.name, ["sh", "-c", " && ".join(commands)]).stdout)
+
+
+def _ask(lab: Lab, router: Device, path: str) -> Any:
+    """The emulated device's handle listens inside its namespace only."""
+    ready = json.loads((lab.folder / f"router-{router.name}" / READY).read_text())
+    program = "import sys,urllib.request as u;print(u.urlopen(sys.argv[1],timeout=30).read().decode())"
+    command = [sys.executable, "-c", program, f"http://127.0.0.1:{ready['handle']}{path}"]
+    return json.loads(run(inside(lab.namespace(router.name), command)).stdout)
 
 
 def _eos(lab: Lab, router: Device, folder: Path) -> list[str]:

@@ -179,7 +179,8 @@ def _native(job: Job, held: DeviceState, everything: DeviceState) -> str:
         return job.native
     native = family.render(diff(held, job.goal), replace(job.target, held=everything))
     if job.is_strict and native != job.native:
-        raise Rejected(f"{job.target.name}: other chains' items there are not as planned from; ask for a new plan")
+        why = "other chains' items there are not as planned from: repair them if they drifted, else ask for a new plan"
+        raise Rejected(f"{job.target.name}: {why}")
     return native
 
 

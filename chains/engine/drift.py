@@ -23,7 +23,7 @@ from chains.errors import Conflict
 from chains.services import record
 from chains.services.foreign import REPAIR as LABEL
 from chains.services.observed import UNKNOWN_CHAIN, chains_under_way, without
-from drivers.base import Observation, Target
+from drivers.base import Observation, Target, Unsupported
 from drivers.diff import Change, diff, patch
 from drivers.order import order
 from drivers.registry import driver
@@ -96,6 +96,8 @@ def act(device: models.Device, fleet: Fleet, given: Limits, gate: Gate) -> None:
         log.info("%s: left as it is: %s", device.name, frozen)
     except Conflict as conflict:
         record.drift_said(device, detail=f"{device.name} is not as wanted: {conflict.detail}")
+    except Unsupported as error:
+        record.drift_said(device, detail=f"{device.name} cannot be repaired from here: {say(error)}")
     except (LeaseBusy, LeaseLost):
         log.info("%s: a change is writing; its drift is looked at again later", device.name)
 
@@ -172,10 +174,13 @@ def _in_sync(device: models.Device, observation: Observation) -> None:
 
 
 def _jobs(target: Target, held: DeviceState, wanted: DeviceState) -> Iterator[Job]:
-    """One push where the device takes it all at once, else make before break."""
+    """One push where the device takes it all at once, or its family orders what items share; else make before break.
+
+    Errors: Unsupported, where what is damaged cannot be written from here.
+    """
     family = driver(target.driver)
     changes = diff(held, wanted)
-    if family.caps.is_atomic:
+    if family.caps.is_atomic or family.caps.shares_objects:
         batches = [changes] if changes else []
     else:
         batches = [batch.changes for wave in order({target.name: changes}) for batch in wave]

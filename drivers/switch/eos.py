@@ -18,9 +18,9 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 from drivers.base import Capabilities, Driver, Target, Unsupported
+from drivers.box import BoxSession, Syntax
 from drivers.diff import Change, patch
 from drivers.state import Kind
-from drivers.switch.box import BoxSession, Syntax
 from drivers.switch.eos_claim import check, claim, expanded, is_ours
 from drivers.switch.eos_parse import key_of, read
 from drivers.switch.eos_text import commands, objects_of, promises

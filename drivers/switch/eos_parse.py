@@ -13,8 +13,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from drivers.base import SHADOWS, Rejected, Target
+from drivers.box import Reading
 from drivers.state import ANYWHERE, Key, Match, NextHop
-from drivers.switch.box import Reading
 from drivers.switch.eos_blocks import Block, blocks_of, match_of
 from drivers.switch.eos_text import MARK, attach_line, is_our_name, style
 from drivers.switch.eos_traffic import LAST, SECTION, groups_of, part_of, read_match

@@ -17,10 +17,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from drivers.base import Capabilities, Driver, Rejected, Target, Unsupported
+from drivers.box import BoxSession, Reading, Syntax
 from drivers.diff import Change, patch
 from drivers.state import Key, Kind
 from drivers.switch import frr_parse, frr_text
-from drivers.switch.box import BoxSession, Reading, Syntax
 from drivers.switch.flows import torn
 from drivers.switch.tables import items_of, parse_name, tables_of
 from drivers.transport import frr

@@ -24,11 +24,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from drivers.base import Capabilities, Driver, PortInfo, Session, Target
+from drivers.box import BoxSession, Reading, Syntax
 from drivers.diff import Change
 from drivers.state import Kind
 from drivers.switch import policies
 from drivers.switch.aces import IOS
-from drivers.switch.box import BoxSession, Reading, Syntax
 from drivers.switch.claims import claims, is_said_by_us, key_of
 from drivers.switch.routemaps import MARK, Words, short_mac
 from drivers.switch.stanzas import Stanza, split

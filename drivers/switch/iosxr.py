@@ -20,9 +20,9 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 from drivers.base import Capabilities, Driver, Rejected, Target, Unsupported
+from drivers.box import BoxSession, Syntax
 from drivers.diff import Change, patch
 from drivers.state import DeviceState, Key, Kind, Steering
-from drivers.switch.box import BoxSession, Syntax
 from drivers.switch.iosxr_claim import claim, ports_of
 from drivers.switch.iosxr_parse import TORN, read
 from drivers.switch.iosxr_text import ATTACH, HOP, MARK, Objects, list_name, objects_of

@@ -12,8 +12,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
 from drivers.base import Rejected, Target, Unsupported
+from drivers.box import Reading
 from drivers.state import ANYWHERE, DeviceState, Item, Key, Match, NextHop, Steering
-from drivers.switch.box import Reading
 from drivers.switch.flows import torn
 from drivers.switch.iosxr_text import (
     ATTACH,

@@ -13,10 +13,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from drivers.base import SHADOWS, Rejected, Target, Unsupported
+from drivers.box import Reading
 from drivers.diff import Change
 from drivers.state import DeviceState, Item, Key, NextHop
 from drivers.switch.aces import STEP, parse_ace
-from drivers.switch.box import Reading
 from drivers.switch.entries import Raw, raw_entries
 from drivers.switch.routemaps import (
     ATTACH,

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from drivers.base import Counter, Rejected, Target
-from drivers.switch.box import Facts
+from drivers.box import Facts
 from drivers.switch.generations import built, steps, wanted
 from drivers.switch.policies import parse
 from drivers.switch.routemaps import Stock, Words, collect, list_base
@@ -59,7 +59,7 @@ class Wire(Protocol):
 
 @dataclass(slots=True)
 class StepwiseBox:
-    """drivers.switch.box.Box over a wire. Tier B: there is no confirmed commit."""
+    """drivers.box.Box over a wire. Tier B: there is no confirmed commit."""
 
     target: Target
     wire: Wire

@@ -24,7 +24,7 @@ from pyeapi.eapilib import CommandError
 from pyeapi.eapilib import ConnectionError as EapiConnectionError
 
 from drivers.base import Counter, Rejected, Target, Transient
-from drivers.switch.box import Facts
+from drivers.box import Facts
 from drivers.switch.eos_blocks import blocks_of, paths
 from drivers.transport.vendor import brief, is_verified, kinds, login_of, required
 
@@ -39,7 +39,7 @@ SEPARATOR = " / "
 
 @dataclass(slots=True)
 class EosBox:
-    """drivers.switch.box.Box. expand(native, running): lines that depend on what is there. is_ours: of a difference."""
+    """drivers.box.Box. expand(native, running): lines that depend on what is there. is_ours: of a difference."""
 
     target: Target
     device: EOSDriver

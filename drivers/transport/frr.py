@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An FRR/Linux router as a box (`drivers.switch.box.Box`): our NAPALM driver with verified log-in and our errors.
+"""An FRR/Linux router as a box (`drivers.box.Box`): our NAPALM driver with verified log-in and our errors.
 
 Called by `drivers.switch.frr`. Credential: JSON with user, private_key_file (or password), known_hosts_file, port.
 """
@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from typing import Any, NoReturn
 
 from drivers.base import Counter, Rejected, Target
-from drivers.switch.box import Facts
+from drivers.box import Facts
 from drivers.transport.napalm_frr import FRRDriver, UnknownHost
 from drivers.transport.vendor import is_verified, kinds, login_of, required
 

@@ -20,7 +20,7 @@ from napalm.ios.ios import IOSDriver
 from netmiko.exceptions import NetmikoBaseException, NetmikoTimeoutException, ReadTimeout
 
 from drivers.base import Counter, Rejected, Target, Transient
-from drivers.switch.box import Facts
+from drivers.box import Facts
 from drivers.transport.vendor import brief, is_verified, kinds, login_of, required
 
 COUNTED = re.compile(

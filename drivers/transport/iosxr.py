@@ -30,7 +30,7 @@ from ncclient.transport.errors import AuthenticationError, SSHUnknownHostError
 from ncclient.transport.ssh import SSHSession
 
 from drivers.base import Counter, Rejected, Target, Transient
-from drivers.switch.box import Facts
+from drivers.box import Facts
 from drivers.transport.vendor import Login, brief, is_verified, kinds, login_of, required
 
 PORT = 830
@@ -124,7 +124,7 @@ class Driver(IOSXRNETCONFDriver):  # type: ignore[misc]
 
 @dataclass(slots=True)
 class XrBox:
-    """drivers.switch.box.Box."""
+    """drivers.box.Box."""
 
     target: Target
     driver: Driver

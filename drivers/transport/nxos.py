@@ -17,7 +17,7 @@ from napalm.nxapi_plumbing.errors import NXAPIAuthError, NXAPIConnectionError, N
 from napalm.nxos.nxos import NXOSDriver
 
 from drivers.base import Counter, Rejected, Target, Transient
-from drivers.switch.box import Facts
+from drivers.box import Facts
 from drivers.transport.vendor import brief, is_verified, kinds, login_of, required
 
 

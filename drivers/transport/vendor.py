@@ -62,6 +62,8 @@ def login_of(target: Target) -> Login:
             f"{target.name}: the credential must be JSON with user, password or private_key_file, known_hosts_file or "
             "authority_file, and port"
         ) from None
+    if not (found.user + found.password).isprintable():
+        raise Rejected(f"{target.name}: the credential's user or password has characters that cannot be sent")
     for file in (found.private_key_file, found.known_hosts_file, found.authority_file):
         if file and not Path(file).is_file():
             raise Rejected(f"{target.name}: the credential names {file}, which is not a file")
