@@ -291,6 +291,8 @@ def test_a_stray_package_does_not_replace_the_driver(tmp_path: Path, monkeypatch
     (stray / "junos.py").write_text(
         "from napalm import base\nclass StrayDriver(base.NetworkDriver):\n    pass\n"
     )
+    for name in [name for name in sys.modules if name.partition(".")[0] == "custom_napalm"]:
+        monkeypatch.delitem(sys.modules, name)  # another's stray package, imported in this process before
     monkeypatch.syspath_prepend(str(tmp_path))
     try:
         assert get_network_driver("junos").__name__ == "StrayDriver"
