@@ -46,7 +46,7 @@ def run_change(change_id: int) -> bool:
         log.warning("change %s: another worker took over", change_id)
         record.attempt_over(change_id)
         return False
-    except Exception as error:  # noqa: BLE001  the one broad catch: record it, then let it be seen
+    except Exception as error:  # noqa: BLE001  whatever it was: record it, then let it be seen
         given = limits()
         wait_s = given.retry_after_s(given.attempts) * random.random()
         record.change_crashed(change_id, f"{type(error).__name__}: {error}"[:2000], wait_s, given.broken)

@@ -127,12 +127,6 @@ def readings_expire() -> int:
     return good.update(condition=Condition.UNKNOWN, reason=text)
 
 
-def device_due_set(device: Device, after_s: float) -> None:
-    """When to look at it next."""
-    due_at = Now() + timedelta(seconds=after_s)
-    DeviceStatus.objects.update_or_create(device=device, defaults={"due_at": due_at})
-
-
 def is_under_way(device: Device) -> bool:
     """Is a change half done on the device?"""
     return bool(chains_under_way(device))
@@ -219,17 +213,6 @@ def finding_close(*, code: str, device: Device | None = None, chain: Chain | Non
     return Finding.objects.filter(code=code, device=device, chain=chain, closed_at=None).update(
         closed_at=Now()
     )
-
-
-def outbox_due(limit: int = 100) -> list[Outbox]:
-    """Bells not rung yet, oldest first. Several relays may read the same: ringing twice is harmless."""
-    return list(Outbox.objects.filter(rung_at=None).order_by("id")[:limit])
-
-
-def outbox_mark(bells: Iterable[Outbox | int]) -> int:
-    """They were rung; how many were not marked before."""
-    ids = [bell if isinstance(bell, int) else bell.pk for bell in bells]
-    return Outbox.objects.filter(pk__in=ids, rung_at=None).update(rung_at=Now())
 
 
 def outbox_prune(keep_s: float = 86_400.0) -> int:

@@ -22,7 +22,6 @@ from chains.services.logins import login_claim, login_failed, login_succeeded
 from chains.services.looks import look_begins, look_ends
 from chains.services.observed import (
     device_answers,
-    device_due_set,
     device_unreachable,
     finding_close,
     finding_open,
@@ -31,8 +30,6 @@ from chains.services.observed import (
     is_under_way,
     observation_record,
     observations_record,
-    outbox_due,
-    outbox_mark,
     outbox_prune,
     readings_expire,
 )
@@ -79,7 +76,6 @@ __all__ = [
     "decision_record",
     "device_answered",
     "device_answers",
-    "device_due_set",
     "device_failed",
     "device_unreachable",
     "drift_found",
@@ -105,8 +101,6 @@ __all__ = [
     "now",
     "observation_record",
     "observations_record",
-    "outbox_due",
-    "outbox_mark",
     "outbox_prune",
     "plan_store",
     "reading_begins",
