@@ -59,6 +59,10 @@ class Capabilities:
     takes_deny: bool = True
     # How can a group of next hops be chosen from: by bits of an address ("mask"), or by prefixes of it?
     buckets: frozenset[str] = frozenset()
+    # Does it send packets to a redirect's `standby` by itself while the port of `next` has no link?
+    has_standby: bool = False
+    # Can it send a redirect's packets to `copies` too?
+    has_copies: bool = False
     # Is it written to, or only read and verified?
     is_writable: bool = True
 

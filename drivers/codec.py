@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Device states as plain JSON values and back, for the database, the agent's protocol and fixtures.
 
-Strict both ways: an unknown field, kind or type is a ValueError, never skipped.
+Strict both ways: an unknown field, kind or type is a ValueError, never skipped. A field of OPTIONAL is left out while
+it says nothing, so that what was stored before there was such a field reads the same.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from drivers.state import ITEM_OF_KIND, DeviceState, Item, Key, Match, NextHop, 
 
 Json = dict[str, Any]
 _NAMES: dict[type[Any], tuple[str, ...]] = {}
+OPTIONAL: Json = {"standby": None, "copies": ()}
 
 
 def state_to_json(state: Mapping[Key, Item]) -> dict[str, Json]:
@@ -44,7 +46,8 @@ def names_of(kind: type[Any]) -> tuple[str, ...]:
 
 
 def _object(value: Any) -> Json:
-    return {name: _value(getattr(value, name)) for name in names_of(type(value))}
+    fields = {name: getattr(value, name) for name in names_of(type(value))}
+    return {name: _value(held) for name, held in fields.items() if name not in OPTIONAL or held}
 
 
 def _value(value: Any) -> Any:
@@ -63,7 +66,9 @@ def item_from_json(key: Key, value: Any) -> Item:
         if name in fields:
             fields[name] = match_from_json(fields[name])
     if "next" in fields:
-        fields["next"] = NextHop(**_fields(NextHop, fields["next"]))
+        fields["next"] = _next_hop(fields["next"])
+        fields["standby"] = None if fields["standby"] is None else _next_hop(fields["standby"])
+        fields["copies"] = tuple(_next_hop(copy) for copy in fields["copies"])
     if "rules" in fields:
         fields["rules"] = tuple(_rule(rule) for rule in fields["rules"])
     if "default" in fields:
@@ -82,13 +87,19 @@ def match_from_json(value: Any) -> Match:
     return Match(**fields)
 
 
+def _next_hop(value: Any) -> NextHop:
+    return NextHop(**_fields(NextHop, value))
+
+
 def _rule(value: Any) -> Rule:
     fields = _fields(Rule, value)
     return Rule(verdict=Verdict(fields["verdict"]), match=match_from_json(fields["match"]))
 
 
 def _fields(kind: type[Any], value: Any) -> Json:
-    if not isinstance(value, Mapping) or value.keys() != set(names_of(kind)):
+    names = names_of(kind)
+    extra = {name: held for name, held in OPTIONAL.items() if name in names}
+    if not isinstance(value, Mapping) or {**extra, **value}.keys() != set(names):
         given = sorted(value) if isinstance(value, Mapping) else value
-        raise ValueError(f"{kind.__name__} needs exactly {sorted(names_of(kind))}, not {given}")
-    return dict(value)
+        raise ValueError(f"{kind.__name__} needs exactly {sorted(names)}, not {given}")
+    return {**extra, **value}

@@ -47,7 +47,9 @@ def normal(item: Filter) -> Filter:
             first.setdefault(match, rule.verdict)
     rules = tuple(Rule(verdict, match) for match, verdict in first.items())
     permits = item.default is Verdict.PERMIT or any(rule.verdict is Verdict.PERMIT for rule in rules)
-    return replace(item, rules=rules, next=item.next if permits else NextHop())
+    if permits:
+        return replace(item, rules=rules)
+    return replace(item, rules=rules, next=NextHop(), standby=None, copies=())
 
 
 def _narrower(one: str, other: str) -> str | None:

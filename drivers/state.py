@@ -175,7 +175,8 @@ class NextHop:
 class Redirect:
     """Packets that enter by `ingress` with VLAN `tag` (0: untagged) and match go to `next`.
 
-    RFC 7665 calls the device a service function forwarder.
+    RFC 7665 calls the device a service function forwarder. standby: where the device sends them by itself while the
+    port of `next` has no link, None to drop them. copies: who else gets one; a copy that cannot be sent harms nobody.
     """
 
     ingress: str
@@ -183,13 +184,15 @@ class Redirect:
     match: Match
     next: NextHop
     precedence: int = 0
+    standby: NextHop | None = None
+    copies: tuple[NextHop, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Filter:
     """A stateless filter in place: like Redirect, but only for what the rules permit.
 
-    The first matching rule decides, else `default`. What is denied is dropped.
+    The first matching rule decides, else `default`. What is denied is dropped, and not copied.
     """
 
     ingress: str
@@ -199,6 +202,8 @@ class Filter:
     rules: tuple[Rule, ...]
     default: Verdict
     precedence: int = 0
+    standby: NextHop | None = None
+    copies: tuple[NextHop, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
