@@ -134,7 +134,12 @@ def _driver(name: str) -> Driver:
     return Driver(
         name=name,
         caps=Capabilities(
-            kinds=family.kinds, is_atomic=True, has_confirmed_commit=family.is_confirming, tags=family.tags
+            kinds=family.kinds,
+            is_atomic=True,
+            has_confirmed_commit=family.is_confirming,
+            tags=family.tags,
+            has_standby=bool(family.tags),
+            has_copies=bool(family.tags),
         ),
         render=lambda changes, target: render(changes, target, kinds=family.kinds),
         open=lambda target, timeout_s: _open(name, target, timeout_s),

@@ -106,6 +106,8 @@ def flows_of(key: Key, item: Item, pipeline: Pipeline) -> Iterator[Flow]:
         raise Unsupported(f"{pipeline.device}: a switch cannot hold {key}")
     if not 0 <= item.precedence <= MAX_PRECEDENCE or not 0 <= item.tag <= 4094:
         raise Unsupported(f"{pipeline.device}: precedence or tag of {key} is out of range")
+    if isinstance(item, Redirect | Filter) and (item.standby is not None or item.copies):
+        raise Unsupported(f"{pipeline.device}: no standby and no copies for {key} yet")
     port = _number(item.ingress, key, pipeline)
     for place, match, actions in _places(key, item, pipeline):
         priority = BASE_PRIORITY + PRIORITIES_PER_PRECEDENCE * item.precedence + place

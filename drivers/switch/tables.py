@@ -223,6 +223,7 @@ def tables_of(state: DeviceState, target: Target) -> Tables:
         if item == torn(key.kind):
             broken.append(key)
             continue
+        _require_plain(key, item, target)
         interface(target, (item.ingress, item.tag))
         if len(item.ingress) > MAX_PORT_NAME:
             raise Unsupported(f"{target.name}: port name {item.ingress} is longer than {MAX_PORT_NAME}")
@@ -234,6 +235,16 @@ def tables_of(state: DeviceState, target: Target) -> Tables:
         for place, found in sorted(pairs.items())
     }
     return Tables(entries, dict(sorted(crossings.items())), tuple(broken))
+
+
+def _require_plain(key: Key, item: Steering, target: Target) -> None:
+    """Errors: Unsupported, for what an entry would leave out."""
+    if not isinstance(item, Redirect | Filter):
+        return
+    if item.standby is not None:
+        raise Unsupported(f"{target.name}: a {target.driver} switch has no standby for the next hop of {key}")
+    if item.copies:
+        raise Unsupported(f"{target.name}: a {target.driver} switch sends no copies of what {key} redirects")
 
 
 def _crossings(key: Key, item: Steering) -> Iterator[Crossing]:

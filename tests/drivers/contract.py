@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from drivers.base import Driver, Observation, Rejected, Target, Transient, Unsupported
 from drivers.codec import OPTIONAL, state_from_json, state_to_json
 from drivers.diff import Change, diff
-from drivers.state import EMPTY, DeviceState, Kind
+from drivers.state import EMPTY, DeviceState, Filter, Kind, Redirect
 from tests.drivers.samples import Site, sample, states
 
 # Generous, for busy machines; whoever is waiting for a dead device takes the short one.
@@ -196,6 +196,28 @@ class Contract:
         for key, item in sample(site).items():
             with pytest.raises(Unsupported):
                 rig.driver.render((Change(key, None, item),), rig.target)
+
+    def test_a_standby_or_a_copy_is_held_or_refused(self, rig: Rig) -> None:
+        """Never left out: a packet would be lost, or nobody would see it, and the text would say all is well."""
+        caps = rig.driver.caps
+        assert (rig.site.has_standby, rig.site.has_copies) == (caps.has_standby, caps.has_copies)
+        if Kind.REDIRECT not in caps.kinds:
+            return
+        other = rig.site.hop(rig.site.ports[1], 3801, "02:00:00:00:00:02")
+        for key, item in sample(replace(rig.site, has_standby=False, has_copies=False)).items():
+            if not isinstance(item, Redirect | Filter) or not item.next.port:
+                continue
+            for has_it, asked in (
+                (caps.has_standby, replace(item, standby=other)),
+                (caps.has_copies, replace(item, copies=(other,))),
+            ):
+                if not has_it:
+                    with pytest.raises(Unsupported, match="standby|cop"):
+                        rig.render_changes((Change(key, None, asked),))
+                else:
+                    assert rig.render_changes((Change(key, None, asked),)) != rig.render_changes(
+                        (Change(key, None, item),)
+                    )
 
     def test_a_dead_device_is_transient(self, rig: Rig) -> None:
         native = rig.render(EMPTY, sample(rig.site))

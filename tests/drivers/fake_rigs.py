@@ -38,7 +38,9 @@ class Clock:
 
 def fake_rig(driver: Driver, clock: Clock, *, store: str = "", address: str = "") -> Rig:
     """store: where the device lives, "" for memory. address: of the server that is asked for it."""
-    site = Site(driver.caps.kinds, *NAMES[driver.name.removesuffix("-confirming")])
+    caps = driver.caps
+    names = NAMES[driver.name.removesuffix("-confirming")]
+    site = Site(caps.kinds, *names, has_standby=caps.has_standby, has_copies=caps.has_copies)
     ports = {name: PortInfo(name, number) for number, name in enumerate(site.ports, start=1)}
     settings = {"address": address} if address else {"store": store} if store else {}
     vrfs = dict.fromkeys(site.vrfs, 101)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from hypothesis import strategies as st
 
@@ -44,7 +44,7 @@ class Site:
 
     A switch has at least two ports and a VRF; inside and outside are "" on a host. peers: of a switch that routes,
     the MAC behind each of its ports: there a next hop is a neighbour that is known, and is found in a VRF.
-    protocols, has_dscp: what its access lists can tell apart.
+    protocols, has_dscp: what its access lists can tell apart. has_standby, has_copies: as its capabilities say.
     """
 
     kinds: frozenset[Kind]
@@ -55,6 +55,8 @@ class Site:
     peers: Mapping[str, str] = field(default_factory=dict)
     protocols: tuple[str, ...] = ("", "tcp", "udp", "sctp", "icmp", "icmpv6")
     has_dscp: bool = True
+    has_standby: bool = False
+    has_copies: bool = False
 
     def hop(self, port: str, tag: int, mac: str) -> NextHop:
         """On a switch that routes everything behind a port or a tag has one MAC."""
@@ -103,6 +105,21 @@ def _steering(site: Site, revision: int) -> Iterator[Item]:
         yield Redirect(second, 3001, answers, NextHop(vrf=site.vrfs[0]))
         rules = (permit,) if revision % 2 else (permit, Rule(Verdict.PERMIT, web))
         yield Filter(second, 0, web, site.hop(to, 0, "02:00:00:00:00:02"), rules, Verdict.DENY, 1)
+        if site.has_standby:
+            yield from _with_standby(site, revision, web)
+        if site.has_copies:
+            copies = (NextHop(first, 0, "02:00:00:00:00:0c"), NextHop(second, 3900 + revision))
+            yield Redirect(first, 3200, web, site.hop(to, 0, "02:00:00:00:00:01"), 3, copies=copies)
+            yield Filter(first, 3201, web, site.hop(to, 0, ""), rules, Verdict.DENY, 3, copies=copies[:revision])
+
+
+def _with_standby(site: Site, revision: int, web: Match) -> Iterator[Item]:
+    first, second = site.ports[:2]
+    next_hop, far = site.hop(first, 0, "02:00:00:00:00:01"), site.hop(second, 3600 + revision, "02:00:00:00:00:02")
+    deny = (Rule(Verdict.DENY, replace(web, destination_ports=(81, 81))),)
+    yield Redirect(first, 3100, web, next_hop, 3, standby=far)
+    yield Redirect(first, 3101, web, far, 3, standby=NextHop(vrf=site.vrfs[0]))
+    yield Filter(first, 3102, web, next_hop, deny, Verdict.PERMIT, 3, standby=far)
 
 
 def _functions(site: Site, revision: int) -> Iterator[Item]:
@@ -181,12 +198,23 @@ def steering_items(draw: st.DrawFn, site: Site, precedence: int) -> Item:
     if kind is Kind.PASS:
         return Pass(ingress, tag, match, precedence)
     hop = draw(next_hops(site))
+    standby, copies = draw(_standbys(site, hop)), draw(_copies(site))
     if kind is Kind.REDIRECT:
-        return Redirect(ingress, tag, match, hop, precedence)
+        return Redirect(ingress, tag, match, hop, precedence, standby, copies)
     default = draw(st.sampled_from(list(Verdict)))
     rules = draw(rule_lists(family, site=site))
     inside = tuple(Rule(rule.verdict, match) for rule in rules[:1])
-    return normal(Filter(ingress, tag, match, hop, inside + rules, default, precedence))
+    return normal(Filter(ingress, tag, match, hop, inside + rules, default, precedence, standby, copies))
+
+
+def _standbys(site: Site, hop: NextHop) -> st.SearchStrategy[NextHop | None]:
+    """Only a port can be without a link."""
+    return st.none() | next_hops(site) if site.has_standby and hop.port else st.none()
+
+
+def _copies(site: Site) -> st.SearchStrategy[tuple[NextHop, ...]]:
+    to_port = next_hops(site).filter(lambda hop: bool(hop.port))
+    return st.lists(to_port, max_size=3).map(tuple) if site.has_copies else st.just(())
 
 
 @st.composite
