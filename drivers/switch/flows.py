@@ -13,7 +13,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from drivers.base import Target, Unsupported
 from drivers.narrow import normal
@@ -34,21 +34,13 @@ from drivers.state import (
     Steering,
     Verdict,
 )
+from drivers.switch.handover import Group, Pipeline, actions_of, groups_of, hands_of, is_known
 from drivers.switch.openflow_text import DROP, Flow, blocks_of, cookie_of, key_of
 
 BASE_PRIORITY = 20000
 PRIORITIES_PER_PRECEDENCE = 1024
 GUARD_PLACE, REDIRECT_PLACE, FIRST_RULE_PLACE, PASS_PLACE = 0, 1, 2, 1020
 MAX_RULES = 1000
-# OXM's vlan_vid carries a "present" bit beside the VLAN id (OpenFlow 1.4 section 7.2.3.8).
-VLAN_PRESENT = 0x1000
-
-_MAC = r"[0-9a-f]{2}(?::[0-9a-f]{2}){5}"
-_TO_VRF = re.compile(r"(?:pop_vlan,)?load:0x([0-9a-f]+)->NXM_NX_REG0\[\],resubmit\(,(\d+)\)")
-_TO_PORT = re.compile(
-    rf"(?:pop_vlan,)?(?:set_field:({_MAC})->eth_dst,)?"
-    r"(?:push_vlan:0x8100,set_field:(\d+)->vlan_vid,)?(?:IN_PORT|output:(\d+))"
-)
 _TO_BASE = re.compile(r"resubmit\(,\d+\)")
 
 _ANYTHING = Match(ANYWHERE[4], ANYWHERE[4])
@@ -58,22 +50,6 @@ _TORN: Mapping[Kind, Steering] = {
     Kind.GUARD: Guard("", 0, _ANYTHING),
     Kind.PASS: Pass("", 0, _ANYTHING),
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Pipeline:
-    """How this bridge names what items name: ports by number, VRFs by tag, and the operator's tables.
-
-    base_table: where a packet goes as if we were not there. route_table: routing, by the VRF in reg0.
-    """
-
-    device: str
-    numbers: Mapping[str, int]
-    names: Mapping[int, str]
-    vrfs: Mapping[str, int]
-    vrf_names: Mapping[int, str]
-    base_table: int
-    route_table: int
 
 
 def pipeline_of(target: Target) -> Pipeline:
@@ -106,21 +82,28 @@ def flows_of(key: Key, item: Item, pipeline: Pipeline) -> Iterator[Flow]:
         raise Unsupported(f"{pipeline.device}: a switch cannot hold {key}")
     if not 0 <= item.precedence <= MAX_PRECEDENCE or not 0 <= item.tag <= 4094:
         raise Unsupported(f"{pipeline.device}: precedence or tag of {key} is out of range")
-    if isinstance(item, Redirect | Filter) and (item.standby is not None or item.copies):
-        raise Unsupported(f"{pipeline.device}: no standby and no copies for {key} yet")
-    port = _number(item.ingress, key, pipeline)
+    port = pipeline.number(item.ingress, key)
     for place, match, actions in _places(key, item, pipeline):
         priority = BASE_PRIORITY + PRIORITIES_PER_PRECEDENCE * item.precedence + place
         for block in _blocks(match):
             yield Flow(cookie_of(key), priority, port, item.tag, block, actions)
 
 
-def items_of(flows: Iterable[Flow], pipeline: Pipeline) -> DeviceState:
-    """The items that these flows realise, by the key in their cookies; `torn` where they form none."""
-    groups: dict[int, list[Flow]] = {}
+def groups_of_item(key: Key, item: Item, pipeline: Pipeline) -> tuple[Group, ...]:
+    """The groups that its flows use, to be added before them. Errors: Unsupported."""
+    if isinstance(item, Filter):
+        item = normal(item)
+    return groups_of(key, item, pipeline) if isinstance(item, Redirect | Filter) else ()
+
+
+def items_of(flows: Iterable[Flow], groups: Iterable[Group], pipeline: Pipeline) -> DeviceState:
+    """The items that these flows and groups realise, by the key in their cookies; `torn` where they form none."""
+    by_cookie: dict[int, tuple[list[Flow], list[Group]]] = {}
     for flow in flows:
-        groups.setdefault(flow.cookie, []).append(flow)
-    return DeviceState({key_of(cookie): _item(group, pipeline) for cookie, group in groups.items()})
+        by_cookie.setdefault(flow.cookie, ([], []))[0].append(flow)
+    for group in groups:
+        by_cookie.setdefault(group.cookie, ([], []))[1].append(group)
+    return DeviceState({key_of(cookie): _item(cookie, *found, pipeline) for cookie, found in by_cookie.items()})
 
 
 def is_deny(flow: Flow) -> bool:
@@ -130,7 +113,7 @@ def is_deny(flow: Flow) -> bool:
 
 def is_known_action(actions: str) -> bool:
     """Whether this is an action list that `flows_of` can write."""
-    return actions == DROP or any(form.fullmatch(actions) for form in (_TO_VRF, _TO_PORT, _TO_BASE))
+    return actions == DROP or is_known(actions) or _TO_BASE.fullmatch(actions) is not None
 
 
 def _places(key: Key, item: Steering, pipeline: Pipeline) -> Iterator[tuple[int, Match, str]]:
@@ -139,7 +122,7 @@ def _places(key: Key, item: Steering, pipeline: Pipeline) -> Iterator[tuple[int,
     elif isinstance(item, Pass):
         yield PASS_PLACE, item.match, f"resubmit(,{pipeline.base_table})"
     elif isinstance(item, Redirect):
-        yield REDIRECT_PLACE, item.match, _forward(key, item, pipeline)
+        yield REDIRECT_PLACE, item.match, actions_of(key, item, pipeline)
     else:
         item = normal(item)
         if len(item.rules) > MAX_RULES:
@@ -147,42 +130,23 @@ def _places(key: Key, item: Steering, pipeline: Pipeline) -> Iterator[tuple[int,
         verdicts = {item.default, *(rule.verdict for rule in item.rules)}
         actions = {Verdict.DENY: DROP}
         if Verdict.PERMIT in verdicts:
-            actions[Verdict.PERMIT] = _forward(key, item, pipeline)
+            actions[Verdict.PERMIT] = actions_of(key, item, pipeline)
         last = FIRST_RULE_PLACE + len(item.rules) - 1
         for index, rule in enumerate(item.rules):
             yield last - index, rule.match, actions[rule.verdict]
         yield REDIRECT_PLACE, item.match, actions[item.default]
 
 
-def _forward(key: Key, item: Redirect | Filter, pipeline: Pipeline) -> str:
-    hop = item.next
-    pop = "pop_vlan," if item.tag else ""
-    if hop.vrf:
-        if hop != NextHop(vrf=hop.vrf) or hop.vrf not in pipeline.vrfs:
-            raise Unsupported(f"{pipeline.device}: cannot hand {key} to {hop}")
-        return f"{pop}load:{pipeline.vrfs[hop.vrf]:#x}->NXM_NX_REG0[],resubmit(,{pipeline.route_table})"
-    if (hop.mac and not re.fullmatch(_MAC, hop.mac)) or not 0 <= hop.tag <= 4094:
-        raise Unsupported(f"{pipeline.device}: cannot hand {key} to {hop}")
-    number = _number(hop.port, key, pipeline)
-    mac = f"set_field:{hop.mac}->eth_dst," if hop.mac else ""
-    push = f"push_vlan:0x8100,set_field:{VLAN_PRESENT + hop.tag}->vlan_vid," if hop.tag else ""
-    # A switch never sends a packet back by `output` to where it came from (OpenFlow 1.4 section 5.12).
-    output = "IN_PORT" if hop.port == item.ingress else f"output:{number}"
-    return f"{pop}{mac}{push}{output}"
-
-
-def _number(port: str, key: Key, pipeline: Pipeline) -> int:
-    if port not in pipeline.numbers:
-        raise Unsupported(f"{pipeline.device}: port {port!r} of {key} has no number in the fabric file")
-    return pipeline.numbers[port]
-
-
-def _item(group: list[Flow], pipeline: Pipeline) -> Item:
-    """The item whose flows are exactly this group."""
-    key = key_of(group[0].cookie)
+def _item(cookie: int, flows: list[Flow], groups: list[Group], pipeline: Pipeline) -> Item:
+    """The item whose flows and groups are exactly these."""
+    key = key_of(cookie)
     try:
-        item = _candidate(key.kind, sorted(group, key=lambda flow: -flow.priority), pipeline)
-        if item is not None and Counter(flows_of(key, item, pipeline)) == Counter(group):
+        item = _candidate(key.kind, sorted(flows, key=lambda flow: -flow.priority), groups, pipeline)
+        if (
+            item is not None
+            and Counter(flows_of(key, item, pipeline)) == Counter(flows)
+            and Counter(groups_of_item(key, item, pipeline)) == Counter(groups)
+        ):
             return item
     except (Unsupported, ValueError):
         # The fields can be read, but no item of ours has these values.
@@ -190,46 +154,34 @@ def _item(group: list[Flow], pipeline: Pipeline) -> Item:
     return torn(key.kind)
 
 
-def _candidate(kind: Kind, group: list[Flow], pipeline: Pipeline) -> Item | None:
+def _candidate(kind: Kind, flows: list[Flow], groups: list[Group], pipeline: Pipeline) -> Item | None:
     """An item that might have these flows (highest priority first); the caller checks that it does."""
-    lowest = group[-1]
+    if not flows:
+        return None
+    lowest = flows[-1]
     ingress = pipeline.names.get(lowest.port)
     precedence, place = divmod(lowest.priority - BASE_PRIORITY, PRIORITIES_PER_PRECEDENCE)
     if ingress is None or not 0 <= precedence <= MAX_PRECEDENCE or place not in (0, 1, PASS_PLACE):
         return None
-    match = _hull([flow.match for flow in group if flow.priority == lowest.priority])
+    match = _hull([flow.match for flow in flows if flow.priority == lowest.priority])
     if kind is Kind.GUARD:
         return Guard(ingress, lowest.tag, match, precedence)
     if kind is Kind.PASS:
         return Pass(ingress, lowest.tag, match, precedence)
-    permitted = next((flow.actions for flow in group if not is_deny(flow)), "")
-    hop = _next_hop(permitted, ingress, pipeline)
+    permitted = next((flow.actions for flow in flows if not is_deny(flow)), "")
+    to = hands_of(permitted, groups, ingress, pipeline)
     if kind is Kind.REDIRECT:
-        return Redirect(ingress, lowest.tag, match, hop, precedence)
+        return Redirect(ingress, lowest.tag, match, to.next, precedence, to.standby, to.copies)
     by_priority: dict[int, list[Flow]] = {}
-    for flow in group:
+    for flow in flows:
         by_priority.setdefault(flow.priority, []).append(flow)
     rules = tuple(
-        Rule(_verdict(flows[0]), _hull([flow.match for flow in flows]))
-        for priority, flows in by_priority.items()
+        Rule(_verdict(found[0]), _hull([flow.match for flow in found]))
+        for priority, found in by_priority.items()
         if priority != lowest.priority
     )
-    return Filter(ingress, lowest.tag, match, hop, rules, _verdict(lowest), precedence)
-
-
-def _next_hop(actions: str, ingress: str, pipeline: Pipeline) -> NextHop:
-    to_vrf = _TO_VRF.fullmatch(actions)
-    if to_vrf is not None:
-        return NextHop(vrf=pipeline.vrf_names.get(int(to_vrf[1], 16), ""))
-    to_port = _TO_PORT.fullmatch(actions)
-    if to_port is None:
-        return NextHop()
-    mac, vid, number = to_port.groups()
-    return NextHop(
-        port=ingress if number is None else pipeline.names.get(int(number), ""),
-        tag=int(vid) - VLAN_PRESENT if vid else 0,
-        mac=mac or "",
-    )
+    default = _verdict(lowest)
+    return Filter(ingress, lowest.tag, match, to.next, rules, default, precedence, to.standby, to.copies)
 
 
 def _verdict(flow: Flow) -> Verdict:

@@ -20,6 +20,8 @@ from drivers.state import ANY_PORT, ANYWHERE, Direction, Key, Kind, Match, Ports
 
 COOKIE_MAGIC = 0xD5
 COOKIE_MAGIC_SHIFT = 56
+# Of the flows that catch a prober's packets (`drivers.switch.prober`).
+PROBER_MAGIC = 0xD6
 TABLE = 0
 DROP = "drop"
 # Flow modifications without an explicit priority; `dump-flows` leaves this value out.
@@ -174,7 +176,7 @@ def parse_bundle(text: str) -> tuple[tuple[int, ...], tuple[Flow, ...]]:
 
 
 def parse_dump(text: str) -> tuple[tuple[Seen, ...], tuple[str, ...]]:
-    """Our flows in the output of `dump-flows`, and the lines of others. Errors: Rejected."""
+    """Our flows in the output of `dump-flows`, and the lines of others but a prober's. Errors: Rejected."""
     ours: list[Seen] = []
     foreign: list[str] = []
     for line in text.splitlines():
@@ -184,7 +186,7 @@ def parse_dump(text: str) -> tuple[tuple[Seen, ...], tuple[str, ...]]:
                 raise Rejected(f"not a flow: {line.strip()!r}")
         elif is_ours(int(cookie[1], 16)):
             ours.append(_parse_flow(line.strip(), line.strip()))
-        else:
+        elif int(cookie[1], 16) >> COOKIE_MAGIC_SHIFT != PROBER_MAGIC:
             foreign.append(line.strip())
     return tuple(ours), tuple(foreign)
 

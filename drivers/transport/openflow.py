@@ -49,6 +49,10 @@ class Channel:
         """All flows of one table with their counters, ports as numbers."""
         return self._run("--no-names", "dump-flows", self.endpoint, f"table={table}")
 
+    def dump_groups(self) -> str:
+        """All groups, whosever they are, ports as numbers."""
+        return self._run("--no-names", "dump-groups", self.endpoint)
+
     def software(self) -> str:
         """What the switch calls its version, "" if it does not say."""
         found = re.search(r"^Software: (.*)$", self._run("dump-desc", self.endpoint), re.MULTILINE)

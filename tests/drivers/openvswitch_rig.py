@@ -27,6 +27,7 @@ from tests.drivers.samples import Site
 
 # Without statistics, `dump-flows` names every table but table 0.
 OURS_IN_TABLE_0 = re.compile(r" *cookie=0xd5[0-9a-f]{14}, priority=")
+OUR_NOTE = "note:d5.00.00"
 SCHEMA = "/usr/share/openvswitch/vswitch.ovsschema"
 PATH = f"{os.environ['PATH']}:/usr/sbin:/sbin"
 DEADLINE_S = 30.0
@@ -151,9 +152,12 @@ class Bridge:
         return self.switch._run(*client, f"tcp:127.0.0.1:{self.openflow_port}", *arguments)
 
     def others(self) -> str:
-        """All flows that are not Viaduct's, without statistics."""
-        lines = self.flows("dump-flows", "--no-stats").splitlines()
-        return "\n".join(sorted(line for line in lines if not OURS_IN_TABLE_0.match(line)))
+        """All flows and groups that are not Viaduct's, without statistics."""
+        flows, groups = (
+            self.flows(command, "--no-stats").splitlines() for command in ("dump-flows", "dump-groups")
+        )
+        theirs = [line for line in groups if "reply" not in line and OUR_NOTE not in line]
+        return "\n".join(sorted(line for line in flows if not OURS_IN_TABLE_0.match(line)) + sorted(theirs))
 
     def interface(self, port: str) -> str:
         return f"{self.name}-{port}"
@@ -219,6 +223,7 @@ def bridge(virtual_switch: VirtualSwitch) -> Iterator[Bridge]:
 
 
 OURS = "cookie=0xd500000700101400"
+NOTE = "note:d5.00.00.07.00.10.20.00.00.00.00.00.00.00"
 ADD = f"flow add {OURS},table=0,priority=20000,in_port=1,vlan_tci=0x0000/0x1fff"
 HOSTILE = (
     # Another's flow, another table, everything, another command.
@@ -242,6 +247,13 @@ HOSTILE = (
     f"{ADD},arp,actions=drop",
     f"{ADD},ip,actions=drop".replace(OURS, "cookie=0xd500000000101400"),
     f"flow modify {OURS},table=0,actions=drop",
+    # Groups: somebody's, one that no item needs, one that is not what an item has.
+    "group delete group_id=1",
+    "group delete",
+    "group add group_id=2,type=all",
+    "group add group_id=305419896,type=indirect,bucket=actions=output:2",
+    f"group add group_id=305419896,type=ff,bucket=watch_port:2,actions={NOTE},output:2",
+    "group insert_buckets group_id=7,command_bucket_id=last,bucket=actions=output:2",
     "# a comment",
     " ",
 )
@@ -252,6 +264,8 @@ def open_openvswitch(bridge: Bridge) -> Rig:
     def add_foreign() -> None:
         bridge.flows("add-flow", "cookie=0x1,priority=30000,tcp,tp_dst=9,actions=drop")
         bridge.flows("add-flow", "cookie=0xd500000700101400,table=1,priority=5,actions=drop")
+        bridge.flows("add-group", "group_id=7,type=select,bucket=actions=output:2,bucket=actions=output:3")
+        bridge.flows("add-group", "group_id=268435457,type=ff,bucket=watch_port:2,actions=note:d5,output:2")
 
-    site = Site(DRIVER.caps.kinds, bridge.ports, ("blue", "red"))
+    site = Site(DRIVER.caps.kinds, bridge.ports, ("blue", "red"), has_standby=True, has_copies=True)
     return Rig(DRIVER, bridge.target(), site, add_foreign, bridge.others, bridge.hang_up, HOSTILE)
