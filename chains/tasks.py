@@ -12,10 +12,11 @@ from celery import shared_task
 from celery.signals import worker_process_init, worker_process_shutdown, worker_ready
 
 from chains.engine import bells
+from chains.engine.pulse import Pulse
 from chains.engine.sweep import Sweeper
 from chains.engine.sweep import sweep as sweep_once
 
-_sweepers: list[Sweeper] = []
+_threads: list[Sweeper | Pulse] = []
 
 
 @shared_task(name="chains.ring")
@@ -38,9 +39,10 @@ def ring_later(topic: str, ref: int) -> None:
 @worker_process_init.connect
 def start_sweeper(**_: Any) -> None:
     """In each pool process, after the fork: a thread made before it would not exist, and its locks would."""
-    if not _sweepers:
-        _sweepers.append(Sweeper())
-        _sweepers[0].start()
+    if not _threads:
+        _threads.extend((Sweeper(), Pulse()))
+        for thread in _threads:
+            thread.start()
 
 
 @worker_ready.connect
@@ -52,4 +54,4 @@ def start_sweeper_without_fork(sender: Any = None, **_: Any) -> None:
 
 @worker_process_shutdown.connect
 def forget_sweeper(**_: Any) -> None:
-    _sweepers.clear()
+    _threads.clear()

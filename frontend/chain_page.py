@@ -16,6 +16,7 @@ from django.utils.safestring import mark_safe
 from chains import selectors
 from chains.selectors.usage import OPEN
 from chains.services.actor import Actor
+from chains.services.traffic import traffic_watch
 from frontend import why
 from frontend.drawing import HopLook, Scene, draw
 from frontend.items import ports_words
@@ -53,6 +54,7 @@ def moving(actor: Actor, chain: Any, plan: Any = None) -> dict[str, Any]:
     rows = selectors.chain_counters(chain)
     counts = by_hop(rows, exits(plan.path.get("paths", []), kinds_of(plan, places)) if plan else {})
     dead = down_hops(chain)
+    traffic_watch(chain)
     return {
         "chain": chain,
         "conditions": selectors.condition_list(chain),
@@ -67,9 +69,29 @@ def moving(actor: Actor, chain: Any, plan: Any = None) -> dict[str, Any]:
             for hop in chain.hops.all()
         ],
         "down": dead,
+        "traffic": traffic_words(selectors.chain_traffic(chain)),
         "observed_at": max((row["observed_at"] for row in rows if row["observed_at"]), default=None),
         "running": selectors.change_list(actor).filter(plan__chain=chain, status__in=OPEN).first(),
         "findings": list(selectors.finding_list(actor).filter(chain=chain, closed_at=None)[:HISTORY]),
+    }
+
+
+def traffic_words(view: Any) -> dict[str, Any]:
+    """What becomes of packets now, by direction, with the places where they end; `measured_at` None: not known yet."""
+    return {
+        "measured_at": view.measured_at,
+        "window_s": view.window_s,
+        "courses": [
+            {
+                "direction": course.direction.name.lower(),
+                "fate": str(course.fate),
+                "entered": course.entered,
+                "left": course.left,
+                "unread": course.unread,
+                "losses": [{"said": view.said(loss), "evidence": loss.evidence} for loss in course.losses],
+            }
+            for course in view.courses
+        ],
     }
 
 

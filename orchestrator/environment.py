@@ -34,6 +34,7 @@ class Environment:
     observe_s: float
     soak_s: float
     breaker_s: float
+    traffic_s: float
     drift: str
     approval_removals: int
     credential_key: str
@@ -65,6 +66,7 @@ def read(environ: Mapping[str, str] = os.environ) -> Environment:
         observe_s=_seconds(environ, "VIADUCT_OBSERVE_S", 30.0),
         soak_s=_seconds(environ, "VIADUCT_SOAK_S", 60.0, may_be_0=True),
         breaker_s=_seconds(environ, "VIADUCT_BREAKER_S", 60.0),
+        traffic_s=_seconds(environ, "VIADUCT_TRAFFIC_S", 0.0, may_be_0=True),
         drift=environ.get("VIADUCT_DRIFT", "enforce"),
         approval_removals=_count(environ, "VIADUCT_APPROVAL_REMOVALS", 100),
         credential_key=environ.get("VIADUCT_CREDENTIAL_KEY") or own_credential_key(environ, state, is_production),

@@ -86,6 +86,7 @@ def test_every_variable_is_documented() -> None:
     """Those that the environment is asked for. Django settings of the engine are not variables."""
     settings = {f"VIADUCT_{name.upper()}" for name in Limits.__dataclass_fields__} - {
         "VIADUCT_SWEEP_S", "VIADUCT_OBSERVE_S", "VIADUCT_SOAK_S", "VIADUCT_BREAKER_S", "VIADUCT_DRIFT",
+        "VIADUCT_TRAFFIC_S",
     }  # fmt: skip
     asked = set(re.findall(r"\bVIADUCT_[A-Z_]*[A-Z]\b", code())) - settings
     text = (ROOT / "docs" / "operating.md").read_text()

@@ -21,6 +21,7 @@ from chains.api import (
     stream,
     tenants,
     tokens,
+    traffic,
     undo,
     windows,
 )
@@ -51,6 +52,7 @@ urlpatterns = [
     path("chains/<identity:id>/counters/", chains.ChainCountersApi.as_view(), name="chain-counters"),
     path("chains/<identity:id>/explain/", chains.ChainExplainApi.as_view(), name="chain-explain"),
     path("chains/<identity:id>/plan/", chains.ChainPlanApi.as_view(), name="chain-plan"),
+    path("chains/<identity:id>/traffic/", traffic.ChainTrafficApi.as_view(), name="chain-traffic"),
     path("changes/", changes.ChangeListApi.as_view(), name="change-list"),
     path("changes/<identity:id>/", changes.ChangeApi.as_view(), name="change"),
     path("changes/<identity:id>/approve/", approval.ChangeApproveApi.as_view(), name="change-approve"),

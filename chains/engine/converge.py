@@ -30,6 +30,8 @@ from chains.services.drift import ADOPTED
 log = logging.getLogger(__name__)
 Status = models.Chain.Status
 ACTOR = Actor("viaduct", None, models.Role.OPERATOR, person=MACHINE)
+# Findings that say something of a chain, and that no look at it can settle.
+SAID = (ADOPTED, "traffic-lost")
 # Of fewer functions than that a half says nothing.
 MANY = 4
 UNSETTLED = (Status.DEGRADED, Status.UNKNOWN, Status.READY, Status.ERROR)
@@ -97,7 +99,7 @@ def chains_to_look_at(limit: int) -> list[int]:
     unwanted = models.Chain.objects.filter(~Exists(held), is_wanted=False)
     unsettled = models.Chain.objects.filter(status__in=(Status.DEGRADED, Status.UNKNOWN))
     lost = models.Use.objects.filter(_lost())
-    troubled = models.Finding.objects.filter(closed_at=None, chain__isnull=False).exclude(code=ADOPTED)
+    troubled = models.Finding.objects.filter(closed_at=None, chain__isnull=False).exclude(code__in=SAID)
     found = unwanted.order_by().values("pk").union(
         unsettled.order_by().values("pk"),
         lost.values("chain"),

@@ -26,6 +26,8 @@ class Limits:
     look every `probe_s`. confirm_s: after it, or more (see `limits`), a device takes an unconfirmed commit back.
     attempts: before a change is given up. broken: attempts that nobody saw the end of, before it is parked.
     breaker_*: so many failures in a row, and a device is left alone for so long.
+    pulse_s: between two looks at probes and at traffic that is measured. traffic_s: how often the packets of every
+    chain are measured, 0: only of those that somebody looks at.
     """
 
     lease_ttl_s: float = 60.0
@@ -47,6 +49,8 @@ class Limits:
     broken: int = 5
     breaker_failures: int = 3
     breaker_s: float = 60.0
+    pulse_s: float = 1.0
+    traffic_s: float = 0.0
 
     def retry_after_s(self, attempt: int) -> float:
         """Doubles with every attempt up to the cap; the caller adds the jitter."""

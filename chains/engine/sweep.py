@@ -36,7 +36,7 @@ def sweep() -> int:
     given = limits()
     rung = claims.bells_claim(AT_ONCE, BELL_GRACE_S)
     for topic, ref in rung:
-        _safely(bells.answer, topic, ref)
+        safely(bells.answer, topic, ref)
     record.readings_expire()
     done = len(rung) + _changes() + _logins()
     read = _readings(given)
@@ -46,7 +46,7 @@ def sweep() -> int:
         converge.look_safely(chain_id)
     if chains or read:
         done += len(chains) + read + _changes()
-    _safely(KEPT.close_idle)
+    safely(KEPT.close_idle)
     record.outbox_prune()
     record.writes_prune()
     tokens_expired()
@@ -57,7 +57,7 @@ def sweep() -> int:
 def _changes(*, is_sick: bool = False) -> int:
     changes = claims.changes_due(AT_ONCE, is_sick=is_sick)
     for change_id in changes:
-        _safely(run_change, change_id)
+        safely(run_change, change_id)
     return len(changes)
 
 
@@ -66,7 +66,7 @@ def _logins() -> int:
     a time-out."""
     devices = claims.logins_due(AT_ONCE)
     for device_id in devices:
-        _safely(log_in_once, device_id)
+        safely(log_in_once, device_id)
     return len(devices)
 
 
@@ -74,19 +74,19 @@ def _readings(given: Limits) -> int:
     """First the devices that answer; what needs or reads others may take as long as their time-outs."""
     devices = claims.devices_claim(AT_ONCE, given.observe_s)
     if devices:
-        _safely(observe_devices, devices)
+        safely(observe_devices, devices)
     done = len(devices)
     while done < 2 * AT_ONCE and (alone := claims.devices_claim(1, given.observe_s, is_alone=True)):
-        _safely(observe_devices, alone)
+        safely(observe_devices, alone)
         done += 1
     done += _changes(is_sick=True)
     silent = claims.devices_claim(AT_ONCE, max(given.observe_s, SILENT_AGAIN_S), is_silent=True)
     if silent:
-        _safely(observe_devices, silent)
+        safely(observe_devices, silent)
     return done + len(silent)
 
 
-def _safely(work: Callable[..., object], *arguments: object) -> None:
+def safely(work: Callable[..., object], *arguments: object) -> None:
     """One bad row may not stop the others. The row keeps its own error; here it is only logged."""
     try:
         work(*arguments)

@@ -30,6 +30,7 @@ from chains.models.ledger import (
     LoginTest,
     Outbox,
     PoolAllocation,
+    Traffic,
     Use,
 )
 from chains.models.tenancy import ApiToken, Membership, Role, Tenant
@@ -73,6 +74,7 @@ __all__ = [
     "Site",
     "Step",
     "Tenant",
+    "Traffic",
     "Use",
     "Vrf",
 ]

@@ -287,6 +287,19 @@ class Condition(models.Model):
         ]
 
 
+class Traffic(models.Model):
+    """What a chain's items counted lately: at most three samples, oldest first.
+
+    samples: [{"at": seconds of the database's clock, "devices": {name: {key: [packets, dropped]}}}]; a device that did
+    not answer is left out. watched_until: it is measured until then, because somebody looks. due_at: when next.
+    """
+
+    chain = models.OneToOneField(Chain, on_delete=models.CASCADE, related_name="traffic")
+    samples = models.JSONField(default=list)
+    watched_until = models.DateTimeField()
+    due_at = models.DateTimeField(null=True, db_index=True)
+
+
 class DeviceWrite(models.Model):
     """One push to one device, written down before it is made. Append-only, but for how it ended.
 

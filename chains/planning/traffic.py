@@ -39,7 +39,7 @@ class Fate(StrEnum):
     DENIED = "denied"  # a policy said no
     LOST = "lost"  # counted at one device and not at the next
     SWALLOWED = "swallowed"  # a function took them and gave nothing back
-    CLOSED = "closed"  # met the closed door behind a redirect
+    SHUT = "shut"  # met the closed door behind a redirect
     UNKNOWN = "unknown"  # not measured
 
 
@@ -141,7 +141,9 @@ class _Walk:
         self.nodes: dict[Place, _Node] = {}
         # What functions say that they dropped is shared by both directions, and used up once.
         self.denied = {
-            (device, key): meter.of(device, key).dropped for device, state in states.items() for key, _ in state.functions()
+            (device, key): meter.of(device, key).dropped
+            for device, state in states.items()
+            for key, _ in state.functions()
         }
         for device, state in states.items():
             if network.kinds.get(device) == "switch":
@@ -269,7 +271,7 @@ class _Walk:
         closed = self._closed(node)
         if closed >= MIN_PACKETS:
             told = f"{closed} packets met the closed door at {node.device}:{node.place[1]}: nothing leads them on"
-            yield self._loss(Fate.CLOSED, node.device, -1, (node.device, ""), (closed, seen), told)
+            yield self._loss(Fate.SHUT, node.device, -1, (node.device, ""), (closed, seen), told)
 
     def _in_span(self, span: _Span) -> Iterator[Loss]:
         sent = sum(self._sent(device, key) for device, key in span.senders)

@@ -39,6 +39,7 @@ from chains.selectors.lists import (
 from chains.selectors.readings import Count, DeviceView, ItemView, chain_counters, device_view
 from chains.selectors.states import chain_contributions, desired_state, others_on, others_stored
 from chains.selectors.tenancy import tenant_find, tenant_get, tenant_list, token_get, token_list
+from chains.selectors.traffic import chain_traffic, traffic_of
 from chains.selectors.windows import window_get, window_list
 
 __all__ = [
@@ -57,6 +58,7 @@ __all__ = [
     "chain_list",
     "chain_plan",
     "chain_snapshot",
+    "chain_traffic",
     "change_get",
     "change_list",
     "condition_list",
@@ -95,6 +97,7 @@ __all__ = [
     "tenant_list",
     "token_get",
     "token_list",
+    "traffic_of",
     "window_get",
     "window_list",
 ]

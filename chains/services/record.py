@@ -49,6 +49,7 @@ from chains.services.progress import (
     steps_set,
 )
 from chains.services.replies import replies_prune
+from chains.services.traffic import traffic_claim, traffic_sample
 from chains.services.trail import CHANNEL, bell
 from chains.services.writes import Push, canary_passed, writes_begin, writes_end, writes_prune
 
@@ -110,6 +111,8 @@ __all__ = [
     "steps_confirmed",
     "steps_sent",
     "steps_set",
+    "traffic_claim",
+    "traffic_sample",
     "writes_begin",
     "writes_end",
     "writes_prune",
