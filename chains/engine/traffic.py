@@ -20,7 +20,6 @@ from drivers.base import Counter
 from drivers.state import Key
 
 AT_ONCE = 64
-LOST = "traffic-lost"
 # So much of the packets, and it is no longer the odd one.
 MOST = 0.5
 
@@ -30,7 +29,7 @@ def measure(given: Limits) -> int:
     due = record.traffic_claim(AT_ONCE, given.traffic_s)
     live = [pk for pk, is_last in due.items() if not is_last]
     for pk in due.keys() - set(live):
-        record.finding_close(code=LOST, chain=models.Chain(pk=pk))
+        record.finding_close(code="traffic-lost", chain=models.Chain(pk=pk))
     if not live:
         return len(due)
     unreachable = models.DeviceStatus.Condition.UNREACHABLE
@@ -55,13 +54,13 @@ def _say(view: TrafficView) -> None:
     worst = next((loss for loss in view.faults if loss.packets >= loss.of * MOST), None)
     if worst is not None:
         record.finding_open(
-            code=LOST,
+            code="traffic-lost",
             chain=models.Chain.objects.get(pk=view.chain),
             detail=view.said(worst),
             witness={"window_s": round(view.window_s, 1), "losses": [witness(loss) for loss in view.faults]},
         )
     elif any(course.fate in (Fate.FLOWS, Fate.DENIED) for course in view.courses):
-        record.finding_close(code=LOST, chain=chain)
+        record.finding_close(code="traffic-lost", chain=chain)
 
 
 def witness(loss: Loss) -> dict[str, Any]:
