@@ -25,6 +25,7 @@ from tests.drivers.nxos_rig import nxos_device, nxos_target, open_nxos
 from tests.drivers.openvswitch_rig import bridge, open_openvswitch, virtual_switch
 from tests.drivers.srx_rig import open_srx, srx_box, srx_process
 from tests.drivers.wire import wire
+from tests.drivers.wired_switch import wired
 
 __all__ = [
     "agent_target",
@@ -69,4 +70,5 @@ __all__ = [
     "ssh_keys",
     "virtual_switch",
     "wire",
+    "wired",
 ]
