@@ -19,12 +19,17 @@ Row = dict[str, str]
 PLAIN = ("name", "description", "source", "destination", "priority", "bandwidth_mbps", "latency_budget_us")
 INTEGERS = ("priority", "bandwidth_mbps", "latency_budget_us")
 CLASSIFIER = ("protocol", "source_ports", "destination_ports", "family", "dscp")
-HOP = ("function", "failure_mode", "realm", "device", "policy")
+HOP = ("function", "failure_mode", "realm", "device", "instances", "standby", "policy", "branch")
+HOP_NUMBERS = ("instances", "standby")
+HOP_JSON = ("policy", "branch")
 ROWS = {"classifiers": CLASSIFIER, "hops": HOP}
 MOST = {"classifiers": 16, "hops": 12}  # rows that are read; the service has the same bounds
 NEW_ROW: Mapping[str, Row] = {
     "classifiers": {"protocol": "tcp", "source_ports": "", "destination_ports": "", "family": "0", "dscp": ""},
-    "hops": {"function": "", "failure_mode": "block", "realm": "", "device": "", "policy": ""},
+    "hops": {
+        "function": "", "failure_mode": "block", "realm": "", "device": "", "instances": "1", "standby": "0",
+        "policy": "", "branch": "",
+    },
 }
 EDIT = re.compile(r"(add|remove|up|down)-(classifiers|hops)(?:-([0-9]{1,2}))?")
 EXAMPLES: Mapping[str, Any] = {
@@ -38,6 +43,7 @@ EXAMPLES: Mapping[str, Any] = {
     },
     "ips": {"patterns": [{"text": "evil-payload"}, {"hex": "deadbeef"}]},
     "nat": {"block_size": 256},
+    "tap": {},
 }
 
 
@@ -95,7 +101,7 @@ def of_intent(intent: Mapping[str, Any]) -> ChainForm:
     values = {name: _text(intent.get(name)) for name in PLAIN}
     classifiers = tuple({name: _text(row.get(name)) for name in CLASSIFIER} for row in intent["classifiers"])
     hops = tuple(
-        {name: _text(row.get(name)) for name in HOP} | {"policy": _pretty(row.get("policy"))}
+        {name: _text(row.get(name)) for name in HOP} | {name: _pretty(row.get(name)) for name in HOP_JSON}
         for row in intent["hops"]
     )
     return ChainForm(values, classifiers, hops)
@@ -194,13 +200,17 @@ def _classifier(row: Row, number: int, errors: list[FieldError]) -> dict[str, An
 
 
 def _hop(row: Row, number: int, errors: list[FieldError]) -> dict[str, Any]:
-    data: dict[str, Any] = {name: row[name] for name in HOP if name != "policy"}
-    if row["policy"]:
+    data: dict[str, Any] = {name: row[name] for name in HOP if name not in (*HOP_NUMBERS, *HOP_JSON)}
+    for name in HOP_NUMBERS:
+        _put_integer(data, name, row[name], f"hops.{number}.{name}", errors)
+    for name in HOP_JSON:
+        if not row[name]:
+            continue
         try:
-            data["policy"] = json.loads(row["policy"], parse_constant=_refuse)
+            data[name] = json.loads(row[name], parse_constant=_refuse)
         except (ValueError, RecursionError) as error:
             detail = f"is not JSON: {error}" if isinstance(error, ValueError) else "is nested too deeply"
-            errors.append(FieldError(f"hops.{number}.policy", "invalid", detail))
+            errors.append(FieldError(f"hops.{number}.{name}", "invalid", detail))
     return data
 
 

@@ -17,6 +17,8 @@ from chains.api.manners.fields import Address, Body, Choice, Integer, Name, Text
 from chains.models import Chain, Classifier, Condition, Function, Hop, Realm
 
 MAX_HOPS = 12
+MAX_INSTANCES = 300
+MAX_STANDBY = 32
 MAX_CLASSIFIERS = 16
 MAX_BANDWIDTH_MBPS = 10_000_000
 MAX_LATENCY_US = 10_000_000
@@ -69,6 +71,7 @@ _POLICY = {
             "additionalProperties": False,
             "properties": {"block_size": {"type": "integer", "minimum": 0, "maximum": 65536}},
         },
+        {"type": "object", "title": "Tap policy", "additionalProperties": False},
     ]
 }
 
@@ -95,7 +98,7 @@ class ClassifierInputSerializer(Body):
     dscp = Integer(min_value=0, max_value=63, default=None, allow_null=True)
 
 
-class HopInputSerializer(Body):
+class TailHopInputSerializer(Body):
     """One function. realm and device pin it, "" leaves the choice to placement."""
 
     function = Name()
@@ -103,6 +106,21 @@ class HopInputSerializer(Body):
     policy = Policy(default=dict)
     realm = Choice(Realm, blank=True, default="")
     device = Text(max_length=63, default="", allow_blank=True)
+
+
+class BranchInputSerializer(Body):
+    """Packets that leave the hop with this DSCP go on by these hops instead of the rest of the chain."""
+
+    dscp = Integer(min_value=0, max_value=63)
+    hops = TailHopInputSerializer(many=True, max_length=MAX_HOPS - 1, default=list)
+
+
+class HopInputSerializer(TailHopInputSerializer):
+    """One function. instances: how many share the traffic; standby: how many more are kept ready."""
+
+    instances = Integer(min_value=1, max_value=MAX_INSTANCES, default=1)
+    standby = Integer(min_value=0, max_value=MAX_STANDBY, default=0)
+    branch = BranchInputSerializer(default=None, allow_null=True)
 
 
 class ChainInputSerializer(Body):
@@ -166,7 +184,7 @@ class ClassifierSerializer(serializers.ModelSerializer):  # type: ignore[type-ar
         return None if row.dscp < 0 else row.dscp
 
 
-class HopSerializer(serializers.ModelSerializer):  # type: ignore[type-arg]
+class TailHopSerializer(serializers.ModelSerializer):  # type: ignore[type-arg]
     function = serializers.CharField(source="function.name")
     capability = Choice(Function.Capability, source="function.capability")
     failure_mode = Choice(Hop.FailureMode)
@@ -180,6 +198,30 @@ class HopSerializer(serializers.ModelSerializer):  # type: ignore[type-arg]
 
     def get_device(self, row: Hop) -> str:
         return row.device.name if row.device else ""
+
+
+class BranchSerializer(serializers.Serializer):  # type: ignore[type-arg]
+    """Packets that leave the hop with this DSCP go on by these hops instead of the rest of the chain."""
+
+    dscp = serializers.IntegerField()
+    hops = TailHopSerializer(many=True)
+
+
+class HopSerializer(TailHopSerializer):
+    """instances share the traffic by parts of the source's prefixes; standby more are kept ready."""
+
+    branch = serializers.SerializerMethodField()
+
+    class Meta:
+        model = Hop
+        fields = (*TailHopSerializer.Meta.fields, "instances", "standby", "branch")
+
+    @extend_schema_field(BranchSerializer(allow_null=True))
+    def get_branch(self, row: Hop) -> Any:
+        if row.branch_dscp < 0:
+            return None
+        tail = [other for other in self.context["hops"] if other.branch_of == row.position]
+        return {"dscp": row.branch_dscp, "hops": TailHopSerializer(tail, many=True).data}
 
 
 class ConditionSerializer(serializers.ModelSerializer):  # type: ignore[type-arg]
@@ -206,7 +248,13 @@ class ChainSerializer(serializers.ModelSerializer):  # type: ignore[type-arg]
     destination = serializers.CharField(source="destination.name")
     status = Choice(Chain.Status)
     classifiers = ClassifierSerializer(many=True)
-    hops = HopSerializer(many=True)
+    hops = serializers.SerializerMethodField()
+
+    @extend_schema_field(HopSerializer(many=True))
+    def get_hops(self, row: Chain) -> Any:
+        every = list(row.hops.all())
+        own = [hop for hop in every if hop.branch_of is None]
+        return HopSerializer(own, many=True, context={"hops": every}).data
 
     def to_representation(self, row: Chain) -> dict[str, Any]:
         shown = dict(super().to_representation(row))

@@ -15,7 +15,7 @@ from chains.api.manners.lists import Filter, Listing
 from chains.api.manners.schema import listed
 from chains.api.manners.views import ApiView
 from chains.api.tenants import BoundsInputSerializer
-from chains.models import Function, Instance, Link, Offer, Realm, Site
+from chains.models import Function, Instance, Link, Mode, Offer, Realm, Site
 from chains.services import inventory
 
 MAX_INTEGER_32 = (1 << 31) - 1
@@ -50,13 +50,14 @@ class LinkSerializer(serializers.ModelSerializer):  # type: ignore[type-arg]
 
 
 class OfferSerializer(serializers.ModelSerializer):  # type: ignore[type-arg]
-    """This device can realise this function. capacity_mbps and entries: 0 is unlimited."""
+    """This device can realise this function. capacity_mbps and entries: 0 is unlimited; measured_mbps: 0 if unknown."""
 
     url = Address("offer")
     display = serializers.CharField(source="__str__")
     device = serializers.CharField(source="device.name")
     function = serializers.CharField(source="function.name")
     realm = Choice(Realm)
+    mode = Choice(Mode)
     settings = serializers.DictField()
 
     class Meta:
@@ -70,7 +71,9 @@ class OfferSerializer(serializers.ModelSerializer):  # type: ignore[type-arg]
             "realm",
             "inside",
             "outside",
+            "mode",
             "capacity_mbps",
+            "measured_mbps",
             "entries",
             "latency_us",
             "cost_per_gbps",
@@ -113,6 +116,7 @@ class OfferInputSerializer(Body):
     latency_us = Integer(required=False, min_value=0, max_value=MAX_INTEGER_32)
     entries = Integer(required=False, min_value=0, max_value=MAX_INTEGER_32)
     capacity_mbps = Integer(required=False, min_value=0, max_value=MAX_INTEGER_32)
+    measured_mbps = Integer(required=False, min_value=0, max_value=MAX_INTEGER_32)
     cost_per_gbps = Number(required=False, min_value=0, max_value=1e9)
     cost_fixed = Number(required=False, min_value=0, max_value=1e9)
 

@@ -40,7 +40,7 @@ class SegmentSerializer(serializers.ModelSerializer):  # type: ignore[type-arg]
 
     class Meta:
         model = Segment
-        fields = ("id", "url", "display", "name", "tenant", "vrf", "prefixes", "attachments")
+        fields = ("id", "url", "display", "name", "tenant", "vrf", "prefixes", "attachments", "mtu_bytes")
 
     def get_tenant(self, row: Segment) -> str | None:
         return row.tenant.name if row.tenant else None

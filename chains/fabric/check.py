@@ -6,64 +6,21 @@ Pure: a document in, faults out, all of them. Called by `load` and by the comman
 
 from __future__ import annotations
 
-import difflib
 import ipaddress
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TypeVar
 
-from chains.fabric.document import Device, Entry, Fabric, Fault, Link, Offer, Port, Segment
+from chains.fabric.document import Device, Entry, Fabric, Fault, Link, Segment
+from chains.fabric.names import Names, names_of
+from chains.fabric.offers import check_arms, check_offer, check_pools
 from drivers.base import Capabilities
-from drivers.nat import PORTS_PER_ADDRESS
-from drivers.state import Kind
 
 E = TypeVar("E", bound=Entry)
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
-# Which items realise a capability; one of them is enough.
-KINDS_FOR: Mapping[str, frozenset[Kind]] = {
-    "stateless_filter": frozenset({Kind.FILTER, Kind.RULESET}),
-    "stateful_filter": frozenset({Kind.RULESET}),
-    "ips": frozenset({Kind.SIGNATURES}),
-    "nat": frozenset({Kind.NATPOOL}),
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Names:
-    """What can be referred to, by name, and the faults so far. peers: what the cable in a port leads to."""
-
-    fabric: Fabric
-    drivers: Mapping[str, Capabilities]
-    devices: Mapping[str, Device]
-    ports: Mapping[str, Port]
-    peers: Mapping[str, str]
-    faults: list[Fault] = field(default_factory=list)
-
-    def add(self, entry: Entry, path: str, detail: str, key: str = "") -> None:
-        self.faults.append(Fault(entry.line(key), f"{path}.{key}" if key else path, detail))
-
-    def known(self, entry: Entry, path: str, key: str, name: str, known: Collection[str], what: str) -> bool:
-        """Is there such a thing? If not, a fault."""
-        if name in known:
-            return True
-        close = difflib.get_close_matches(name, list(known), 1)
-        hint = (
-            f"did you mean {close[0]}?"
-            if close
-            else f"add it, or use one of: {', '.join(sorted(known)[:10])}"
-        )
-        self.add(entry, path, f"there is no {what} {name}; {hint}", key)
-        return False
-
-    def kind(self, port: str) -> str:
-        """The kind of the device that a port is of."""
-        return self.devices[port.partition(":")[0]].kind
-
-
 def check(fabric: Fabric, drivers: Mapping[str, Capabilities]) -> tuple[Fault, ...]:
     """Every fault, by line."""
-    names = _names(fabric, drivers)
+    names = names_of(fabric, drivers)
     for label, entries in (
         ("sites", fabric.sites),
         ("vrfs", fabric.vrfs),
@@ -80,20 +37,14 @@ def check(fabric: Fabric, drivers: Mapping[str, Capabilities]) -> tuple[Fault, .
     _management(names)
     _links(names)
     for offer in fabric.offers:
-        _offer(names, offer)
-    _pools(names)
-    _arms(names)
+        check_offer(names, offer)
+    check_pools(names)
+    check_arms(names)
     for segment in fabric.segments:
         _segment(names, segment)
     _overlaps(names)
     _attachments(names)
     return tuple(sorted(set(names.faults)))
-
-
-def _names(fabric: Fabric, drivers: Mapping[str, Capabilities]) -> Names:
-    ports = {f"{device.name}:{port.name}": port for device in fabric.devices for port in device.ports}
-    peers = {end: other for link in fabric.links for end, other in ((link.a, link.b), (link.b, link.a))}
-    return Names(fabric, drivers, {device.name: device for device in fabric.devices}, ports, peers)
 
 
 def _once(
@@ -211,93 +162,6 @@ def _is_port(names: Names, entry: Entry, path: str, key: str, end: str) -> bool:
     return names.known(
         entry, path, key, port[:63], {p.name for p in names.devices[device].ports}, f"port of {device}"
     )
-
-
-def _offer(names: Names, offer: Offer) -> None:
-    path = f"offers[{offer.name}]"
-    functions = {function.name: function for function in names.fabric.functions}
-    has_function = names.known(offer, path, "function", offer.function, functions, "function")
-    if not names.known(offer, path, "device", offer.device, names.devices, "device"):
-        return
-    device = names.devices[offer.device]
-    if offer.realm != device.kind:
-        names.add(offer, path, f"{device.name} is of kind {device.kind}: the realm must be the same", "realm")
-    _offer_ports(names, offer, device)
-    if has_function:
-        _capability(names, offer, functions[offer.function].capability, device)
-
-
-def _offer_ports(names: Names, offer: Offer, device: Device) -> None:
-    path = f"offers[{offer.name}]"
-    for key, port in (("inside", offer.inside), ("outside", offer.outside)):
-        if offer.realm != "appliance":
-            if port:
-                names.add(offer, path, f"only an appliance has {key}; leave it out", key)
-        elif not port:
-            names.add(offer, path, f"an appliance's offer needs {key}, a port of {device.name}")
-        elif names.known(offer, path, key, port, {p.name for p in device.ports}, f"port of {device.name}"):
-            peer = names.peers.get(f"{device.name}:{port}", "")
-            if peer.partition(":")[0] not in names.devices or names.kind(peer) != "switch":
-                names.add(offer, path, f"{device.name}:{port} needs a link to a switch", key)
-    if offer.inside and offer.inside == offer.outside:
-        names.add(offer, path, "inside and outside must be two ports", "outside")
-
-
-def _capability(names: Names, offer: Offer, capability: str, device: Device) -> None:
-    path = f"offers[{offer.name}]"
-    caps = names.drivers.get(device.driver)
-    if caps is not None and not caps.kinds & KINDS_FOR[capability]:
-        detail = f"the driver {device.driver} of {device.name} cannot realise {capability}"
-        names.add(offer, path, detail, "function")
-    known = ("pool", "block_size") if capability == "nat" else ()
-    for name in sorted(offer.settings):
-        if name not in known:
-            hint = f"known: {', '.join(known)}" if known else f"{capability} has none"
-            names.add(offer, path, f"there is no setting {name}; {hint}", "settings")
-    if capability == "nat":
-        _nat(names, offer, path)
-
-
-def _nat(names: Names, offer: Offer, path: str) -> None:
-    pool, size = offer.settings.get("pool", ""), offer.settings.get("block_size", "")
-    if not pool and "settings" not in offer.lines or offer.settings and not pool:
-        names.add(offer, path, "NAT needs settings: {pool: PREFIX}", "settings")
-    elif pool and pool_of(offer) is None:
-        names.add(offer, path, f"pool {pool[:60]!a} must be an IPv4 prefix with host bits zero", "settings")
-    if size and not (
-        size.isascii() and size.isdigit() and len(size) < 6 and 16 <= int(size) <= PORTS_PER_ADDRESS
-    ):
-        names.add(offer, path, f"block_size must be 16 to {PORTS_PER_ADDRESS} ports", "settings")
-
-
-def pool_of(offer: Offer) -> ipaddress.IPv4Network | None:
-    """The offer's NAT pool, None if it has none that can be read."""
-    try:
-        return ipaddress.IPv4Network(offer.settings["pool"])
-    except (KeyError, ValueError):
-        return None
-
-
-def _pools(names: Names) -> None:
-    pools = [(offer, pool) for offer in names.fabric.offers if (pool := pool_of(offer)) is not None]
-    for index, (offer, pool) in enumerate(pools):
-        for other, taken in pools[:index]:
-            if pool.overlaps(taken):
-                detail = f"pool {pool} overlaps with {taken} of {other.name}: return traffic could not be told apart"
-                names.add(offer, f"offers[{offer.name}]", detail, "settings")
-
-
-def _arms(names: Names) -> None:
-    """One port of an appliance cannot be the inside of one function and the outside of another."""
-    roles: dict[str, dict[str, Offer]] = defaultdict(dict)
-    for offer in names.fabric.offers:
-        for role, port in (("inside", offer.inside), ("outside", offer.outside)):
-            other = "outside" if role == "inside" else "inside"
-            taken = roles[f"{offer.device}:{port}"]
-            if port and other in taken and taken[other] is not offer:
-                detail = f"port {port} is the {other} of {taken[other].name}"
-                names.add(offer, f"offers[{offer.name}]", detail, role)
-            taken.setdefault(role, offer)
 
 
 def _segment(names: Names, segment: Segment) -> None:

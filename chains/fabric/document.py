@@ -101,7 +101,9 @@ class Offer(Entry):
     realm: str
     inside: str = ""
     outside: str = ""
+    mode: str = "two_arm"
     capacity_mbps: int = 0
+    measured_mbps: int = 0
     entries: int = 0
     latency_us: int = 0
     cost_per_gbps: float = 0.0
@@ -132,6 +134,7 @@ class Segment(Entry):
     vrf: str
     prefixes: tuple[str, ...]
     attachments: tuple[Attachment, ...]
+    mtu_bytes: int = 1500
 
     @property
     def full_name(self) -> str:

@@ -79,7 +79,9 @@ def offer(row: models.Offer) -> Offer:
         realm=row.realm,
         inside=row.inside,
         outside=row.outside,
+        mode=row.mode,
         capacity_mbps=row.capacity_mbps,
+        measured_mbps=row.measured_mbps,
         entries=row.entries,
         latency_us=row.latency_us,
         cost_per_gbps=row.cost_per_gbps,
@@ -100,4 +102,5 @@ def segment(row: models.Segment) -> Segment:
             Attachment(str(attachment.port), tuple(attachment.prefixes))
             for attachment in row.attachments.all()
         ),
+        mtu_bytes=row.mtu_bytes,
     )

@@ -200,7 +200,9 @@ def _offers(before: Fabric, wanted: Fabric) -> None:
             "realm",
             "inside",
             "outside",
+            "mode",
             "capacity_mbps",
+            "measured_mbps",
             "entries",
             "latency_us",
             "cost_per_gbps",
@@ -221,7 +223,9 @@ def _offer(entry: Offer, device_id: int, function_id: int) -> models.Offer:
         realm=entry.realm,
         inside=entry.inside,
         outside=entry.outside,
+        mode=entry.mode,
         capacity_mbps=entry.capacity_mbps,
+        measured_mbps=entry.measured_mbps,
         entries=entry.entries,
         latency_us=entry.latency_us,
         cost_per_gbps=entry.cost_per_gbps,
@@ -258,7 +262,7 @@ def _segment(
     entry: Segment, row: models.Segment | None, tenant_id: int | None, vrf_id: int, ports: dict[str, int]
 ) -> None:
     row = row or models.Segment(tenant_id=tenant_id, name=entry.name)
-    row.vrf_id, row.prefixes = vrf_id, list(entry.prefixes)
+    row.vrf_id, row.prefixes, row.mtu_bytes = vrf_id, list(entry.prefixes), entry.mtu_bytes
     row.save()
     row.attachments.all().delete()
     models.Attachment.objects.bulk_create(

@@ -36,7 +36,8 @@ from chains.references import FORMS, is_reference
 MAX_INTEGER = 2_147_483_647
 KINDS = ("switch", "appliance", "host", "external")
 REALMS = ("switch", "appliance", "host")
-CAPABILITIES = ("stateless_filter", "stateful_filter", "ips", "nat")
+CAPABILITIES = ("stateless_filter", "stateful_filter", "ips", "nat", "tap")
+MODES = ("two_arm", "one_arm", "transparent")
 
 name = nodes.text(63, nodes.NAME, "a name: lower-case letters, digits and hyphens, 1 to 63")
 port_name = nodes.text(63, nodes.PORT_NAME, "a port name: letters, digits and . _ / - inside, 1 to 63")
@@ -185,7 +186,9 @@ OFFER: Keys = {
     "realm": required(nodes.choice(*REALMS)),
     "inside": Key(text_or_empty(port_name)),
     "outside": Key(text_or_empty(port_name)),
+    "mode": Key(nodes.choice(*MODES)),
     "capacity_mbps": Key(count),
+    "measured_mbps": Key(count),
     "entries": Key(count),
     "latency_us": Key(count),
     "cost_per_gbps": Key(nodes.number),
@@ -201,6 +204,7 @@ SEGMENT: Keys = {
     "vrf": required(name),
     "prefixes": required(nodes.listed(nodes.prefix)),
     "attachments": required(many(ATTACHMENT, Attachment, "port")),
+    "mtu_bytes": Key(nodes.integer(576, 65535)),
 }
 BOUNDED: Keys = {
     "name": required(name),

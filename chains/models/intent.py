@@ -10,7 +10,10 @@ from chains.models.tenancy import NAME, Tenant
 
 
 class Segment(models.Model):
-    """A set of prefixes of one tenant in one VRF. tenant null: the operator's, usable by all ("outside")."""
+    """A set of prefixes of one tenant in one VRF. tenant null: the operator's, usable by all ("outside").
+
+    mtu_bytes: the largest packet that starts here.
+    """
 
     tenant = models.ForeignKey(
         Tenant, null=True, blank=True, on_delete=models.CASCADE, related_name="segments"
@@ -18,6 +21,7 @@ class Segment(models.Model):
     name = models.CharField(max_length=63, validators=[NAME])
     vrf = models.ForeignKey(Vrf, on_delete=models.PROTECT, related_name="segments")
     prefixes = models.JSONField(default=list)
+    mtu_bytes = models.PositiveIntegerField(default=1500)
 
     class Meta:
         ordering = ["name"]
@@ -46,6 +50,7 @@ class Chain(models.Model):
 
     generation: raised by every edit of the intent. observed_generation: the one that devices were
     read back to hold. revision: of the path that is in force (0: none yet), part of every key.
+    buckets: of the path in force, by function: which member of a group serves which part of the source prefixes.
     is_wanted false: being deleted; the row goes when the last device was read back without it.
     """
 
@@ -69,6 +74,7 @@ class Chain(models.Model):
     generation = models.PositiveIntegerField(default=1)
     observed_generation = models.PositiveIntegerField(default=0)
     revision = models.PositiveSmallIntegerField(default=0)
+    buckets = models.JSONField(default=dict, blank=True)
     is_wanted = models.BooleanField(default=True)
     status = models.CharField(max_length=16, choices=Status, default=Status.DRAFT)
     status_reason = models.CharField(max_length=512, blank=True)
@@ -112,7 +118,11 @@ class Classifier(models.Model):
 
 
 class Hop(models.Model):
-    """One function of a chain. policy: checked by services.policy per capability. realm/device: a pin, or none."""
+    """One function of a chain. policy: checked by services.policy per capability. realm/device: a pin, or none.
+
+    instances: how many share the traffic; standby: how many more are kept ready. branch_dscp: packets that leave the
+    hop with this mark take a tail of their own, -1 for none; a hop of the tail names in `branch_of` where it begins.
+    """
 
     class FailureMode(models.TextChoices):
         BLOCK = "block"
@@ -127,6 +137,10 @@ class Hop(models.Model):
     device = models.ForeignKey(
         Device, null=True, blank=True, on_delete=models.PROTECT, related_name="pinned_hops"
     )
+    instances = models.PositiveSmallIntegerField(default=1)
+    standby = models.PositiveSmallIntegerField(default=0)
+    branch_dscp = models.SmallIntegerField(default=-1)
+    branch_of = models.PositiveSmallIntegerField(null=True, blank=True)
 
     class Meta:
         ordering = ["position"]

@@ -157,6 +157,7 @@ class Function(models.Model):
         STATEFUL_FILTER = "stateful_filter"
         IPS = "ips"
         NAT = "nat"
+        TAP = "tap"
 
     name = models.CharField(max_length=63, unique=True, validators=[NAME])
     capability = models.CharField(max_length=32, choices=Capability)
@@ -169,12 +170,20 @@ class Function(models.Model):
         return self.name
 
 
+class Mode(models.TextChoices):
+    """How an appliance is plugged in."""
+
+    TWO_ARM = "two_arm"  # routes between two ports
+    ONE_ARM = "one_arm"  # routes, and gives back by the port it took from
+    TRANSPARENT = "transparent"  # a bump in the wire between two ports
+
+
 class Offer(models.Model):
     """ "This device can realise this function."
 
-    inside/outside: the appliance's port names, "" in the other realms. capacity_mbps: 0 is
-    unlimited; entries: table entries (switch), 0 is unlimited. settings: `pool` (prefix) and
-    `block_size` for NAT. is_shared: may serve more than one tenant at once.
+    inside/outside: the appliance's port names, "" in the other realms; mode: how it is plugged in. capacity_mbps: 0 is
+    unlimited; measured_mbps: what it was seen to carry, 0 if nobody measured; entries: table entries (switch), 0 is
+    unlimited. settings: `pool` (prefix) and `block_size` for NAT. is_shared: may serve more than one tenant at once.
     """
 
     device = models.ForeignKey(Device, on_delete=models.CASCADE, related_name="offers")
@@ -182,7 +191,9 @@ class Offer(models.Model):
     realm = models.CharField(max_length=16, choices=Realm)
     inside = models.CharField(max_length=63, blank=True)
     outside = models.CharField(max_length=63, blank=True)
+    mode = models.CharField(max_length=16, choices=Mode, default=Mode.TWO_ARM)
     capacity_mbps = models.PositiveIntegerField(default=0)
+    measured_mbps = models.PositiveIntegerField(default=0)
     entries = models.PositiveIntegerField(default=0)
     latency_us = models.PositiveIntegerField(default=0)
     cost_per_gbps = models.FloatField(default=0)

@@ -11,9 +11,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from chains.planning.policies import IpsPolicy as IpsPolicy
+from chains.planning.policies import NatPolicy as NatPolicy
+from chains.planning.policies import Policy as Policy
+from chains.planning.policies import RulePolicy as RulePolicy
+from chains.planning.policies import TapPolicy as TapPolicy
+from chains.planning.proof import Proof as Proof
+from chains.planning.proof import Violation as Violation
 from drivers.base import Capabilities, PortInfo
 from drivers.diff import Change
-from drivers.state import ANY_PORT, DeviceState, Ports, Rule, Verdict
+from drivers.state import ANY_PORT, DeviceState, Ports
 
 
 class Realm(StrEnum):
@@ -31,6 +38,15 @@ class Capability(StrEnum):
     STATEFUL_FILTER = "stateful_filter"
     IPS = "ips"
     NAT = "nat"
+    TAP = "tap"
+
+
+class Mode(StrEnum):
+    """How an appliance is plugged in: by two ports, by one, or as a bump in the wire that has no address."""
+
+    TWO_ARM = "two_arm"
+    ONE_ARM = "one_arm"
+    TRANSPARENT = "transparent"
 
 
 class Health(StrEnum):
@@ -62,7 +78,10 @@ class Endpoint:
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """used_*_mbps: what other chains take, in each direction. tags: stage tags other chains use on it."""
+    """used_*_mbps: what other chains take, in each direction. tags: stage tags other chains use on it.
+
+    is_up: False if an end was seen without a link.
+    """
 
     a: Endpoint
     b: Endpoint
@@ -72,13 +91,15 @@ class Link:
     used_from_a_mbps: int = 0
     used_from_b_mbps: int = 0
     tags: frozenset[int] = frozenset()
+    is_up: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class Offer:
     """used_*: what other chains take. tenant: whose chains use it now ("" for none).
 
-    capacity_mbps, entries: 0 is unlimited. pool, taken: NAT only (prefixes). block_size: ports.
+    capacity_mbps, entries: 0 is unlimited; measured_mbps: 0 if nobody measured. pool, taken: NAT only (prefixes).
+    block_size: ports.
     """
 
     device: str
@@ -102,10 +123,17 @@ class Offer:
     pool: str = ""
     block_size: int = 0
     taken: frozenset[str] = frozenset()
+    mode: Mode = Mode.TWO_ARM
+    measured_mbps: int = 0
 
     @property
     def name(self) -> str:
         return f"{self.function}@{self.device}"
+
+    @property
+    def weight(self) -> int:
+        """Its part in a group: what it carries, as measured if it was."""
+        return self.measured_mbps or self.capacity_mbps or 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,10 +160,13 @@ class Attachment:
 
 @dataclass(frozen=True, slots=True)
 class Segment:
+    """mtu_bytes: the largest packet that starts here, without any tag."""
+
     name: str
     vrf: str
     prefixes: tuple[str, ...]
     attachments: tuple[Attachment, ...]
+    mtu_bytes: int = 1500
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,34 +180,13 @@ class Classifier:
     dscp: int = -1
 
 
-@dataclass(frozen=True, slots=True)
-class RulePolicy:
-    """For filters. Rules of both families; a rule applies where its family fits."""
-
-    rules: tuple[Rule, ...] = ()
-    default: Verdict = Verdict.DENY
-
-
-@dataclass(frozen=True, slots=True)
-class IpsPolicy:
-    """patterns: hexadecimal, see drivers.state.Signatures."""
-
-    patterns: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class NatPolicy:
-    """block_size: ports a subscriber gets; 0: the offer's."""
-
-    block_size: int = 0
-
-
-Policy = RulePolicy | IpsPolicy | NatPolicy
-
 
 @dataclass(frozen=True, slots=True)
 class Hop:
-    """realm, device: a pin, "" for none. blocks: the failure mode (False: bypass)."""
+    """realm, device: a pin, "" for none. blocks: the failure mode (False: bypass).
+
+    instances: how many share the traffic; standby: how many more are kept ready.
+    """
 
     position: int
     function: str
@@ -185,13 +195,36 @@ class Hop:
     blocks: bool = True
     realm: str = ""
     device: str = ""
+    instances: int = 1
+    standby: int = 0
+    branch: Branch | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Branch:
+    """Packets that leave the hop with this DSCP go on by these hops instead of the rest of the chain."""
+
+    dscp: int
+    hops: tuple[Hop, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Buckets:
+    """A group's members by bucket of the source prefixes (a power of two of them), as offer names.
+
+    homes: whose each bucket is: of a member that was lost, the others only keep it.
+    """
+
+    owners: tuple[str, ...]
+    homes: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Chain:
     """number: as in drivers.state.Key. excluded: prefixes of the tenant that a wide destination does not mean.
 
-    current: offer names per hop position now in force; pools: NAT pool prefix per hop position in force.
+    current: offer names per hop position now in force; pools: NAT pool prefix per hop position in force; buckets: of
+    groups in force, by function.
     """
 
     number: int
@@ -208,6 +241,7 @@ class Chain:
     revision: int = 0
     current: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
     pools: Mapping[int, str] = field(default_factory=dict)
+    buckets: Mapping[str, Buckets] = field(default_factory=dict)
 
     @property
     def precedence(self) -> int:
@@ -312,26 +346,6 @@ class LinkUse:
     from_a_mbps: int
     from_b_mbps: int
     tags: tuple[int, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Violation:
-    """A proven problem. packet: one member of the packet set that shows it; trail: where it went."""
-
-    code: str
-    detail: str
-    packet: str = ""
-    trail: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Proof:
-    """states: intermediate states walked; classes: packet sets walked in each; violations: empty if it holds."""
-
-    states: int
-    classes: int
-    claims: tuple[str, ...]
-    violations: tuple[Violation, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -121,7 +121,8 @@ def _links(taken: Taken, names: tuple[str, ...] | None = None) -> tuple[types.Li
 
 # Read as values: a row with its device, function and instance would be four objects for each offer of the fabric.
 OFFER = (
-    "device__name", "function__name", "function__capability", "realm", "inside", "outside", "capacity_mbps",
+    "device__name", "function__name", "function__capability", "realm", "inside", "outside", "mode", "capacity_mbps",
+    "measured_mbps",
     "entries", "latency_us", "cost_per_gbps", "cost_fixed", "is_shared", "is_enabled", "settings",
     "instance__is_draining", "instance__health",
 )  # fmt: skip
@@ -141,7 +142,9 @@ def _offer(row: dict[str, Any], taken: Taken) -> types.Offer:
         realm=types.Realm(row["realm"]),
         inside=row["inside"],
         outside=row["outside"],
+        mode=types.Mode(row["mode"]),
         capacity_mbps=row["capacity_mbps"],
+        measured_mbps=row["measured_mbps"],
         used_mbps=used.mbps,
         entries=row["entries"],
         used_entries=used.entries,

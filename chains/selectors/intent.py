@@ -13,6 +13,7 @@ from django.db.models.functions import Coalesce
 
 from chains.models import Attachment, Chain, Classifier, Hop, PoolAllocation, Segment, Use
 from chains.planning import types
+from chains.planning.buckets import buckets_from_json
 from chains.selectors.policy import policy_value, ports_text
 
 
@@ -26,7 +27,7 @@ def chain_snapshot(chain: Chain) -> types.Chain:
         source=_segment(row.source),
         destination=_segment(row.destination),
         classifiers=tuple(_classifier(classifier) for classifier in row.classifiers.all()),
-        hops=tuple(_hop(hop) for hop in row.hops.all()),
+        hops=_hops(row),
         priority=row.priority,
         bandwidth_mbps=row.bandwidth_mbps,
         latency_budget_us=row.latency_budget_us,
@@ -39,6 +40,7 @@ def chain_snapshot(chain: Chain) -> types.Chain:
             .order_by("-id")
             .values_list("hop_position", "public")
         ),
+        buckets={name: buckets_from_json(held) for name, held in row.buckets.items()},
     )
 
 
@@ -63,15 +65,30 @@ def chain_intent(chain: Chain) -> dict[str, Any]:
             for row in chain.classifiers.all()
         ],
         "hops": [
-            {
-                "function": row.function.name,
-                "failure_mode": row.failure_mode,
-                "realm": row.realm,
-                "device": row.device.name if row.device else "",
-                "policy": row.policy,
-            }
+            hop_intent(row, [tail for tail in chain.hops.all() if tail.branch_of == row.position])
             for row in chain.hops.all()
+            if row.branch_of is None
         ],
+    }
+
+
+def hop_intent(row: Hop, tail: Iterable[Hop] = ()) -> dict[str, Any]:
+    """One hop as the API shows it, with the hops of its branch."""
+    found = {
+        "function": row.function.name,
+        "failure_mode": row.failure_mode,
+        "realm": row.realm,
+        "device": row.device.name if row.device else "",
+        "policy": row.policy,
+    }
+    if row.branch_of is not None:
+        return found
+    branch = {"dscp": row.branch_dscp, "hops": [hop_intent(other) for other in tail]}
+    return {
+        **found,
+        "instances": row.instances,
+        "standby": row.standby,
+        "branch": branch if row.branch_dscp >= 0 else None,
     }
 
 
@@ -128,6 +145,7 @@ def _segment(row: Segment) -> types.Segment:
         vrf=row.vrf.name,
         prefixes=tuple(row.prefixes),
         attachments=tuple(_attachment(row, attachment) for attachment in row.attachments.all()),
+        mtu_bytes=row.mtu_bytes,
     )
 
 
@@ -150,7 +168,17 @@ def _classifier(row: Classifier) -> types.Classifier:
     )
 
 
-def _hop(row: Hop) -> types.Hop:
+def _hops(chain: Chain) -> tuple[types.Hop, ...]:
+    """Those of a branch are inside the hop where it begins."""
+    tails: dict[int, list[types.Hop]] = defaultdict(list)
+    for row in chain.hops.all():
+        if row.branch_of is not None:
+            tails[row.branch_of].append(_hop(row))
+    return tuple(_hop(row, tuple(tails[row.position])) for row in chain.hops.all() if row.branch_of is None)
+
+
+def _hop(row: Hop, tail: tuple[types.Hop, ...] = ()) -> types.Hop:
+    branch = types.Branch(row.branch_dscp, tail) if row.branch_dscp >= 0 else None
     return types.Hop(
         position=row.position,
         function=row.function.name,
@@ -159,6 +187,9 @@ def _hop(row: Hop) -> types.Hop:
         blocks=row.failure_mode == Hop.FailureMode.BLOCK,
         realm=row.realm,
         device=row.device.name if row.device else "",
+        instances=row.instances,
+        standby=row.standby,
+        branch=branch,
     )
 
 

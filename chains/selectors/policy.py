@@ -22,6 +22,8 @@ def policy_value(capability: str, stored: Mapping[str, Any]) -> types.Policy:
         return types.IpsPolicy(tuple(pattern_hex(pattern) for pattern in stored.get("patterns", ())))
     if capability == types.Capability.NAT:
         return types.NatPolicy(int(stored.get("block_size", 0)))
+    if capability == types.Capability.TAP:
+        return types.TapPolicy()
     rules = tuple(rule for line in stored.get("rules", ()) for rule in rule_values(line))
     return types.RulePolicy(rules, Verdict(stored.get("default", Verdict.DENY)))
 

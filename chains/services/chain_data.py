@@ -8,7 +8,6 @@ raised together. Rules between chains (names, overlaps) are checked by the calle
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,15 +15,15 @@ from django.core.exceptions import ValidationError
 from django.db.models import Q
 
 from chains.errors import FieldError
-from chains.models import Attachment, Device, Function, Hop, Offer, Realm, Segment, Tenant
+from chains.models import Function, Segment, Tenant
 from chains.models.tenancy import NAME
 from chains.selectors.intent import prefixes_inside
 from chains.selectors.policy import ONE_FAMILY, ports_text, ports_value
-from chains.services.policy import PROTOCOLS, policy_clean
+from chains.services.hop_data import HopData, hop_intent, hops_clean
+from chains.services.policy import PROTOCOLS
 from chains.services.reading import Fields, invalid, nearest, shown
 from drivers.state import MAX_PRIORITY, Ports
 
-MAX_HOPS = 12
 MAX_CLASSIFIERS = 16
 MAX_BANDWIDTH_MBPS = 10_000_000
 MAX_LATENCY_US = 10_000_000
@@ -40,8 +39,6 @@ FIELDS = (
     "hops",
 )
 CLASSIFIER_FIELDS = ("protocol", "source_ports", "destination_ports", "family", "dscp")
-HOP_FIELDS = ("function", "failure_mode", "realm", "device", "policy")
-REALM_NAMES = tuple(Realm.values)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,15 +48,6 @@ class ClassifierData:
     source_ports: Ports
     destination_ports: Ports
     dscp: int
-
-
-@dataclass(frozen=True, slots=True)
-class HopData:
-    function: Function
-    failure_mode: str
-    realm: str
-    device: Device | None
-    policy: Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +78,7 @@ def chain_data_clean(tenant: Tenant, data: Any) -> ChainData:
     classifiers = [
         _classifier(entry, path, errors) for path, entry in fields.entries("classifiers", 1, MAX_CLASSIFIERS)
     ]
-    hops = _hops(fields, errors, source, destination)
+    hops = hops_clean(fields, errors, [segment for segment in (source, destination) if segment is not None])
     description = fields.text("description", default="")
     priority = fields.integer("priority", 0, MAX_PRIORITY, default=0)
     bandwidth_mbps = fields.integer("bandwidth_mbps", 1, MAX_BANDWIDTH_MBPS, default=10)
@@ -136,16 +124,7 @@ def clean_intent(clean: ChainData) -> dict[str, Any]:
             }
             for row in clean.classifiers
         ],
-        "hops": [
-            {
-                "function": row.function.name,
-                "failure_mode": row.failure_mode,
-                "realm": row.realm,
-                "device": row.device.name if row.device else "",
-                "policy": dict(row.policy),
-            }
-            for row in clean.hops
-        ],
+        "hops": [hop_intent(row) for row in clean.hops],
     }
 
 
@@ -195,63 +174,6 @@ def _classifier(data: Any, path: str, errors: list[FieldError]) -> ClassifierDat
         destination_ports=ports_value(fields.ports("destination_ports", protocol)),
         dscp=dscp,
     )
-
-
-def _hops(
-    fields: Fields, errors: list[FieldError], source: Segment | None, destination: Segment | None
-) -> list[HopData | None]:
-    entries = list(fields.entries("hops", 1, MAX_HOPS))
-    functions = {row.name: row for row in Function.objects.all()}
-    hosts = _hosts(segment for segment in (source, destination) if segment is not None)
-    return [_hop(entry, path, errors, functions, hosts) for path, entry in entries]
-
-
-def _hop(
-    data: Any, path: str, errors: list[FieldError], functions: Mapping[str, Function], hosts: set[int]
-) -> HopData | None:
-    fields = Fields(data, path, errors, HOP_FIELDS)
-    wanted = fields.text("function", longest=63)
-    function = functions.get(wanted)
-    if wanted and function is None:
-        hint = nearest(wanted, functions.keys())
-        fields.fail("function", "unknown", f"there is no function {shown(wanted)}; {hint}")
-    failure_mode = fields.choice("failure_mode", tuple(Hop.FailureMode.values), default="block")
-    realm = fields.choice("realm", ("", *REALM_NAMES), default="")
-    device_name = fields.text("device", default="", longest=63)
-    if function is None:
-        return None
-    given = {} if fields.raw("policy") is None else fields.raw("policy")
-    policy = policy_clean(function.capability, given, fields.where("policy"), errors)
-    if function.capability == Function.Capability.NAT and failure_mode != Hop.FailureMode.BLOCK:
-        fields.fail(
-            "failure_mode", "invalid", "a NAT hop cannot be bypassed: the addresses would not fit; use block"
-        )
-    device = _pin(fields, function, realm, device_name, hosts) if device_name else None
-    return HopData(function, failure_mode, realm, device, policy)
-
-
-def _pin(fields: Fields, function: Function, realm: str, name: str, hosts: set[int]) -> Device | None:
-    """A device may be named if it offers the function; a host only if the chain's own segments live there."""
-    offers = Offer.objects.filter(device__name=name, function=function).select_related("device")
-    offer = (offers.filter(realm=realm) if realm else offers).first()
-    if offer is None or (offer.realm == Realm.HOST and offer.device_id not in hosts):
-        where = f" in the realm {realm}" if realm else ""
-        fields.fail(
-            "device", "unknown", f"no device {shown(name)} offers {function.name}{where} for this chain"
-        )
-        return None
-    return offer.device
-
-
-def _hosts(segments: Any) -> set[int]:
-    """Devices behind the attachments of the segments."""
-    found: set[int] = set()
-    rows = Attachment.objects.filter(segment__in=list(segments)).values_list(
-        "port__link_a__b__device", "port__link_b__a__device"
-    )
-    for pair in rows:
-        found.update(device for device in pair if device is not None)
-    return found
 
 
 def _check_segments(

@@ -40,6 +40,7 @@ from chains.services.chain_data import (
     overlap,
     turned,
 )
+from chains.services.hop_data import hop_columns
 from chains.services.reading import invalid
 from chains.services.room import room_check
 from chains.services.trail import audit, bell
@@ -257,18 +258,7 @@ def _write_lists(chain: Chain, clean: ChainData) -> None:
         )
         for position, row in enumerate(clean.classifiers)
     )
-    Hop.objects.bulk_create(
-        Hop(
-            chain=chain,
-            position=position,
-            function=row.function,
-            failure_mode=row.failure_mode,
-            policy=row.policy,
-            realm=row.realm,
-            device=row.device,
-        )
-        for position, row in enumerate(clean.hops)
-    )
+    Hop.objects.bulk_create(Hop(chain=chain, **columns) for columns in hop_columns(clean.hops))
 
 
 def _check_name(tenant: Tenant, clean: ChainData, chain: Chain | None) -> None:

@@ -20,7 +20,7 @@ from chains.services.tenancy import bound_fault
 from chains.services.trail import audit, bell
 
 MAX_NUMBER = 2_147_483_647
-OFFER_NUMBERS = ("capacity_mbps", "entries", "latency_us")
+OFFER_NUMBERS = ("capacity_mbps", "measured_mbps", "entries", "latency_us")
 OFFER_COSTS = ("cost_per_gbps", "cost_fixed")
 OFFER_FLAGS = ("is_enabled", "is_shared")
 DEVICE_TEXTS = ("management", "credential")
@@ -64,7 +64,7 @@ def site_update(*, actor: Actor, site: Site, **values: Any) -> Site:
 
 @transaction.atomic
 def offer_update(*, actor: Actor, offer: Offer, **values: Any) -> Offer:
-    """values: is_enabled, is_shared, capacity_mbps, entries, latency_us, cost_per_gbps, cost_fixed.
+    """values: is_enabled, is_shared, capacity_mbps, measured_mbps, entries, latency_us, cost_per_gbps, cost_fixed.
 
     A disabled offer takes no new chain; those that it serves are planned anew by the engine.
     Errors: Forbidden, Invalid, NotFound.

@@ -31,6 +31,9 @@ def policy_clean(capability: str, data: Any, path: str, errors: list[FieldError]
         return _ips(data, path, errors)
     if capability == Capability.NAT:
         return _nat(data, path, errors)
+    if capability == Capability.TAP:
+        Fields(data, path, errors, ())
+        return {}
     return _filter(data, path, errors)
 
 

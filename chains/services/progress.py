@@ -106,7 +106,8 @@ def decision_record(change: Change) -> None:
     taking.contributions_write(chain, plan)
     taking.uses_add(chain, plan)
     chain.revision = plan.revision
-    chain.save(update_fields=["revision", "updated_at"])
+    chain.buckets = plan.summary.get("buckets", {})
+    chain.save(update_fields=["revision", "buckets", "updated_at"])
     # A new phase: what was counted belongs to the one before, but for the attempt under way.
     row.decided_at, row.attempts, row.broken = now(), min(row.attempts, 1), min(row.broken, 1)
     row.save(update_fields=["decided_at", "attempts", "broken"])
