@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from drivers.diff import Change
-from drivers.state import FunctionItem, Slot, slot
+from drivers.state import FunctionItem, NatPool, RuleSet, Slot, slot
 
 
 class Phase(StrEnum):
@@ -67,6 +67,26 @@ def order(
     return tuple(wave for wave in waves if wave)
 
 
+def order_of_entry(
+    changes: Mapping[str, Sequence[Change]], edges: Iterable[tuple[str, str]] = ()
+) -> tuple[tuple[Batch, ...], ...]:
+    """The same where an appliance begins to follow flows that are there already; empty if none does.
+
+    It must not see replies to what it has not seen: all that forward packets meet is switched before anything that
+    replies meet, and never in the same push, as replies to packets that went the old way are on their way back then.
+    So a device may have two batches.
+    """
+    if not _is_entered(changes):
+        return ()
+    waves = order(changes, edges)
+    parts = [part for wave in waves if wave[0].phase is Phase.SWITCH for batch in wave for part in _by_direction(batch)]
+    functions = tuple(part for part in parts if all(_is_function(change) for change in part.changes))
+    steering = sorted((part for part in parts if part not in functions), key=_is_for_replies)
+    before = [wave for wave in waves if wave[0].phase is Phase.BUILD]
+    after = [wave for wave in waves if wave[0].phase is Phase.REMOVE]
+    return (*before, *((functions,) if functions else ()), *((part,) for part in steering), *after)
+
+
 def _split(
     device: str, changes: Sequence[Change], edges: frozenset[tuple[str, str]]
 ) -> dict[Phase, list[Change]]:
@@ -95,6 +115,29 @@ def _at_edge(device: str, change: Change, edges: frozenset[tuple[str, str]]) -> 
         for item in (change.before, change.after)
         if item is not None and not isinstance(item, FunctionItem)
     )
+
+
+def _is_entered(changes: Mapping[str, Sequence[Change]]) -> bool:
+    """Does an appliance begin to follow flows of a chain? One that did before knows those there are."""
+    for found in changes.values():
+        items = [(change.before is None, change.item) for change in found]
+        stateful = [is_new for is_new, item in items if isinstance(item, RuleSet | NatPool) and item.inside]
+        if stateful and all(stateful):
+            return True
+    return False
+
+
+def _by_direction(batch: Batch) -> tuple[Batch, ...]:
+    """What forward packets meet, then what replies meet; whole if the two share a place."""
+    parts = [tuple(c for c in batch.changes if (c.key.direction == "r") == is_back) for is_back in (False, True)]
+    places = [{slot(item) for change in part for item in (change.before, change.after) if item} for part in parts]
+    if not all(parts) or places[0] & places[1]:
+        return (batch,)
+    return tuple(Batch(batch.phase, batch.device, part) for part in parts)
+
+
+def _is_for_replies(batch: Batch) -> bool:
+    return all(change.key.direction == "r" for change in batch.changes)
 
 
 def _is_function(change: Change) -> bool:

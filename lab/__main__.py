@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """`python -m lab up|down|status|stop NAME [--fabric FILE] [--no-agents]`: the lab from the command line.
 
-`stop` takes down every lab of this checkout, those that demos left behind included.
+`stop` takes down every lab of this checkout, those that demos and scenarios left behind included.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def down(given: argparse.Namespace) -> int:
 
 def stop(given: argparse.Namespace) -> int:
     own = state_folder().parent
-    for state in (own, *own.glob("demo-*")):
+    for state in (own, *own.glob("demo-*"), *own.glob("scenarios-*/*")):
         os.environ["VIADUCT_STATE"] = str(state)
         for name in names():
             try:

@@ -100,6 +100,8 @@ def box_sysctls(device: Device, *, forwards: bool = False) -> Iterator[tuple[str
     yield "ipv4/conf/all/rp_filter", "0"
     yield "ipv4/conf/all/send_redirects", "0"
     yield "ipv6/conf/all/accept_ra", "0"
+    if device.arms:  # a connection that comes back to a firewall that knew it before goes on: docs/devices.md
+        yield "netfilter/nf_conntrack_tcp_be_liberal", "1"
     does = "1" if forwards or device.arms else "0"
     yield "ipv4/ip_forward", does
     yield "ipv6/conf/all/forwarding", does

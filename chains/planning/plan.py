@@ -38,7 +38,7 @@ from chains.planning.types import (
 from chains.planning.verify import Case, demands, prove
 from drivers.diff import Change, diff
 from drivers.forward import Network
-from drivers.order import Batch, Phase, order
+from drivers.order import Batch, Phase, order, order_of_entry
 from drivers.state import DeviceState, Filter, Redirect
 
 # How many orders of the devices of a switch are tried before a plan is refused.
@@ -186,8 +186,15 @@ def _proven(
 
 
 def _orders(changes: Mapping[str, Sequence[Change]], edges: frozenset[Endpoint]) -> Iterator[Waves]:
-    """The usual order first, then the switches of the devices in every other order."""
-    waves = order(changes, {(end.device, end.port) for end in edges})
+    """The usual order first, then the switches of the devices in every other order.
+
+    Where an appliance begins to follow flows, what spares those that are there comes even before the usual order.
+    """
+    ends = {(end.device, end.port) for end in edges}
+    sparing = order_of_entry(changes, ends)
+    if sparing:
+        yield sparing
+    waves = order(changes, ends)
     switches = [wave for wave in waves if wave[0].phase is Phase.SWITCH]
     before = [wave for wave in waves if wave[0].phase is Phase.BUILD]
     after = [wave for wave in waves if wave[0].phase is Phase.REMOVE]
