@@ -15,6 +15,7 @@ from drivers.state import NatPool
 # RFC 6888 REQ-9: the well-known ports are left alone.
 FIRST_PORT = 1024
 PORTS_PER_ADDRESS = 65536 - FIRST_PORT
+NAT_PROTOCOLS = ("icmp", "tcp", "udp")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +38,21 @@ def addresses_needed(subscriber_prefix: str, block_size: int) -> int:
     subscribers = ipaddress.ip_network(subscriber_prefix).num_addresses
     exact = -(-subscribers // blocks_per_address(block_size))
     return 1 << (exact - 1).bit_length()
+
+
+def holder(subscribers: str, public: str, block_size: int, address: str, port: int) -> Block | None:
+    """Whose `port` of the public `address` is; None if nobody's. Inverse of `blocks`, without walking through them."""
+    inside, outside = ipaddress.IPv4Network(subscribers), ipaddress.IPv4Network(public)
+    asked = ipaddress.IPv4Address(address)
+    per_address = blocks_per_address(block_size)
+    block = (port - FIRST_PORT) // block_size
+    if asked not in outside or not FIRST_PORT <= port <= 65535 or block >= per_address:
+        return None
+    index = (int(asked) - int(outside.network_address)) * per_address + block
+    if index >= inside.num_addresses:
+        return None
+    first = FIRST_PORT + block * block_size
+    return Block(str(inside[index]), address, first, first + block_size - 1)
 
 
 def blocks(pool: NatPool) -> Iterator[Block]:

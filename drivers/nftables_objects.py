@@ -13,13 +13,12 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from drivers.base import Unsupported
-from drivers.nat import Block, blocks
+from drivers.nat import NAT_PROTOCOLS, Block, blocks
 from drivers.state import ANY_PORT, ANYWHERE, Item, Key, Kind, Match, NatPool, Ports, Rule, RuleSet, Verdict
 
 # A packet that an item let pass carries this bit from its item to the closing chain, on this box only.
 CLAIM_BIT = 0x40000000
 BOTH_FAMILIES = 46
-NAT_PROTOCOLS = ("icmp", "tcp", "udp")
 INTERFACE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,14}")
 CHAIN_KEY = re.compile(r"(c\d{1,8}_r\d{1,4}_[fr]_\d{1,2}_[a-z]+_\d{1,4})(?:_([a-z]+))?")
 

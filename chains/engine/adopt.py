@@ -12,7 +12,6 @@ from dataclasses import dataclass
 
 from chains import models, selectors
 from chains.engine.planner import consistent_read
-from chains.planning import types
 from chains.planning.adoption import Standing, keys_of, objections, taken_over
 from chains.selectors.usage import HALVES
 from chains.services import record
@@ -81,17 +80,11 @@ def _against(
 def _standing(
     chain: models.Chain, wanted: Mapping[str, DeviceState], device: models.Device, held: DeviceState
 ) -> Standing:
-    rows = models.PoolAllocation.objects.filter(chain_number=chain.pk, until=None)
-    rows = rows.select_related("offer__device", "offer__function").order_by("pk")
-    allocations = tuple(
-        types.Allocation(row.hop_position, str(row.offer), row.subscribers, row.public, row.block_size)
-        for row in rows
-    )
     names = wanted.keys() | {device.name}
     return Standing(
         selectors.fabric_snapshot(chain),
         selectors.chain_snapshot(chain),
-        allocations,
+        selectors.allocations_in_force(chain.pk),
         wanted,
         selectors.others_on(names, chain),
     )

@@ -17,6 +17,7 @@ from chains.engine.limits import VERIFY_S
 from chains.engine.moves import Move, batches, by_device, canary_of, expected_states, waves
 from chains.engine.run import Failed, Run, Stale, is_passing, told, write
 from chains.engine.watch import watch
+from chains.errors import Conflict
 from chains.services import record
 from drivers.base import DriverError, Observation, Session, Transient
 from drivers.registry import driver
@@ -35,7 +36,10 @@ def apply(run: Run) -> None:
     _prepare(run, early)
     run.check()
     windows.check(run.change)
-    record.allocations_record(run.plan)
+    try:
+        record.allocations_record(run.plan)
+    except Conflict as conflict:
+        raise Stale(f"the plan is stale: {conflict}; ask for a new one") from conflict
     if early:
         _push(run, early)
         watch(run, early, run.soak_s if len(by_device(early)) > 1 else 0.0)

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The domain's rows."""
 
+from chains.models.addresses import PoolAllocation, PortBlock
 from chains.models.change import Change, ChangeEvent, ChangeWindow, Plan, PlanStep, Step
 from chains.models.intent import Attachment, Chain, Classifier, Hop, Segment
 from chains.models.inventory import (
@@ -30,7 +31,6 @@ from chains.models.ledger import (
     LinkUse,
     LoginTest,
     Outbox,
-    PoolAllocation,
     Traffic,
     Use,
 )
@@ -70,6 +70,7 @@ __all__ = [
     "PlanStep",
     "PoolAllocation",
     "Port",
+    "PortBlock",
     "Realm",
     "Role",
     "Segment",

@@ -72,30 +72,6 @@ class LinkUse(models.Model):
         constraints = [models.UniqueConstraint(fields=["chain", "link"], name="link_use_once")]
 
 
-class PoolAllocation(models.Model):
-    """Public addresses given to a chain's NAT hop. Recorded before it is activated; kept after release.
-
-    Deterministic blocks (drivers.nat) make it answer "who had this address and port at that time".
-    """
-
-    offer = models.ForeignKey(Offer, on_delete=models.PROTECT, related_name="allocations")
-    chain_number = models.PositiveIntegerField()
-    tenant = models.ForeignKey(Tenant, on_delete=models.CASCADE, related_name="allocations")
-    hop_position = models.PositiveSmallIntegerField()
-    subscribers = models.CharField(max_length=43)
-    public = models.CharField(max_length=43)
-    block_size = models.PositiveIntegerField()
-    since = models.DateTimeField(auto_now_add=True)
-    until = models.DateTimeField(null=True, blank=True)
-
-    class Meta:
-        constraints = [
-            models.UniqueConstraint(
-                fields=["offer", "public"], condition=models.Q(until__isnull=True), name="pool_public_once"
-            )
-        ]
-
-
 class DeviceStatus(models.Model):
     """Desired and observed state of one device. observed null: never read.
 

@@ -6,10 +6,10 @@ Called by placement. A candidate that is excluded is kept, for the explanation.
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from chains.planning.addresses import allocated, no_room, subscribers, translations_before
 from chains.planning.routing import LATENCY_COST_PER_US
 from chains.planning.types import (
     Attachment,
@@ -20,12 +20,10 @@ from chains.planning.types import (
     Fabric,
     Health,
     Hop,
-    NatPolicy,
     Offer,
     Realm,
     RulePolicy,
 )
-from drivers.nat import addresses_needed
 from drivers.state import Kind
 
 # Where a host realisation sits: at the chain's own ends, wherever these are attached.
@@ -202,51 +200,8 @@ def _why_not(context: Context, hop: Hop, offer: Offer, share: int = 1) -> str:
         return "dedicated to another tenant"
     if offer.capacity_mbps and offer.used_mbps + needed_mbps > offer.capacity_mbps:
         return f"needs {needed_mbps} Mb/s, {max(0, offer.capacity_mbps - offer.used_mbps)} Mb/s are left"
-    if hop.capability is Capability.NAT and not free_pool(chain, hop, offer):
-        return f"its pool {offer.pool or '(none)'} has no room for the segment"
+    # What a later NAT hop translates is known only when the one before it has its place.
+    is_first_nat = hop.capability is Capability.NAT and not translations_before(chain, hop)
+    if is_first_nat and not allocated(chain, hop, offer, subscribers(chain)):
+        return no_room(offer)
     return context.avoid.get(offer.name, "")
-
-
-def subscribers(chain: Chain) -> tuple[str, ...]:
-    """The IPv4 prefixes that a NAT hop translates."""
-    return tuple(prefix for prefix in chain.source.prefixes if ":" not in prefix)
-
-
-def block_size(hop: Hop, offer: Offer) -> int:
-    """Ports a subscriber gets."""
-    return (hop.policy.block_size if isinstance(hop.policy, NatPolicy) else 0) or offer.block_size
-
-
-def free_pool(chain: Chain, hop: Hop, offer: Offer) -> tuple[str, ...]:
-    """A public prefix of the offer's pool for each subscriber prefix; () if there is no room.
-
-    The pool in force is kept when it still fits, so that addresses do not change under live flows.
-    """
-    size = block_size(hop, offer)
-    inside = subscribers(chain)
-    if not offer.pool or not size or not inside:
-        return ()
-    taken = [ipaddress.IPv4Network(prefix) for prefix in offer.taken]
-    kept = chain.pools.get(hop.position, "") if offer.name in chain.current.get(hop.position, ()) else ""
-    found: list[str] = []
-    for prefix in inside:
-        length = 33 - addresses_needed(prefix, size).bit_length()
-        network = _first_free(ipaddress.IPv4Network(offer.pool), length, taken, kept if not found else "")
-        if network is None:
-            return ()
-        taken.append(network)
-        found.append(str(network))
-    return tuple(found)
-
-
-def _first_free(
-    pool: ipaddress.IPv4Network, length: int, taken: list[ipaddress.IPv4Network], kept: str
-) -> ipaddress.IPv4Network | None:
-    if length < pool.prefixlen:
-        return None
-    if kept and ipaddress.IPv4Network(kept).prefixlen == length:
-        return ipaddress.IPv4Network(kept)
-    for network in pool.subnets(new_prefix=length):
-        if not any(network.overlaps(other) for other in taken):
-            return network
-    return None

@@ -11,7 +11,16 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from chains.planning.candidates import AT_SOURCE, Spot, block_size, free_pool, subscribers
+from chains.planning.addresses import (
+    allocated,
+    block_size,
+    no_room,
+    refuse_two_sharings,
+    subscribers,
+    translations_before,
+)
+from chains.planning.behind import behind
+from chains.planning.candidates import AT_SOURCE, Spot
 from chains.planning.classes import Pair, pairs, within
 from chains.planning.paths import EDGE, LINK, Stop, backwards, describe, stops
 from chains.planning.placement import Solution
@@ -87,15 +96,21 @@ def _steered(
 
 
 def allocate(chain: Chain, solution: Solution) -> tuple[Allocation, ...]:
-    """Public prefixes for every NAT hop."""
-    found = []
+    """Public prefixes for every NAT hop; the next one translates what the one before it made. Errors: Refused."""
+    found: list[Allocation] = []
+    inside = subscribers(chain)
+    sizes = []
     for hop, spot in zip(solution.layers, solution.spots, strict=True):
         if hop.capability is Capability.NAT:
             offer = spot.offers[0]
-            size = block_size(hop, offer)
-            publics = free_pool(chain, hop, offer)
-            for inside, public in zip(subscribers(chain), publics, strict=True):
-                found.append(Allocation(hop.position, offer.name, inside, public, size))
+            sizes.append((hop, block_size(hop, offer)))
+            given = allocated(chain, hop, offer, inside)
+            if not given:
+                detail = f"hop {hop.position + 1} ({hop.function}): {offer.name}: {no_room(offer)}"
+                raise Refused((Reason("no-pool", detail, hop.position),), solution.placement)
+            found.extend(given)
+            inside = tuple(allocation.public for allocation in given)
+    refuse_two_sharings(sizes)
     return tuple(found)
 
 
@@ -107,7 +122,9 @@ def compile_states(
     peers: Mapping[Endpoint, Endpoint],
     base: Mapping[str, DeviceState],
 ) -> Compiled:
-    """Errors: Refused where two stages of the chain cannot be told apart."""
+    """Errors: Refused where two stages of the chain cannot be told apart, or a rule cannot be kept behind a NAT hop."""
+    chain = replace(chain, hops=tuple(behind(chain, hop, allocations) for hop in chain.hops))
+    solution = replace(solution, layers=tuple(behind(chain, hop, allocations) for hop in solution.layers))
     found = pairs(chain, allocations)
     ways = tuple(stops(solution, pair) for pair in found)
     draft = _steered(fabric, chain, list(zip(found, ways, strict=True)), peers, base)
@@ -235,9 +252,7 @@ class _Draft:
         realm = spot.offers[0].realm
         if realm == Realm.SWITCH:
             return
-        translations = sum(
-            other.capability is Capability.NAT and other.position < hop.position for other in self.chain.hops
-        )
+        translations = translations_before(self.chain, hop)
         for pair in found:
             for offer in spot.offers:
                 if realm == Realm.HOST:

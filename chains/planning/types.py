@@ -99,7 +99,8 @@ class Offer:
     """used_*: what other chains take. tenant: whose chains use it now ("" for none).
 
     capacity_mbps, entries: 0 is unlimited; measured_mbps: 0 if nobody measured. pool, taken: NAT only (prefixes).
-    block_size: ports.
+    block_size: ports. resting: public prefixes that were let go too lately for others, each with the one mapping that
+    may have it again.
     """
 
     device: str
@@ -125,6 +126,7 @@ class Offer:
     taken: frozenset[str] = frozenset()
     mode: Mode = Mode.TWO_ARM
     measured_mbps: int = 0
+    resting: frozenset[tuple[str, str]] = frozenset()
 
     @property
     def name(self) -> str:
@@ -223,8 +225,8 @@ class Buckets:
 class Chain:
     """number: as in drivers.state.Key. excluded: prefixes of the tenant that a wide destination does not mean.
 
-    current: offer names per hop position now in force; pools: NAT pool prefix per hop position in force; buckets: of
-    groups in force, by function.
+    current: offer names per hop position now in force; pools: public addresses in force; buckets: of groups in force,
+    by function.
     """
 
     number: int
@@ -240,7 +242,7 @@ class Chain:
     excluded: tuple[str, ...] = ()
     revision: int = 0
     current: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
-    pools: Mapping[int, str] = field(default_factory=dict)
+    pools: tuple[Allocation, ...] = ()
     buckets: Mapping[str, Buckets] = field(default_factory=dict)
 
     @property
@@ -320,13 +322,18 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Allocation:
-    """Public addresses for a NAT hop: recorded before they are activated."""
+    """Public addresses for a NAT hop: recorded before they are activated.
+
+    vrf: where the subscribers have their addresses. protocols: those that are translated.
+    """
 
     hop: int
     offer: str
     subscribers: str
     public: str
     block_size: int
+    vrf: str = ""
+    protocols: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

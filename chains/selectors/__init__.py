@@ -4,6 +4,7 @@
 Nothing here writes. What a tenant may see is decided in `tenancy`; foreign and missing are the same NotFound.
 """
 
+from chains.selectors.addresses import Subscriber, allocations_in_force, subscriber_at
 from chains.selectors.ages import stale_after_s
 from chains.selectors.conditions import condition_list
 from chains.selectors.credentials import credential_get, credential_list, credential_users
@@ -43,6 +44,9 @@ from chains.selectors.traffic import chain_traffic, traffic_of
 from chains.selectors.windows import window_get, window_list
 
 __all__ = [
+    "Subscriber",
+    "allocations_in_force",
+    "subscriber_at",
     "Caps",
     "Count",
     "DeviceView",

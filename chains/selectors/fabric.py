@@ -160,4 +160,5 @@ def _offer(row: dict[str, Any], taken: Taken) -> types.Offer:
         pool=row["settings"].get("pool", ""),
         block_size=int(row["settings"].get("block_size", 0)),
         taken=frozenset(used.public),
+        resting=frozenset(used.resting),
     )

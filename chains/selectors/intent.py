@@ -11,9 +11,10 @@ from typing import Any
 from django.db.models import F, Prefetch, Q, Value
 from django.db.models.functions import Coalesce
 
-from chains.models import Attachment, Chain, Classifier, Hop, PoolAllocation, Segment, Use
+from chains.models import Attachment, Chain, Classifier, Hop, Segment, Use
 from chains.planning import types
 from chains.planning.buckets import buckets_from_json
+from chains.selectors.addresses import allocations_in_force
 from chains.selectors.policy import policy_value, ports_text
 
 
@@ -34,12 +35,7 @@ def chain_snapshot(chain: Chain) -> types.Chain:
         excluded=excluded_prefixes(row),
         revision=row.revision,
         current=_current(row),
-        pools=dict(
-            # The first of several: it is the one that placement can keep.
-            PoolAllocation.objects.filter(chain_number=row.pk, until=None)
-            .order_by("-id")
-            .values_list("hop_position", "public")
-        ),
+        pools=allocations_in_force(row.pk),
         buckets={name: buckets_from_json(held) for name, held in row.buckets.items()},
     )
 

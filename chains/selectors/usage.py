@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 from django.contrib.postgres.aggregates import ArrayAgg
 from django.db.models import CharField, Exists, F, Func, OuterRef, Q, Sum
+from django.db.models.functions import Now
 
 from chains.models import Change, LinkUse, Plan, PoolAllocation, Use
 
@@ -27,12 +28,13 @@ ENDED = tuple(status for status in Change.Status if status not in OPEN)
 
 @dataclass(slots=True)
 class OfferTaken:
-    """By other chains. public: NAT prefixes."""
+    """By other chains. public: NAT prefixes. resting: those let go by anyone too lately for another mapping."""
 
     mbps: int = 0
     entries: int = 0
     tenants: set[str] = field(default_factory=set)
     public: set[str] = field(default_factory=set)
+    resting: set[tuple[str, str]] = field(default_factory=set)
 
 
 @dataclass(slots=True)
@@ -53,7 +55,7 @@ class Taken:
 
 
 def taken_by_others(chain_id: int | None) -> Taken:
-    """All that other chains than this one hold or were promised. Six queries, whatever their number."""
+    """All that other chains than this one hold or were promised. Seven queries, whatever their number."""
     offers: dict[str, OfferTaken] = defaultdict(OfferTaken)
     links: dict[LinkName, LinkTaken] = defaultdict(LinkTaken)
     _add_offers(offers, chain_id)
@@ -94,6 +96,9 @@ def _add_offers(offers: dict[str, OfferTaken], chain_id: int | None) -> None:
         active = active.exclude(chain_number=chain_id)
     for function, device, public in active.order_by().values_list(*names, "public"):
         offers[f"{function}@{device}"].public.add(public)
+    resting = PoolAllocation.objects.filter(held_until__gt=Now()).order_by()
+    for function, device, public, mapping in resting.values_list(*names, "public", "mapping"):
+        offers[f"{function}@{device}"].resting.add((public, mapping or ""))
 
 
 def _add_links(links: dict[LinkName, LinkTaken], chain_id: int | None) -> None:

@@ -22,6 +22,7 @@ from chains.selectors.policy import ONE_FAMILY, ports_text, ports_value
 from chains.services.hop_data import HopData, hop_intent, hops_clean
 from chains.services.policy import PROTOCOLS
 from chains.services.reading import Fields, invalid, nearest, shown
+from drivers.nat import NAT_PROTOCOLS, PORTS_PER_ADDRESS
 from drivers.state import MAX_PRIORITY, Ports
 
 MAX_CLASSIFIERS = 16
@@ -227,13 +228,21 @@ def _check_nat(fields: Fields, classifiers: list[ClassifierData], hops: list[Hop
     nat = [
         index for index, hop in enumerate(hops) if hop and hop.function.capability == Function.Capability.NAT
     ]
-    for index in nat[1:]:
-        fields.fail(f"hops.{index}.function", "invalid", "is a second NAT hop: a chain has one at most")
+    sharing = [index for index in nat if (hop := hops[index]) and hop.policy.get("block_size") != PORTS_PER_ADDRESS]
+    for index in sharing[1:]:
+        detail = (
+            "is the second that shares public addresses among subscribers: nobody could tell any more who had a port; "
+            f"give all NAT hops but one block_size {PORTS_PER_ADDRESS} (an address for each subscriber)"
+        )
+        fields.fail(f"hops.{index}.policy", "invalid", detail)
     if nat:
         for index, classifier in enumerate(classifiers):
             if classifier.family != 4:
                 detail = "NAT is for IPv4: set family to 4 (IPv6 needs no NAT: use another chain)"
                 fields.fail(f"classifiers.{index}.family", "invalid", detail)
+            if classifier.protocol not in ("", *NAT_PROTOCOLS):
+                detail = f"{classifier.protocol} cannot be translated: {', '.join(NAT_PROTOCOLS)} can"
+                fields.fail(f"classifiers.{index}.protocol", "invalid", detail)
 
 
 def _families(segment: Segment) -> set[int]:

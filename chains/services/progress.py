@@ -18,7 +18,7 @@ from chains.errors import Conflict
 from chains.models import Chain, Change, ChangeEvent, Outbox, Plan, Step
 from chains.selectors.attempts import STARTED
 from chains.selectors.usage import UNDER_WAY
-from chains.services import taking
+from chains.services import addresses, taking
 from chains.services.actor import SYSTEM
 from chains.services.attempts import wake_others
 from chains.services.clock import now
@@ -83,8 +83,11 @@ def reverts_at_set(change: Change, after_s: float) -> None:
 
 @transaction.atomic
 def allocations_record(plan: Plan) -> None:
-    """Public addresses are written down before any device translates to them. Twice is harmless."""
-    taking.allocations_open(plan)
+    """Public addresses are written down before any device translates to them. Twice is harmless.
+
+    Errors: Conflict if somebody else has them, or had them until a moment ago.
+    """
+    addresses.allocations_open(plan)
 
 
 @transaction.atomic
@@ -132,7 +135,7 @@ def change_succeeded(change: Change) -> None:
     if chain is None:
         return
     taking.uses_settle(chain, plan)
-    taking.allocations_settle(chain.pk, plan)
+    addresses.allocations_settle(chain.pk, plan)
     if plan.goal == Plan.Goal.REMOVE:
         subject = f"chain {plan.tenant.name}/{chain.name}"
         audit(SYSTEM, "chain.removed", subject, tenant=plan.tenant, detail={"change": row.pk})
@@ -165,7 +168,7 @@ def change_reverted(change: Change, reason: str, *, is_stale: bool = False) -> N
     row.plan.save(update_fields=["status"])
     if chain is None:
         return
-    taking.allocations_settle(chain.pk, taking.plan_in_force(chain, but=row.plan))
+    addresses.allocations_settle(chain.pk, taking.plan_in_force(chain, but=row.plan))
     if is_stale:
         _chain_status(chain, Chain.Status.PENDING, reason)
     else:

@@ -13,6 +13,8 @@ from collections.abc import Iterator
 
 from chains.errors import Conflict, FieldError
 from chains.models import Link, Offer, Plan
+from chains.planning.addresses import mapping_name
+from chains.selectors.addresses import allocation_of
 from chains.selectors.usage import LinkTaken, OfferTaken, Taken, taken_by_others
 
 
@@ -72,9 +74,10 @@ def _links(plan: Plan, taken: Taken) -> Iterator[str]:
 
 
 def _addresses(plan: Plan, taken: Taken) -> Iterator[str]:
-    for allocation in plan.allocations:
-        wanted = ipaddress.ip_network(allocation["public"])
-        for public in taken.offers.get(allocation["offer"], OfferTaken()).public:
-            if wanted.overlaps(ipaddress.ip_network(public)):
-                yield f"public addresses of {allocation['offer']} were given to another chain"
-                break
+    for given in plan.allocations:
+        wanted, others = ipaddress.ip_network(given["public"]), taken.offers.get(given["offer"], OfferTaken())
+        mapping = mapping_name(plan.tenant.name, allocation_of(given))
+        if any(wanted.overlaps(ipaddress.ip_network(public)) for public in others.public):
+            yield f"public addresses of {given['offer']} were given to another chain"
+        elif any(wanted.overlaps(ipaddress.ip_network(public)) for public, name in others.resting if name != mapping):
+            yield f"public addresses of {given['offer']} were given to others and let go a moment ago"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a chain in force takes: contributions, uses of offers and links, public addresses. Called by `progress` only.
+"""What a chain in force takes: contributions, uses of offers and links. Called by `progress` only.
 
 Always inside the caller's transaction, with the chain locked. Between the decision and the end of a change
 the old and the new path are both on devices, so both are counted.
@@ -23,7 +23,6 @@ from chains.models import (
     LinkUse,
     Offer,
     Plan,
-    PoolAllocation,
     Use,
 )
 from chains.services.statuses import statuses_open
@@ -58,7 +57,7 @@ def contributions_write(chain: Chain, plan: Plan) -> None:
 
 def uses_add(chain: Chain, plan: Plan) -> None:
     """New uses beside the old ones; where both take the same, the larger counts. As many queries for a hundred."""
-    offers, links = _offers(plan), _links(plan)
+    offers, links = offers_of(plan), _links(plan)
     held = {(row.hop_position, row.offer_id): row for row in Use.objects.filter(chain=chain)}
     uses = []
     for use in plan.summary.get("offer_uses", ()):
@@ -94,7 +93,7 @@ def uses_add(chain: Chain, plan: Plan) -> None:
 
 def uses_settle(chain: Chain, plan: Plan) -> None:
     """Exactly what the plan says: what only the old path took is free again. Nothing is written where it is so."""
-    offers, links = _offers(plan), _links(plan)
+    offers, links = offers_of(plan), _links(plan)
     wanted = {
         (use["hop"], offers[use["offer"]]): (use["bandwidth_mbps"], use["entries"])
         for use in plan.summary.get("offer_uses", ())
@@ -130,52 +129,7 @@ def plan_in_force(chain: Chain, *, but: Plan | None = None) -> Plan | None:
     return None if plan is None or plan.goal == Plan.Goal.REMOVE else plan
 
 
-def allocations_open(plan: Plan) -> None:
-    """Write down the plan's allocations that are not in force yet, at the database's time."""
-    offers = _offers(plan) if plan.allocations else {}
-    for wanted in plan.allocations:
-        offer = offers[wanted["offer"]]
-        active = PoolAllocation.objects.select_for_update().filter(
-            offer_id=offer, public=wanted["public"], chain_number=plan.chain_id, until=None
-        )
-        same = active.filter(
-            subscribers=wanted["subscribers"], block_size=wanted["block_size"], hop_position=wanted["hop"]
-        )
-        if same.exists():
-            continue
-        active.update(until=Now())
-        row = PoolAllocation.objects.create(
-            offer_id=offer,
-            chain_number=plan.chain_id,
-            tenant=plan.tenant,
-            hop_position=wanted["hop"],
-            subscribers=wanted["subscribers"],
-            public=wanted["public"],
-            block_size=wanted["block_size"],
-        )
-        PoolAllocation.objects.filter(pk=row.pk).update(since=Now())
-
-
-def allocations_settle(chain_number: int, plan: Plan | None) -> None:
-    """Close what the plan does not hold, and open what it holds; None: nothing is in force."""
-    if plan is None:
-        PoolAllocation.objects.filter(chain_number=chain_number, until=None).update(until=Now())
-        return
-    wanted = {
-        (use["offer"], use["hop"], use["subscribers"], use["public"], use["block_size"])
-        for use in plan.allocations
-    }
-    active = PoolAllocation.objects.select_related("offer__device", "offer__function")
-    over = [
-        row.pk
-        for row in active.filter(chain_number=chain_number, until=None)
-        if (str(row.offer), row.hop_position, row.subscribers, row.public, row.block_size) not in wanted
-    ]
-    PoolAllocation.objects.filter(pk__in=over).update(until=Now())
-    allocations_open(plan)
-
-
-def _offers(plan: Plan) -> dict[str, int]:
+def offers_of(plan: Plan) -> dict[str, int]:
     """Their ids by name."""
     names = {use["offer"] for use in (*plan.summary.get("offer_uses", ()), *plan.allocations)}
     devices = {name.partition("@")[2] for name in names}

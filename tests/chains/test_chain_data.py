@@ -145,7 +145,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"hops": [{"function": "cgn", "policy": {"block_size": 15}}]}, "hops.0.policy.block_size"),
     ({"hops": [{"function": "cgn", "policy": {"block_size": 70_000}}]}, "hops.0.policy.block_size"),
     ({"hops": [{**CGN, "failure_mode": "bypass"}]}, "hops.0.failure_mode"),
-    ({"hops": [CGN, NGFW, CGN]}, "hops.2.function"),
+    ({"hops": [CGN, NGFW, CGN]}, "hops.2.policy"),
     ({"destination": "outside"}, "destination"),
     ({"destination": "outside", "hops": [CGN], "classifiers": [{}]}, "classifiers.0.family"),
     ({"destination": "outside", "hops": [CGN], "classifiers": [{"family": 6}]}, "classifiers.0.family"),

@@ -137,11 +137,11 @@ def test_a_change_that_was_taken_back_leaves_what_was_in_force() -> None:
     apply(make_plan(chain, target=target(chain, leaf1=(1,)), allocations=[allocation("198.51.100.0/32")]))
     chain.refresh_from_db()
     before = (taken(chain), chain_contributions(chain), chain.revision)
-    changed = [allocation("198.51.100.0/32", block_size=512), allocation("198.51.100.4/32")]
+    changed = [allocation("198.51.100.6/31", block_size=512), allocation("198.51.100.4/32")]
     change = intent.change_create(actor=OPERATOR, plan=make_plan(chain, allocations=changed))
     record.change_claim(change.pk, 60)
     record.allocations_record(change.plan)
-    assert PoolAllocation.objects.filter(until=None).count() == 2
+    assert PoolAllocation.objects.filter(until=None).count() == 3
     record.change_reverting(change, "leaf1 refused")
     record.change_reverted(change, "leaf1 refused")
     chain.refresh_from_db()

@@ -188,7 +188,7 @@ def test_what_is_in_force_is_told_to_the_next_plan() -> None:
     row = in_force(make_chain(), offer_uses=uses, allocations=[{**allocation("198.51.100.3/32"), "hop": 1}])
     chain = selectors.chain_snapshot(row)
     assert chain.current == {0: ("ngfw@a1", "ngfw@a2"), 1: ("cgn@cgn1",)}
-    assert (chain.revision, chain.pools) == (1, {1: "198.51.100.3/32"})
+    assert (chain.revision, [(held.hop, held.public) for held in chain.pools]) == (1, [(1, "198.51.100.3/32")])
 
 
 def test_states_of_one_chain_of_the_tenants_others_and_of_all() -> None:

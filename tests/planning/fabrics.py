@@ -23,6 +23,7 @@ from chains.planning.types import (
 )
 from drivers import fake
 from drivers.base import PortInfo
+from drivers.nat import PORTS_PER_ADDRESS
 from drivers.state import Match, Rule, Verdict
 
 CAPS = {
@@ -36,6 +37,7 @@ CAPABILITIES = {
     "ngfw": Capability.STATEFUL_FILTER,
     "ips": Capability.IPS,
     "cgn": Capability.NAT,
+    "static": Capability.NAT,
 }
 WEB = RulePolicy(
     rules=(
@@ -48,6 +50,7 @@ POLICIES: dict[str, Policy] = {
     "ngfw": WEB,
     "ips": IpsPolicy(("deadbeef",)),
     "cgn": NatPolicy(256),
+    "static": NatPolicy(PORTS_PER_ADDRESS),
 }
 
 

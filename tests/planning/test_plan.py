@@ -37,8 +37,7 @@ def in_force(wanted: Chain, plan: Plan) -> Chain:
     current: dict[int, tuple[str, ...]] = {}
     for use in plan.offer_uses:
         current[use.hop] = (*current.get(use.hop, ()), use.offer)
-    pools = {allocation.hop: allocation.public for allocation in plan.allocations}
-    return replace(wanted, revision=plan.revision, current=current, pools=pools)
+    return replace(wanted, revision=plan.revision, current=current, pools=plan.allocations)
 
 
 CHAINS = {
