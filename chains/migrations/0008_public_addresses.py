@@ -42,7 +42,7 @@ class Migration(migrations.Migration):
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
                 ('subscriber', models.CharField(max_length=43)),
                 ('ports', django.contrib.postgres.fields.ranges.BigIntegerRangeField()),
-                ('since', models.DateTimeField(auto_now_add=True)),
+                ('since', models.DateTimeField()),
                 ('until', models.DateTimeField(blank=True, null=True)),
                 ('held_until', models.DateTimeField(blank=True, null=True)),
             ],
@@ -85,6 +85,11 @@ class Migration(migrations.Migration):
             model_name='poolallocation',
             name='tenant',
             field=models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='allocations', to='chains.tenant'),
+        ),
+        migrations.AlterField(
+            model_name='poolallocation',
+            name='since',
+            field=models.DateTimeField(),
         ),
         migrations.RunSQL([FILL, NAME], migrations.RunSQL.noop),
         migrations.AlterField(

@@ -62,7 +62,7 @@ class PoolAllocation(models.Model):
     protocols = models.JSONField(default=list)
     mapping = models.CharField(max_length=255, null=True, blank=True)  # noqa: DJ001
     ports = BigIntegerRangeField()
-    since = models.DateTimeField(auto_now_add=True)
+    since = models.DateTimeField()
     until = models.DateTimeField(null=True, blank=True)
     held_until = models.DateTimeField(null=True, blank=True)
 
@@ -91,7 +91,7 @@ class PortBlock(models.Model):
     allocation = models.ForeignKey(PoolAllocation, on_delete=models.PROTECT, related_name="given")
     subscriber = models.CharField(max_length=43)
     ports = BigIntegerRangeField()
-    since = models.DateTimeField(auto_now_add=True)
+    since = models.DateTimeField()
     until = models.DateTimeField(null=True, blank=True)
     held_until = models.DateTimeField(null=True, blank=True)
 

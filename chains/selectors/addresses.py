@@ -8,17 +8,29 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
-from django.db.models import QuerySet
+from django.db import connection
 
 from chains.models import PoolAllocation
-from chains.models.addresses import IN_USE, PORT_BITS
+from chains.models.addresses import PORT_BITS
 from chains.planning import types
 from drivers.nat import holder
 
+# Written as it is sent: thousands may be asked at a time, and composing it takes longer than answering it.
+ALLOCATION_AT = """
+SELECT tenant.id, tenant.name, row.vrf, row.chain_number, function.name || '@' || device.name,
+       row.subscribers, row.public, row.block_size, row.since, row.until
+  FROM chains_poolallocation AS row
+  JOIN chains_tenant AS tenant ON tenant.id = row.tenant_id
+  JOIN chains_offer AS offer ON offer.id = row.offer_id
+  JOIN chains_device AS device ON device.id = offer.device_id
+  JOIN chains_function AS function ON function.id = offer.function_id
+ WHERE row.ports @> %(port)s::bigint AND tstzrange(row.since, row.until) @> %(at)s::timestamptz
+   AND row.protocols ? %(protocol)s AND row.chain_number = coalesce(%(chain)s, row.chain_number)
+"""
 # More NAT hops than that no chain has.
 MAX_TRANSLATIONS = 12
 
@@ -49,24 +61,21 @@ def subscriber_at(
     port: of TCP and UDP, for ICMP the identifier. tenant: only if it was this one's. Where several NAT hops follow
     one another it is asked on until the tenant's own address is found.
     """
-    outer = row = _allocation_at(PoolAllocation.objects.all(), address, port, protocol, at)
-    first: tuple[int, int] | None = None
-    inside, vrf = address, ""
+    inside, found = address, None
     for _ in range(MAX_TRANSLATIONS):
-        if row is None:
+        row = _allocation_at(inside, port, protocol, at, found.chain if found else None)
+        if row is None or (tenant is not None and row.tenant_id != tenant):
             break
         block = holder(row.subscribers, row.public, row.block_size, inside, port)
         if block is None:
             return None
-        first = first or (block.first_port, block.last_port)
-        inside, vrf = block.subscriber, row.vrf
-        of_chain = PoolAllocation.objects.filter(chain_number=row.chain_number)
-        row = _allocation_at(of_chain.exclude(pk=row.pk), inside, port, protocol, at)
-    if outer is None or first is None or (tenant is not None and outer.tenant_id != tenant):
-        return None
-    return Subscriber(
-        outer.tenant.name, vrf, inside, outer.chain_number, str(outer.offer), *first, outer.since, outer.until
-    )
+        inside = block.subscriber
+        if found is None:
+            ends = (block.first_port, block.last_port, row.since, row.until)
+            found = Subscriber(row.tenant, row.vrf, inside, row.chain, row.offer, *ends)
+        else:
+            found = replace(found, vrf=row.vrf, address=inside)
+    return found
 
 
 def allocations_in_force(chain_number: int) -> tuple[types.Allocation, ...]:
@@ -86,9 +95,23 @@ def allocation_of(stored: Mapping[str, Any]) -> types.Allocation:
     return types.Allocation(**fields)
 
 
-def _allocation_at(
-    rows: QuerySet[PoolAllocation], address: str, port: int, protocol: str, at: datetime
-) -> PoolAllocation | None:
+class _Row(NamedTuple):
+    tenant_id: int
+    tenant: str
+    vrf: str
+    chain: int
+    offer: str
+    subscribers: str
+    public: str
+    block_size: int
+    since: datetime
+    until: datetime | None
+
+
+def _allocation_at(address: str, port: int, protocol: str, at: datetime, chain: int | None) -> _Row | None:
+    """The constraint that forbids two answers is the index that finds the one."""
     number = (int(ipaddress.IPv4Address(address)) << PORT_BITS) + port
-    found = rows.alias(in_use=IN_USE).filter(ports__contains=number, in_use__contains=at, protocols__contains=protocol)
-    return found.select_related("tenant", "offer__device", "offer__function").order_by().first()
+    with connection.cursor() as cursor:
+        cursor.execute(ALLOCATION_AT, {"port": number, "at": at, "protocol": protocol, "chain": chain})
+        found = cursor.fetchone()
+    return None if found is None else _Row(*found)

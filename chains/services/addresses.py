@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterable
+from datetime import datetime
 
 from django.db import IntegrityError, transaction
 from django.db.backends.postgresql.psycopg_any import NumericRange
-from django.db.models.functions import Now
 from psycopg.errors import ExclusionViolation
 
 from chains.errors import Conflict
@@ -21,6 +21,7 @@ from chains.models.addresses import HOLD, PORT_BITS
 from chains.planning.addresses import mapping_name
 from chains.planning.types import Allocation
 from chains.selectors.addresses import allocation_of
+from chains.services.clock import now
 from chains.services.taking import offers_of
 from drivers.nat import NAT_PROTOCOLS
 
@@ -47,38 +48,39 @@ def allocations_open(plan: Plan) -> None:
         protocols = [*(held.protocols if held else ()), *wanted.protocols]
         protocols = [name for name in NAT_PROTOCOLS if name in protocols]
         if held is None or held.protocols != protocols:
-            _close([held.pk] if held else [])
-            _open(plan, wanted, mapping, offers[wanted.offer], protocols)
+            at = now()
+            _close([held.pk] if held else [], at)
+            _open(plan, wanted, offers[wanted.offer], protocols, at)
 
 
 def allocations_settle(chain_number: int, plan: Plan | None) -> None:
     """Close what the plan does not hold, and open what it holds; None: nothing is in force."""
     active = PoolAllocation.objects.filter(chain_number=chain_number, until=None)
     if plan is None:
-        _close(active.values_list("pk", flat=True))
+        _close(active.values_list("pk", flat=True), now())
         return
     wanted = {}
     for allocation in map(allocation_of, plan.allocations):
         wanted[allocation.offer, mapping_name(plan.tenant.name, allocation)] = allocation
-    over = []
+    over: list[int] = []
     for row in active.select_related("offer__device", "offer__function"):
         stays = wanted.get((str(row.offer), row.mapping))
         if stays is None or set(row.protocols) - set(stays.protocols):
             over.append(row.pk)
         elif row.hop_position != stays.hop:
             PoolAllocation.objects.filter(pk=row.pk).update(hop_position=stays.hop)
-    _close(over)
+    _close(over, now())
     allocations_open(plan)
 
 
-def _close(keys: Iterable[int]) -> None:
-    PoolAllocation.objects.filter(pk__in=list(keys)).update(until=Now(), held_until=Now() + HOLD)
+def _close(keys: Iterable[int], at: datetime) -> None:
+    PoolAllocation.objects.filter(pk__in=list(keys)).update(until=at, held_until=at + HOLD)
 
 
-def _open(plan: Plan, wanted: Allocation, mapping: str, offer: int, protocols: list[str]) -> None:
+def _open(plan: Plan, wanted: Allocation, offer: int, protocols: list[str], at: datetime) -> None:
     try:
         with transaction.atomic():
-            row = PoolAllocation.objects.create(
+            PoolAllocation.objects.create(
                 offer_id=offer,
                 chain_number=plan.chain_id,
                 tenant=plan.tenant,
@@ -88,10 +90,10 @@ def _open(plan: Plan, wanted: Allocation, mapping: str, offer: int, protocols: l
                 public=wanted.public,
                 block_size=wanted.block_size,
                 protocols=protocols,
-                mapping=mapping,
+                mapping=mapping_name(plan.tenant.name, wanted),
                 ports=ports_of(wanted.public),
+                since=at,
             )
-            PoolAllocation.objects.filter(pk=row.pk).update(since=Now())
     except IntegrityError as error:
         if not isinstance(error.__cause__, ExclusionViolation):
             raise
