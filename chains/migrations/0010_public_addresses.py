@@ -31,7 +31,7 @@ WHERE chain.id = row.chain_number AND source.id = chain.source_id AND vrf.id = s
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('chains', '0007_credentials_and_logins'),
+        ('chains', '0009_groups'),
     ]
 
     operations = [
