@@ -17,6 +17,7 @@ from frontend.views import (
     plans,
     sign_in,
     stream,
+    subscribers,
     windows,
 )
 
@@ -54,5 +55,6 @@ urlpatterns = [
     path("windows/", windows.window_list, name="window-list"),
     path("windows/<int:id>/", windows.window, name="window"),
     path("windows/<int:id>/delete/", windows.window_delete, name="window-delete"),
+    path("subscribers/", subscribers.subscriber, name="subscriber"),
     path("audit/", ledger.audit_list, name="audit-list"),
 ]

@@ -95,6 +95,7 @@ POLICIES: Mapping[tuple[str, str], tuple[str, str]] = {
     ("sites/", "GET"): (OPERATE, LIST),
     ("sites/{id}/", "GET"): (OPERATE, SHARED),
     ("sites/{id}/", "PATCH"): (OPERATE, SHARED),
+    ("subscribers/", "GET"): (VIEW, LIST),
     ("tenants/", "GET"): (OPERATE, LIST),
     ("tenants/", "POST"): (OPERATE, LIST),
     ("tenants/{id}/", "GET"): (OPERATE, SHARED),

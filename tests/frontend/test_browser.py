@@ -65,6 +65,7 @@ def every_page() -> list[str]:
         "/devices/leaf1/",
         "/findings/?state=all",
         "/audit/",
+        "/subscribers/",
         "/chains/999999/",
         "/no-such-page/",
     ]
