@@ -32,6 +32,9 @@ def check(fabric: Fabric, drivers: Mapping[str, Capabilities]) -> tuple[Fault, .
     _once(names, "offers", fabric.offers, lambda offer: offer.name, "there is already an offer")
     _once(names, "segments", fabric.segments, lambda segment: segment.full_name, "there is already a segment")
     _vrfs(names)
+    for function in fabric.functions:
+        if function.down_below > function.degraded_below:
+            names.add(function, f"functions[{function.name}]", "down_below is above degraded_below", "down_below")
     for device in fabric.devices:
         _device(names, device)
     _management(names)

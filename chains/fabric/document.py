@@ -89,9 +89,31 @@ class Link(Entry):
 
 @dataclass(frozen=True, slots=True)
 class Function(Entry):
+    """degraded_below, down_below: percent of the instances that serve a hop."""
+
     name: str
     capability: str
     description: str = ""
+    degraded_below: int = 100
+    down_below: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Probe(Entry):
+    """How an offer is asked whether it lives. The fields are those of `chains.planning.probes.Asked`."""
+
+    kind: str
+    by: str = ""
+    destination: str = ""
+    source: str = ""
+    port: int = 0
+    path: str = "/"
+    interval_ms: int = 1000
+    timeout_ms: int = 500
+    rise: int = 2
+    fall: int = 3
+    hold_down_ms: int = 0
+    fails_over: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +133,8 @@ class Offer(Entry):
     is_shared: bool = False
     is_enabled: bool = True
     settings: Mapping[str, str] = field(default_factory=dict)
+    probes: tuple[Probe, ...] = ()
+    is_last_resort: bool = False
 
     @property
     def name(self) -> str:

@@ -12,6 +12,7 @@ from chains.fabric.document import (
     Link,
     Offer,
     Port,
+    Probe,
     Segment,
     Site,
     Tenant,
@@ -38,7 +39,8 @@ def export() -> Fabric:
             ),
             links=tuple(link(row) for row in models.Link.objects.select_related("a__device", "b__device")),
             functions=tuple(
-                Function(row.name, row.capability, row.description) for row in models.Function.objects.all()
+                Function(row.name, row.capability, row.description, row.degraded_below, row.down_below)
+                for row in models.Function.objects.all()
             ),
             offers=tuple(offer(row) for row in models.Offer.objects.select_related("device", "function")),
             segments=tuple(
@@ -89,6 +91,8 @@ def offer(row: models.Offer) -> Offer:
         is_shared=row.is_shared,
         is_enabled=row.is_enabled,
         settings=row.settings,
+        probes=tuple(Probe(**probe) for probe in row.probes),
+        is_last_resort=row.is_last_resort,
     )
 
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 
 from chains.fabric.document import Device, Offer
 from chains.fabric.names import Names
+from chains.fabric.probes import probe_faults
 from drivers.nat import PORTS_PER_ADDRESS
 from drivers.state import Kind
 
@@ -34,6 +35,8 @@ def check_offer(names: Names, offer: Offer) -> None:
     if offer.realm != device.kind:
         names.add(offer, path, f"{device.name} is of kind {device.kind}: the realm must be the same", "realm")
     _offer_ports(names, offer, device)
+    for probe, detail in probe_faults(offer, names.devices, names.peers):
+        names.add(probe or offer, path, detail, "" if probe else "probes")
     if has_function:
         _capability(names, offer, functions[offer.function].capability, device)
 

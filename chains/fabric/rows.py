@@ -11,6 +11,7 @@ from collections.abc import Iterable
 
 from chains import models
 from chains.fabric.document import Device, Fabric, Link, Offer, Segment, Site, Tenant
+from chains.fabric.text import told
 
 Ends = tuple[str, str]
 
@@ -67,12 +68,18 @@ def _vrfs(wanted: Fabric) -> None:
 def _functions(wanted: Fabric) -> None:
     models.Function.objects.bulk_create(
         [
-            models.Function(name=entry.name, capability=entry.capability, description=entry.description)
+            models.Function(
+                name=entry.name,
+                capability=entry.capability,
+                description=entry.description,
+                degraded_below=entry.degraded_below,
+                down_below=entry.down_below,
+            )
             for entry in wanted.functions
         ],
         update_conflicts=True,
         unique_fields=["name"],
-        update_fields=["capability", "description"],
+        update_fields=["capability", "description", "degraded_below", "down_below"],
     )
 
 
@@ -210,6 +217,8 @@ def _offers(before: Fabric, wanted: Fabric) -> None:
             "is_shared",
             "is_enabled",
             "settings",
+            "probes",
+            "is_last_resort",
         ],
     )
     bare = models.Offer.objects.filter(instance=None).values_list("pk", flat=True)
@@ -233,6 +242,8 @@ def _offer(entry: Offer, device_id: int, function_id: int) -> models.Offer:
         is_shared=entry.is_shared,
         is_enabled=entry.is_enabled,
         settings=dict(entry.settings),
+        probes=[told(probe) for probe in entry.probes],
+        is_last_resort=entry.is_last_resort,
     )
 
 

@@ -25,6 +25,7 @@ from chains.fabric.document import (
     Link,
     Offer,
     Port,
+    Probe,
     Segment,
     Site,
     Tenant,
@@ -32,6 +33,7 @@ from chains.fabric.document import (
 )
 from chains.fabric.nodes import Faults, Reader
 from chains.references import FORMS, is_reference
+from drivers.probe import ProbeKind
 
 MAX_INTEGER = 2_147_483_647
 KINDS = ("switch", "appliance", "host", "external")
@@ -179,6 +181,22 @@ FUNCTION: Keys = {
     "name": required(name),
     "capability": required(nodes.choice(*CAPABILITIES)),
     "description": Key(line),
+    "degraded_below": Key(nodes.integer(0, 100)),
+    "down_below": Key(nodes.integer(0, 100)),
+}
+PROBE: Keys = {
+    "kind": required(nodes.choice(*ProbeKind)),
+    "by": Key(text_or_empty(name)),
+    "destination": Key(text_or_empty(nodes.text(45))),
+    "source": Key(text_or_empty(nodes.text(45))),
+    "port": Key(nodes.integer(0, 65535)),
+    "path": Key(nodes.text(201)),
+    "interval_ms": Key(count),
+    "timeout_ms": Key(count),
+    "rise": Key(count),
+    "fall": Key(count),
+    "hold_down_ms": Key(count),
+    "fails_over": Key(nodes.flag),
 }
 OFFER: Keys = {
     "device": required(name),
@@ -196,6 +214,8 @@ OFFER: Keys = {
     "is_shared": Key(nodes.flag),
     "is_enabled": Key(nodes.flag),
     "settings": Key(nodes.settings),
+    "probes": Key(many(PROBE, Probe, "kind")),
+    "is_last_resort": Key(nodes.flag),
 }
 ATTACHMENT: Keys = {"port": required(end), "prefixes": Key(nodes.listed(nodes.prefix))}
 SEGMENT: Keys = {

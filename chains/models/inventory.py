@@ -150,7 +150,10 @@ class Realm(models.TextChoices):
 
 
 class Function(models.Model):
-    """A catalogue entry: what a hop may ask for."""
+    """A catalogue entry: what a hop may ask for.
+
+    degraded_below, down_below: of a hop that several instances serve, so many percent have to be healthy.
+    """
 
     class Capability(models.TextChoices):
         STATELESS_FILTER = "stateless_filter"
@@ -162,9 +165,17 @@ class Function(models.Model):
     name = models.CharField(max_length=63, unique=True, validators=[NAME])
     capability = models.CharField(max_length=32, choices=Capability)
     description = models.CharField(max_length=255, blank=True)
+    degraded_below = models.PositiveSmallIntegerField(default=100)
+    down_below = models.PositiveSmallIntegerField(default=1)
 
     class Meta:
         ordering = ["name"]
+        constraints = [
+            models.CheckConstraint(
+                condition=models.Q(degraded_below__lte=100, down_below__lte=models.F("degraded_below")),
+                name="function_shares_in_order",
+            )
+        ]
 
     def __str__(self) -> str:
         return self.name
@@ -184,6 +195,8 @@ class Offer(models.Model):
     inside/outside: the appliance's port names, "" in the other realms; mode: how it is plugged in. capacity_mbps: 0 is
     unlimited; measured_mbps: what it was seen to carry, 0 if nobody measured; entries: table entries (switch), 0 is
     unlimited. settings: `pool` (prefix) and `block_size` for NAT. is_shared: may serve more than one tenant at once.
+    probes: how it is asked whether it lives, see `chains.planning.probes`. is_last_resort: taken only where no other
+    can serve.
     """
 
     device = models.ForeignKey(Device, on_delete=models.CASCADE, related_name="offers")
@@ -201,6 +214,8 @@ class Offer(models.Model):
     is_shared = models.BooleanField(default=False)
     is_enabled = models.BooleanField(default=True)
     settings = models.JSONField(default=dict, blank=True)
+    probes = models.JSONField(default=list, blank=True)
+    is_last_resort = models.BooleanField(default=False)
 
     class Meta:
         ordering = ["device__name", "function__name"]
@@ -211,7 +226,11 @@ class Offer(models.Model):
 
 
 class Instance(models.Model):
-    """An offer in use: its health and drain state, one row for each offer. Unknown is unknown."""
+    """An offer in use: its health and drain state, one row for each offer. Unknown is unknown.
+
+    results: of its probes, by name, as they came last (drivers.probe.ProbeResult with `heard_s`, when that was by the
+    database's clock). flaps: see `chains.planning.health`. probe_due_at: when workers ask it next.
+    """
 
     class Health(models.TextChoices):
         UNKNOWN = "unknown"
@@ -223,3 +242,6 @@ class Instance(models.Model):
     health_reason = models.CharField(max_length=255, blank=True)
     health_at = models.DateTimeField(null=True, blank=True)
     is_draining = models.BooleanField(default=False)
+    results = models.JSONField(default=dict)
+    flaps = models.JSONField(default=dict)
+    probe_due_at = models.DateTimeField(null=True, blank=True)

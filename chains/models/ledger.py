@@ -77,7 +77,7 @@ class DeviceStatus(models.Model):
 
     attached: objects of others inside ours or in their way, one line each. pending: the name of a commit that
     the device will take back by itself, "" for none. failures: in a row; closed_until: left alone until then,
-    because of them.
+    because of them. probes_due_at: when it is asked next what its probes found.
     """
 
     class Condition(models.TextChoices):
@@ -101,6 +101,7 @@ class DeviceStatus(models.Model):
     reason = models.CharField(max_length=512, blank=True)
     observed_at = models.DateTimeField(null=True, blank=True)
     due_at = models.DateTimeField(null=True, blank=True, db_index=True)
+    probes_due_at = models.DateTimeField(null=True, blank=True)
 
 
 class LoginTest(models.Model):

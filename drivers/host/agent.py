@@ -26,6 +26,7 @@ from drivers.codec import state_from_json
 from drivers.diff import Change
 from drivers.nftables import render as render_nftables
 from drivers.nftables_objects import Realm
+from drivers.probe import Probe, ProbeResult, probes_to_json, results_from_json
 from drivers.state import Key, Kind
 from drivers.transport.https import Agent, connect
 
@@ -77,6 +78,17 @@ class HostSession:
         platform, version = (str(health.get(name, "")) for name in ("platform", "version"))
         verified = "its certificate is the one of its enrolment"
         return Identity(platform or "agent", version, verified=verified)
+
+    def set_probes(self, probes: tuple[Probe, ...]) -> None:
+        """drivers.probe.Probing: icmp, tcp and http, from the host. Errors: DriverError kinds."""
+        self._agent.ask("POST", "/v1/probes", {"probes": probes_to_json(probes)})
+
+    def probe_results(self) -> tuple[ProbeResult, ...]:
+        """drivers.probe.Probing."""
+        try:
+            return results_from_json(self._agent.ask("GET", "/v1/probes")["results"])
+        except (KeyError, ValueError) as error:
+            raise Rejected(f"{self._target.name}: the agent's results are not understood: {error!r}") from error
 
     def _read(self) -> dict[str, Any]:
         answer = self._agent.ask("GET", "/v1/state")

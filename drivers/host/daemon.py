@@ -27,7 +27,9 @@ from typing import Any
 from drivers.base import Rejected
 from drivers.codec import state_to_json
 from drivers.host.enrolment import CERTIFICATE_FILE, IDENTITY_FILE, KEY_FILE, enroll, is_token
+from drivers.host.prober import Prober
 from drivers.host.table import Refused, Stale, Table, links_up
+from drivers.probe import probes_from_json, results_to_json
 from drivers.transport.https import ServerSide
 
 MAX_BODY_BYTES = 16 * 1024 * 1024
@@ -45,11 +47,12 @@ class HttpError(Exception):
 
 
 class Api:
-    """The four requests. Values in, values out; knows nothing of HTTP but the status."""
+    """The six requests. Values in, values out; knows nothing of HTTP but the status."""
 
-    def __init__(self, identity: Mapping[str, Any], table: Table) -> None:
+    def __init__(self, identity: Mapping[str, Any], table: Table, prober: Prober) -> None:
         self._identity = identity
         self._table = table
+        self._prober = prober
 
     def answer(self, method: str, path: str, token: str, body: bytes) -> dict[str, Any]:
         """Errors: HttpError."""
@@ -76,7 +79,17 @@ class Api:
             fields = _fields(body, {"native": str, "generation": int, "base": str})
             generation, digest = self._table.apply(fields["native"], fields["generation"], fields["base"])
             return {"generation": generation, "digest": digest}
-        raise HttpError(404, "no such resource; there are /v1/health, /v1/state, /v1/validate and /v1/apply")
+        if (method, path) == ("GET", "/v1/probes"):
+            return {"results": results_to_json(self._prober.results())}
+        if (method, path) == ("POST", "/v1/probes"):
+            try:
+                self._prober.set(probes_from_json(_fields(body, {"probes": list})["probes"]))
+            except ValueError as error:
+                raise HttpError(422, str(error)[:400]) from error
+            return {}
+        raise HttpError(
+            404, "no such resource; there are /v1/health, /v1/state, /v1/validate, /v1/apply and /v1/probes"
+        )
 
     def _state(self) -> dict[str, Any]:
         seen, generation, digest = self._table.read()
@@ -208,7 +221,9 @@ def run(state: Path, listen: str) -> int:
     side = ServerSide(state / CERTIFICATE_FILE, state / KEY_FILE)
     table = Table(state)
     table.prepare()
-    server = Server((host.strip("[]"), int(port)), Api(identity, table), side)
+    prober = Prober(state)
+    prober.resume()
+    server = Server((host.strip("[]"), int(port)), Api(identity, table, prober), side)
 
     def stop(number: int, frame: FrameType | None) -> None:
         threading.Thread(target=server.shutdown, daemon=True).start()
@@ -218,6 +233,7 @@ def run(state: Path, listen: str) -> int:
     sys.stderr.write(f"agent {identity['name']} serves at {host}:{port}\n")
     server.serve_forever(poll_interval=0.2)
     server.server_close()
+    prober.stop()
     return 0
 
 
