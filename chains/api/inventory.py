@@ -10,7 +10,7 @@ from rest_framework.response import Response
 
 from chains import selectors
 from chains.api.manners.access import Access
-from chains.api.manners.fields import Address, Body, Choice, Flag, Integer, Number
+from chains.api.manners.fields import Address, Body, Choice, Flag, Integer, Number, Text
 from chains.api.manners.lists import Filter, Listing
 from chains.api.manners.schema import listed
 from chains.api.manners.views import ApiView
@@ -26,7 +26,7 @@ class FunctionSerializer(serializers.ModelSerializer):  # type: ignore[type-arg]
 
     class Meta:
         model = Function
-        fields = ("id", "name", "capability", "description")
+        fields = ("id", "name", "capability", "description", "degraded_below", "down_below")
 
 
 class SiteSerializer(serializers.ModelSerializer):  # type: ignore[type-arg]
@@ -59,6 +59,7 @@ class OfferSerializer(serializers.ModelSerializer):  # type: ignore[type-arg]
     realm = Choice(Realm)
     mode = Choice(Mode)
     settings = serializers.DictField()
+    probes = serializers.ListField(child=serializers.DictField())
 
     class Meta:
         model = Offer
@@ -81,11 +82,13 @@ class OfferSerializer(serializers.ModelSerializer):  # type: ignore[type-arg]
             "is_shared",
             "is_enabled",
             "settings",
+            "probes",
+            "is_last_resort",
         )
 
 
 class InstanceSerializer(serializers.ModelSerializer):  # type: ignore[type-arg]
-    """An offer in use. A draining instance keeps what it has and gets nothing new."""
+    """An offer in use. A draining instance keeps what it has and gets nothing new. results: of its probes, by name."""
 
     url = Address("instance")
     display = serializers.CharField(source="offer.__str__")
@@ -93,6 +96,7 @@ class InstanceSerializer(serializers.ModelSerializer):  # type: ignore[type-arg]
     device = serializers.CharField(source="offer.device.name")
     function = serializers.CharField(source="offer.function.name")
     health = Choice(Instance.Health)
+    results = serializers.DictField()
 
     class Meta:
         model = Instance
@@ -107,11 +111,32 @@ class InstanceSerializer(serializers.ModelSerializer):  # type: ignore[type-arg]
             "health_reason",
             "health_at",
             "is_draining",
+            "results",
         )
+
+
+class ProbeInputSerializer(Body):
+    """How the offer's function is asked whether it lives. by: the device that asks, "" for whoever fits: the switch at
+    both arms (through), else a worker. destination "": the device's management address."""
+
+    kind = Choice(inventory.PROBE_KINDS)
+    by = Text(max_length=63, default="", allow_blank=True)
+    destination = Text(max_length=45, default="", allow_blank=True)
+    source = Text(max_length=45, default="", allow_blank=True)
+    port = Integer(min_value=0, max_value=65535, default=0)
+    path = Text(max_length=201, default="/")
+    interval_ms = Integer(min_value=100, max_value=3_600_000, default=1000)
+    timeout_ms = Integer(min_value=1, max_value=3_600_000, default=500)
+    rise = Integer(min_value=1, max_value=100, default=2)
+    fall = Integer(min_value=1, max_value=100, default=3)
+    hold_down_ms = Integer(min_value=0, max_value=3_600_000, default=0)
+    fails_over = Flag(default=False)
 
 
 class OfferInputSerializer(Body):
     is_enabled = Flag(required=False)
+    is_last_resort = Flag(required=False)
+    probes = ProbeInputSerializer(many=True, required=False, max_length=8)
     is_shared = Flag(required=False)
     latency_us = Integer(required=False, min_value=0, max_value=MAX_INTEGER_32)
     entries = Integer(required=False, min_value=0, max_value=MAX_INTEGER_32)

@@ -1,83 +1,79 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Is the function behind an offer alive? Judged from evidence: the link at the attached port, and its own readings.
+"""Is the function behind an offer alive? Gathers the evidence: links at the attached ports, readings, probes.
 
-Called after observations. One lost link is enough for down; up again takes two good samples. A management
-interface that does not answer proves nothing about the data plane: that is unknown, never down.
+Called after observations and after probes were heard; judged by `chains.planning.health`. What went down is a finding
+with its evidence until it is up again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from typing import Any
 
-from chains import models
+from chains import models, selectors
+from chains.planning.health import Evidence, Judgement, Said, damped, flaps_of, flaps_stored, judge
+from chains.selectors.probes import Wanted
 from chains.services import record
+from drivers.probe import Probe
 
 Health = models.Instance.Health
 Condition = models.DeviceStatus.Condition
-RECOVERING = "its links are back: one good sample of two, read at "
+# A probe is asked at least so often before its silence counts; see `_said`.
+FRESH_S, PERIODS = 10.0, 4
 
 
-@dataclass(frozen=True, slots=True)
-class Evidence:
-    """links: (where, has it a link; None if nobody can say). is_reachable None: never read."""
-
-    links: tuple[tuple[str, bool | None], ...]
-    is_reachable: bool | None
-    read_at: datetime | None
-
-
-@dataclass(frozen=True, slots=True)
-class Judgement:
-    health: str
-    reason: str
-
-
-def judge(before: Judgement, seen: Evidence) -> Judgement:
-    """Pure. The reason remembers the first good sample, so that one reading never counts twice."""
-    lost = [where for where, is_up in seen.links if is_up is False]
-    if lost:
-        return Judgement(Health.DOWN, f"no link at {', '.join(lost)}")
-    is_sure = all(is_up for _, is_up in seen.links)
-    if not seen.is_reachable or not is_sure or seen.read_at is None:
-        if before.health == Health.DOWN:
-            return before
-        return Judgement(Health.UNKNOWN, _doubt(seen))
-    sample = f"{RECOVERING}{seen.read_at:%H:%M:%S.%f}"
-    if before.health != Health.DOWN or (before.reason.startswith(RECOVERING) and before.reason != sample):
-        return Judgement(Health.UP, "")
-    return Judgement(Health.DOWN, sample)
-
-
-def _doubt(seen: Evidence) -> str:
-    blind = [where for where, is_up in seen.links if is_up is None]
-    if seen.is_reachable is None:
-        return "never read"
-    if not seen.is_reachable:
-        return "its management does not answer" + ("" if blind else "; its links are up" if seen.links else "")
-    return f"nobody can say whether {', '.join(blind)} has a link"
-
-
-def refresh_health() -> Changed:
-    """Judge every offer anew and write what changed. Constant number of queries when nothing did."""
-    statuses = {row.device_id: row for row in models.DeviceStatus.objects.all()}
+def refresh_health(of: Collection[int] | None = None) -> Changed:
+    """Judge every offer (of: those, by id) anew and write what changed. Constant number of queries when nothing did."""
+    statuses = {row.device_id: row for row in models.DeviceStatus.objects.defer("observed", "counters")}
+    wanted = selectors.probes_wanted()
     peers = _peers()
-    went_bad, came_up = set(), set()
-    for offer in models.Offer.objects.select_related("device", "instance"):
+    now_s = record.now().timestamp()
+    went_bad, came_up, touched = set(), set(), set()
+    rows = models.Offer.objects.select_related("device", "function", "instance")
+    for offer in rows if of is None else rows.filter(pk__in=list(of)):
         instance = getattr(offer, "instance", None)
         if instance is None:
             continue  # the fabric import makes one for each offer
         before = Judgement(instance.health, instance.health_reason)
-        after = judge(before, _evidence(offer, statuses, peers))
-        if after == before:
+        flaps = flaps_of(instance.flaps)
+        seen = _evidence(offer, statuses, peers, _said(offer.pk, instance.results, wanted, now_s))
+        moved, after = damped(flaps, before, judge(before, seen), now_s)
+        if after == before and moved == flaps:
             continue
-        record.instance_health_set(instance, after.health, after.reason)
+        record.instance_health_set(instance, after.health, after.reason, flaps_stored(moved))
+        if Health.DOWN in (before.health, after.health):
+            touched.add(offer.device_id)
         if after.health == Health.DOWN and before.health != Health.DOWN:
             went_bad.add(offer.pk)
         if after.health == Health.UP and before.health == Health.DOWN:
             came_up.add(offer.pk)
+    if touched:
+        _tell(touched)
     return Changed(frozenset(went_bad), frozenset(came_up))
+
+
+def _tell(device_ids: Collection[int]) -> None:
+    """One finding for each device that has a function which is down."""
+    rows = models.Instance.objects.filter(offer__device__in=device_ids)
+    rows = rows.select_related("offer__device", "offer__function")
+    down: dict[models.Device, list[models.Instance]] = {}
+    for row in rows.order_by("pk"):
+        held = down.setdefault(row.offer.device, [])
+        if row.health == Health.DOWN:
+            held.append(row)
+    for device, held in down.items():
+        if not held:
+            record.finding_close(code="instance-down", device=device)
+            continue
+        detail = "; ".join(f"{row.offer} is down: {row.health_reason}" for row in held)
+        witness = {str(row.offer): _witness(row) for row in held}
+        record.finding_open(code="instance-down", device=device, detail=detail, witness=witness)
+
+
+def _witness(row: models.Instance) -> dict[str, Any]:
+    at = row.health_at.isoformat() if row.health_at else ""
+    return {"since": at, "reason": row.health_reason, "probes": list(row.results.values()), "flaps": row.flaps}
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,15 +99,33 @@ def _peers() -> Peers:
     return {device: tuple(ports) for device, ports in found.items()}
 
 
-def _evidence(offer: models.Offer, statuses: Mapping[int, models.DeviceStatus], peers: Peers) -> Evidence:
+def _said(offer: int, results: Mapping[str, Any], wanted: Wanted, now_s: float) -> tuple[Said, ...]:
+    """What each probe of the offer says. One that was not heard of for some of its periods says nothing."""
+    asked = [(by, one) for by, held in wanted.probes.items() for one in held.get(offer, ())]
+    found = []
+    for by, one in sorted(asked, key=lambda pair: pair[1].name):
+        held = results.get(one.name)
+        is_fresh = held is not None and now_s - held["heard_s"] <= _patience_s(one)
+        is_up, evidence = (held["is_up"], held["evidence"]) if held else (None, "")
+        found.append(Said(one.name, str(one.kind), by, is_up, is_fresh, evidence))
+    return tuple(found)
+
+
+def _patience_s(one: Probe) -> float:
+    return max(FRESH_S, PERIODS * (one.interval_ms + one.timeout_ms) / 1000)
+
+
+def _evidence(
+    offer: models.Offer, statuses: Mapping[int, models.DeviceStatus], peers: Peers, said: tuple[Said, ...]
+) -> Evidence:
     own = statuses.get(offer.device_id)
     links = tuple(
         (str(other), _link(statuses.get(other.device_id), other.name))
         for name, other in _of_offer(offer, peers.get(offer.device_id, ()))
     )
     if own is None or own.condition == Condition.UNKNOWN:
-        return Evidence(links, None, None)
-    return Evidence(links, own.condition != Condition.UNREACHABLE, own.observed_at)
+        return Evidence(links, None, None, said)
+    return Evidence(links, own.condition != Condition.UNREACHABLE, own.observed_at, said)
 
 
 def _of_offer(

@@ -15,6 +15,7 @@ from django.db import Error as DatabaseError
 from django.db import close_old_connections, connections
 
 from chains.engine.limits import limits
+from chains.engine.probing import probe
 from chains.engine.sweep import safely
 from chains.engine.traffic import measure
 
@@ -24,6 +25,7 @@ log = logging.getLogger(__name__)
 def beat() -> None:
     """One look."""
     given = limits()
+    safely(probe, given)
     safely(measure, given)
 
 

@@ -12,7 +12,10 @@ from chains.fabric.document import Device, Offer, Probe
 from chains.fabric.text import told
 from chains.planning.probes import MOST, Place, asked, probe_of
 
-def probe_faults(offer: Offer, devices: Mapping[str, Device], peers: Mapping[str, str]) -> Iterator[tuple[Probe | None, str]]:
+
+def probe_faults(
+    offer: Offer, devices: Mapping[str, Device], peers: Mapping[str, str]
+) -> Iterator[tuple[Probe | None, str]]:
     """(the probe, or None for all of them; what is wrong with it)."""
     if len(offer.probes) > MOST:
         yield None, f"{len(offer.probes)} probes; {MOST} are enough"

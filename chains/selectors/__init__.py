@@ -37,6 +37,7 @@ from chains.selectors.lists import (
     site_get,
     site_list,
 )
+from chains.selectors.probes import probes_wanted
 from chains.selectors.readings import Count, DeviceView, ItemView, chain_counters, device_view
 from chains.selectors.states import chain_contributions, desired_state, others_on, others_stored
 from chains.selectors.tenancy import tenant_find, tenant_get, tenant_list, token_get, token_list
@@ -89,6 +90,7 @@ __all__ = [
     "others_stored",
     "plan_get",
     "plan_list",
+    "probes_wanted",
     "segment_get",
     "segment_list",
     "site_get",

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which probes every device is to run, from the offers. The engine calls; three queries, however many offers."""
+"""Which probes every device is to run, from the offers. The engine calls; three queries, however many offers; one
+where no offer has any."""
 
 from __future__ import annotations
 
@@ -9,6 +10,7 @@ from dataclasses import dataclass
 from django.db.models import Q
 
 from chains.models import Link, Offer, Port
+from chains.models.inventory import Mode
 from chains.planning.probes import Place, asked, probe_of
 from drivers.probe import Probe
 
@@ -29,7 +31,7 @@ def probes_wanted() -> Wanted:
     """Of every offer that is switched on."""
     rows = Offer.objects.exclude(probes=[]).filter(is_enabled=True, device__is_enabled=True)
     offers = list(rows.select_related("device").order_by("pk"))
-    places = places_of(offers)
+    places = places_of(offers) if offers else {}
     found: dict[str, dict[int, tuple[Probe, ...]]] = {}
     faults: dict[int, str] = {}
     for offer in offers:
@@ -66,5 +68,5 @@ def places_of(offers: Iterable[Offer]) -> dict[int, Place]:
             *("" if bridges else macs.get((offer.device_id, port), "") for port in (offer.inside, offer.outside)),
         )
         for offer in held
-        for bridges in [offer.mode == Offer.Mode.TRANSPARENT]
+        for bridges in [offer.mode == Mode.TRANSPARENT]
     }

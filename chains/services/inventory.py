@@ -15,14 +15,17 @@ from chains.errors import FieldError, NotFound
 from chains.models import Device, Instance, Offer, Outbox, Site
 from chains.references import FORMS, is_reference
 from chains.services.actor import Actor, require_operator
+from chains.services.probes import probe_errors
 from chains.services.reading import invalid, shown
 from chains.services.tenancy import bound_fault
 from chains.services.trail import audit, bell
+from drivers.probe import ProbeKind
 
 MAX_NUMBER = 2_147_483_647
+PROBE_KINDS = tuple(str(kind) for kind in ProbeKind)
 OFFER_NUMBERS = ("capacity_mbps", "measured_mbps", "entries", "latency_us")
 OFFER_COSTS = ("cost_per_gbps", "cost_fixed")
-OFFER_FLAGS = ("is_enabled", "is_shared")
+OFFER_FLAGS = ("is_enabled", "is_shared", "is_last_resort")
 DEVICE_TEXTS = ("management", "credential")
 
 
@@ -64,7 +67,8 @@ def site_update(*, actor: Actor, site: Site, **values: Any) -> Site:
 
 @transaction.atomic
 def offer_update(*, actor: Actor, offer: Offer, **values: Any) -> Offer:
-    """values: is_enabled, is_shared, capacity_mbps, measured_mbps, entries, latency_us, cost_per_gbps, cost_fixed.
+    """values: is_enabled, is_shared, is_last_resort, probes, capacity_mbps, measured_mbps, entries, latency_us,
+    cost_per_gbps, cost_fixed.
 
     A disabled offer takes no new chain; those that it serves are planned anew by the engine.
     Errors: Forbidden, Invalid, NotFound.
@@ -74,6 +78,8 @@ def offer_update(*, actor: Actor, offer: Offer, **values: Any) -> Offer:
     for name, value in values.items():
         if name in OFFER_FLAGS:
             _check_flag(name, value, errors)
+        elif name == "probes":
+            errors += probe_errors(offer, value)
         elif name in OFFER_NUMBERS:
             if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= MAX_NUMBER:
                 errors.append(FieldError(name, "invalid", f"must be a whole number, 0 to {MAX_NUMBER}"))

@@ -161,16 +161,19 @@ def without(state: DeviceState, chains: Collection[int]) -> dict[Key, Item]:
 
 
 @transaction.atomic
-def instance_health_set(instance: Instance, health: str, reason: str = "") -> bool:
-    """True if it changed. The time is that of the last change."""
+def instance_health_set(
+    instance: Instance, health: str, reason: str = "", flaps: Mapping[str, Any] | None = None
+) -> bool:
+    """True if it changed. The time is that of the last change. flaps: None for as they are."""
     row = Instance.objects.select_for_update().filter(pk=instance.pk).first()
     if row is None:
         return False
     is_new = row.health != health
     row.health, row.health_reason = Instance.Health(health), reason[:255]
+    row.flaps = row.flaps if flaps is None else dict(flaps)
     if is_new or row.health_at is None:
         row.health_at = Now()
-    row.save()
+    row.save(update_fields=["health", "health_reason", "health_at", "flaps"])
     row.refresh_from_db()
     instance.health, instance.health_reason, instance.health_at = row.health, row.health_reason, row.health_at
     return is_new

@@ -34,6 +34,7 @@ from chains.services.observed import (
     readings_expire,
 )
 from chains.services.planned import plan_store
+from chains.services.probed import asker_rests, askers_claim, instances_claim, results_record
 from chains.services.progress import (
     allocations_record,
     chain_status_set,
@@ -58,6 +59,8 @@ __all__ = [
     "Push",
     "Claim",
     "allocations_record",
+    "asker_rests",
+    "askers_claim",
     "attempt_over",
     "attempt_waits",
     "bell",
@@ -90,6 +93,7 @@ __all__ = [
     "findings_open",
     "foreign_found",
     "instance_health_set",
+    "instances_claim",
     "is_under_way",
     "lease_release",
     "lease_renew",
@@ -107,6 +111,7 @@ __all__ = [
     "reading_begins",
     "readings_expire",
     "replies_prune",
+    "results_record",
     "reverts_at_set",
     "steps_confirmed",
     "steps_sent",

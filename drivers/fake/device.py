@@ -139,6 +139,7 @@ class Box:
 
     foreign: one line for each object of others; a line that begins with "attached " is told as attached to ours.
     counters: str(key) -> [packets, octets, dropped]. history: the last writes, oldest first.
+    probes: what it was told to ask; silent_probes: names of those that get no answer now, others do.
     now_s: when it was opened.
     """
 
@@ -149,6 +150,8 @@ class Box:
     faults: Faults = field(default_factory=Faults)
     pending: Pending | None = None
     history: list[Event] = field(default_factory=list)
+    probes: list[dict[str, Any]] = field(default_factory=list)
+    silent_probes: list[str] = field(default_factory=list)
     now_s: float = field(default=0.0, compare=False)
 
     @property
@@ -202,6 +205,8 @@ class Box:
             "counters": self.counters,
             "faults": asdict(self.faults),
             "pending": self.pending and self.pending.to_json(),
+            "probes": self.probes,
+            "silent_probes": self.silent_probes,
             "history": [asdict(event) for event in self.history],
         }
         return json.dumps(data, indent=1, sort_keys=True)
@@ -217,6 +222,8 @@ class Box:
             links_down=data["links_down"],
             counters=data["counters"],
             faults=Faults(**data["faults"]),
+            probes=data.get("probes", []),
+            silent_probes=data.get("silent_probes", []),
             pending=pending and Pending.from_json(pending),
             history=[Event(**event) for event in data.get("history", ())],
         )

@@ -17,6 +17,7 @@ from drivers.base import Counter, DriverError, Identity, Observation, Rejected, 
 from drivers.codec import state_to_json
 from drivers.fake.device import Box, Faults
 from drivers.fake.text import applied, parse
+from drivers.probe import Probe, ProbeResult, probes_from_json, probes_to_json
 from drivers.state import DeviceState, Key, Kind
 
 T = TypeVar("T")
@@ -55,6 +56,23 @@ class FakeSession:
         missing = self._call(lambda held: self._fault(held, "lacks"))
         told = "not verified: it lives in memory"
         return Identity("fake", "1", verified=told, missing=(missing,) if missing else ())
+
+    def set_probes(self, probes: tuple[Probe, ...]) -> None:
+        """drivers.probe.Probing."""
+
+        def write(held: Box) -> None:
+            held.probes = probes_to_json(probes)
+
+        self._call(write)
+
+    def probe_results(self) -> tuple[ProbeResult, ...]:
+        """drivers.probe.Probing. It asks in no time and counts nothing: what is silent now is down now."""
+        return self._call(
+            lambda held: tuple(
+                ProbeResult(one.name, one.name not in held.silent_probes, at_s=held.now_s, evidence="asked in memory")
+                for one in probes_from_json(held.probes)
+            )
+        )
 
     def configuration(self) -> str:
         """drivers.base.Printable: a line for each item and each object of others."""

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import pytest
 
 from chains import models
-from chains.engine.health import RECOVERING, Evidence, Judgement, judge
+from chains.planning.health import RECOVERING, Evidence, Judgement, judge
 from chains.services import inventory
 from drivers import fake
 from drivers.codec import state_from_json
