@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('chains', '0009_groups'),
+        ('chains', '0010_public_addresses'),
     ]
 
     operations = [
