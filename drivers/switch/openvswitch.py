@@ -17,7 +17,9 @@ from dataclasses import dataclass, replace
 
 from drivers.base import Capabilities, Counter, Driver, Identity, Observation, Rejected, Target, Unsupported
 from drivers.diff import Change
+from drivers.probe import Probe, ProbeResult
 from drivers.state import DeviceState, Key, Kind
+from drivers.switch import probe_notes
 from drivers.switch.flows import (
     flows_of,
     groups_of_item,
@@ -199,6 +201,18 @@ class BridgeSession:
             if forget_line(number) in native.splitlines():
                 raise Rejected(f"{self.target.name}: group {number} has become somebody else's; remove it")
 
+    def set_probes(self, probes: tuple[Probe, ...]) -> None:
+        """drivers.probe.Probing. Only through functions. Errors: Rejected, Transient."""
+        note = probe_notes.written(probes, self.target)
+        with ovsdb.connect(_database(self.target), self.target.secret, self.timeout_s) as database:
+            if database.notes().get(_bridge_name(self.target), {}).get(probe_notes.PROBES, "") != note:
+                database.note(_bridge_name(self.target), probe_notes.PROBES, note)
+
+    def probe_results(self) -> tuple[ProbeResult, ...]:
+        """drivers.probe.Probing."""
+        with ovsdb.connect(_database(self.target), self.target.secret, self.timeout_s) as database:
+            return probe_notes.found(database.notes().get(_bridge_name(self.target), {}), self.target.name)
+
     def login(self, native: str = "") -> Identity:
         """drivers.base.Introspective."""
         is_encrypted = all(one.startswith("ssl:") for one in (_database(self.target), self.channel.endpoint))
@@ -231,7 +245,11 @@ def open_session(target: Target, timeout_s: float) -> Iterator[BridgeSession]:
 def _bridge(target: Target, timeout_s: float) -> ovsdb.Bridge:
     """A connection for each question: a session may be silent for longer than OVSDB's inactivity probe allows."""
     with ovsdb.connect(_database(target), target.secret, timeout_s) as database:
-        return database.bridge(target.settings.get("bridge") or target.name)
+        return database.bridge(_bridge_name(target))
+
+
+def _bridge_name(target: Target) -> str:
+    return target.settings.get("bridge") or target.name
 
 
 def _database(target: Target) -> str:

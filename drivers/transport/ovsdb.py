@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""OVSDB (RFC 7047) to one Open vSwitch: does the bridge exist, and which of its ports have a link.
+"""OVSDB (RFC 7047) to one Open vSwitch: does the bridge exist, which of its ports have a link, notes of ours on it.
 
-Called by `drivers.switch.openvswitch`. A small JSON-RPC client over one socket; it only ever selects,
-it must not write to the database: bridges and ports are the operator's.
+Called by `drivers.switch.openvswitch` and the prober. A small JSON-RPC client over one socket; all it ever writes is
+`external_ids` of a bridge whose key begins with "viaduct-": bridges and ports are the operator's.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from drivers.base import Rejected, Transient
 from drivers.transport.endpoint import credential, parse
 
 Row = dict[str, Any]
-DATABASE = "Open_vSwitch"
+DATABASE, OURS = "Open_vSwitch", "viaduct-"
 # A reply larger than this is not the answer to what we ask.
 MAX_REPLY_OCTETS = 64 << 20
 
@@ -57,6 +57,27 @@ class Database:
             return self._bridge(name, bridges[0], ports, interfaces)
         except (KeyError, TypeError, IndexError) as error:
             raise Rejected(f"{self.endpoint}: OVSDB answered rows of another shape ({error!r})") from error
+
+    def notes(self) -> dict[str, dict[str, str]]:
+        """Bridge -> our keys without their beginning -> text."""
+        (rows,) = self._select(("Bridge", [], ["name", "external_ids"]))
+        try:
+            return {
+                row["name"]: {key[len(OURS) :]: text for key, text in row["external_ids"][1] if key.startswith(OURS)}
+                for row in rows
+            }
+        except (KeyError, TypeError, IndexError, ValueError) as error:
+            raise Rejected(f"{self.endpoint}: OVSDB answered rows of another shape ({error!r})") from error
+
+    def note(self, bridge: str, key: str, text: str) -> None:
+        """Put in the place of what was there; "" takes it away. Errors: Rejected if there is no such bridge."""
+        mutations: list[Any] = [["external_ids", "delete", ["set", [OURS + key]]]]
+        if text:
+            mutations.append(["external_ids", "insert", ["map", [[OURS + key, text]]]])
+        operation = {"op": "mutate", "table": "Bridge", "where": [["name", "==", bridge]], "mutations": mutations}
+        results = self._call("transact", [DATABASE, operation])
+        if results != [{"count": 1}]:
+            raise Rejected(f"{self.endpoint}: OVSDB did not note {key} on bridge {bridge!r}: {results!r:.500}")
 
     def _bridge(self, name: str, row: Row, ports: list[Row], interfaces: list[Row]) -> Bridge:
         datapath_id = row["datapath_id"]
@@ -150,6 +171,16 @@ def connect(endpoint: str, secret: str, timeout_s: float) -> Iterator[Database]:
             encrypted = context.wrap_socket(stream)
         with encrypted:
             yield Database(endpoint, encrypted, timeout_s)
+
+
+@contextmanager
+def connect_locally(path: str, timeout_s: float) -> Iterator[Database]:
+    """By the database's own socket, on the same machine."""
+    with socket.socket(socket.AF_UNIX) as stream:
+        with _transport_errors(path):
+            stream.settimeout(timeout_s)
+            stream.connect(path)
+        yield Database(path, stream, timeout_s)
 
 
 def _members(value: list[Any]) -> set[str]:

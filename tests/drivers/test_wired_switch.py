@@ -16,6 +16,7 @@ from tests.drivers.samples import clients, state
 from tests.drivers.wired_switch import Listener, WiredSwitch, listening
 
 PACKET = frame("10.1.1.5", "192.0.2.80", "udp", (40000, 80))
+ADDRESSES = PACKET[26:34]
 WEB = Match(clients(4), "0.0.0.0/0", "udp")
 RATE = 1000
 # The carrier's loss is told by the kernel, not polled: a machine under load takes longer, never a second.
@@ -57,7 +58,7 @@ def arrived(count: int, *listeners: Listener) -> set[int]:
 
 def test_a_pulled_cable_costs_a_few_packets_and_so_does_its_return(wired: WiredSwitch) -> None:
     hold(wired, Redirect("a", 0, WEB, NextHop("b"), standby=NextHop("c")), Guard("a", 0, WEB))
-    with listening(wired, "b", "c") as at:
+    with listening(wired, ADDRESSES, "b", "c") as at:
         sent = stream(wired, 3000, {1000: ("b", False), 2000: ("b", True)})
         lost = sorted(sent.keys() - arrived(3000, *at.values()))
     before = max(number for number in at["b"].seen if number < min(at["c"].seen))
@@ -74,7 +75,7 @@ def test_without_a_link_anywhere_nothing_gets_past(wired: WiredSwitch) -> None:
     """Not by base forwarding either, which here leads out of c's neighbour d."""
     wired.flows("add-flow", "table=1,actions=output:3")
     hold(wired, Redirect("a", 0, WEB, NextHop("b"), standby=NextHop("b", 3001)), Guard("a", 0, WEB))
-    with listening(wired, "b", "c") as at:
+    with listening(wired, ADDRESSES, "b", "c") as at:
         stream(wired, 300, {0: ("b", False)})
         assert 299 not in at["b"].seen
         stream(wired, 300, {0: ("b", True)})
@@ -84,7 +85,7 @@ def test_without_a_link_anywhere_nothing_gets_past(wired: WiredSwitch) -> None:
 
 def test_a_copy_to_a_cable_that_is_pulled_harms_nobody(wired: WiredSwitch) -> None:
     hold(wired, Redirect("a", 0, WEB, NextHop("b"), copies=(NextHop("c"),)))
-    with listening(wired, "b", "c") as at:
+    with listening(wired, ADDRESSES, "b", "c") as at:
         sent = stream(wired, 2000, {700: ("c", False), 1400: ("c", True)})
         assert arrived(4000, *at.values()) == sent.keys()
     assert at["b"].seen.keys() == sent.keys()

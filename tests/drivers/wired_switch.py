@@ -93,9 +93,13 @@ class WiredSwitch:
 
 @dataclass
 class Listener:
-    """What arrives at a port's far end: number in the frame's last four octets -> when (monotonic)."""
+    """What arrives at a port's far end: number in the frame's last four octets -> when (monotonic).
+
+    about: octets that a frame must hold to count, such as its addresses.
+    """
 
     wire: socket.socket
+    about: bytes
     seen: dict[int, list[float]] = field(default_factory=dict)
     is_over: bool = False
 
@@ -105,13 +109,13 @@ class Listener:
                 octets, address = self.wire.recvfrom(2048)
             except (TimeoutError, OSError):
                 continue
-            if address[2] != socket.PACKET_OUTGOING and len(octets) >= 46:
+            if address[2] != socket.PACKET_OUTGOING and self.about in octets:
                 self.seen.setdefault(int.from_bytes(octets[-4:], "big"), []).append(time.monotonic())
 
 
 @contextmanager
-def listening(switch: WiredSwitch, *ports: str) -> Iterator[dict[str, Listener]]:
-    found = {port: Listener(switch.wire(port)) for port in ports}
+def listening(switch: WiredSwitch, about: bytes, *ports: str) -> Iterator[dict[str, Listener]]:
+    found = {port: Listener(switch.wire(port), about) for port in ports}
     threads = [threading.Thread(target=one.run, daemon=True) for one in found.values()]
     for thread in threads:
         thread.start()
