@@ -17,7 +17,7 @@ from lab.fabric import Device
 from lab.ground import find
 
 ROOT = Path(__file__).resolve().parent.parent
-AGENT = "drivers.host.daemon"
+AGENT, PROBER = "drivers.host.daemon", "drivers.switch.prober"
 AGENT_PORT = 8443
 
 # A private /run: the daemon's own folder, and iptables' lock is the box's own as on a real one.
@@ -116,3 +116,9 @@ def start_agent(folder: Path, device: Device, namespace: str) -> None:
     argv = [sys.executable, "-m", AGENT, "run", "--state", str(state), "--listen", listen]
     log = folder / f"agent-{device.name}.log"
     run(inside(namespace, ["sh", "-c", DETACHED, str(log), *argv]), folder=str(ROOT))
+
+
+def start_prober(folder: Path, switches: Path, namespace: str) -> None:
+    """Beside the switches, whose sockets are in `switches`: it asks through functions once it is told to."""
+    argv = [sys.executable, "-m", PROBER, "--rundir", str(switches)]
+    run(inside(namespace, ["sh", "-c", DETACHED, str(folder / "prober.log"), *argv]), folder=str(ROOT))

@@ -78,7 +78,8 @@ def build(lab: Lab) -> None:
         jobs += [pool.submit(routers.boot, lab, device) for device in lab.fabric.routers]
         for job in jobs:
             job.result()
-        jobs = [pool.submit(start_access, lab, device) for device in lab.fabric.boxes]
+        jobs = [pool.submit(access.start_prober, lab.folder, lab.switch_folder, lab.switch_space)]
+        jobs += [pool.submit(start_access, lab, device) for device in lab.fabric.boxes]
         jobs += [pool.submit(routers.start, lab, device) for device in lab.fabric.routers]
         for job in jobs:
             job.result()

@@ -29,7 +29,7 @@ from drivers.transport import openflow, openflow_wire, ovsdb
 RUNDIR = "/run/openvswitch"
 # How often notes are read, and how old one with results may be; changes are written at once.
 CLERK_S, FRESH_S = 0.5, 2.0
-RETRY_S, REWRITE_S, TIMEOUT_S, LONGEST_S, FAR = 0.2, 1.0, 5.0, 0.1, float("inf")
+RETRY_S, REWRITE_S, TIMEOUT_S, LONGEST_S, IDLE_S, FAR = 0.2, 1.0, 5.0, 0.1, 0.5, float("inf")
 
 
 class Bridge:
@@ -184,8 +184,9 @@ def run(rundir: str, names: frozenset[str]) -> int:
             before = now
             clerk.news.set()
         wait_s = min([bridge.next_s() for bridge in bridges], default=FAR) - time.monotonic()
+        wires = [wire for bridge in bridges for wire in bridge.wires]
         try:
-            select.select([wire for bridge in bridges for wire in bridge.wires], [], [], min(max(wait_s, 0), LONGEST_S))
+            select.select(wires, [], [], min(max(wait_s, 0), LONGEST_S if wires else IDLE_S))
         except InterruptedError:
             continue
     return 0
