@@ -250,6 +250,41 @@ class Lab:
         build.start_access(self, device)
         build.wait_until_reachable(self, [device])
 
+    def kill_switch(self, name: str) -> None:
+        """A switch loses power: its cables go dead, nobody answers for it, and its flows are gone.
+
+        All switches share one daemon, so this is played: what others can see of it is as if it were so.
+        """
+        switch = self._bridge(name)
+        for peer in self._neighbours(name):
+            self.cut_link(name, peer)
+        vsctl, ofctl = (self.switch_space, self.switch_folder), ("-O", "OpenFlow14")
+        managers = [f"ptcp:6640:{other.management}" for other in self.fabric.switches if other.name != name]
+        switches.vsctl(*vsctl, ["del-controller", switch.bridge, "--", "set-manager", *managers])
+        for table in ("del-flows", "del-groups"):
+            self.exec(name, ["ovs-ofctl", *ofctl, table, switch.bridge])
+
+    def restart_switch(self, name: str) -> None:
+        """Power is back, and with it the operator's configuration: what Viaduct had written is gone."""
+        switch = self._bridge(name)
+        switches.load_base(self.fabric, switch, self.switch_space, self.switch_folder)
+        managers = [f"ptcp:6640:{other.management}" for other in self.fabric.switches]
+        words = ["set-controller", switch.bridge, f"ptcp:6653:{switch.management}", "--", "set-manager", *managers]
+        switches.vsctl(self.switch_space, self.switch_folder, words)
+        for peer in self._neighbours(name):
+            self.mend_link(name, peer)
+        build.wait_until_reachable(self, [switch])
+
+    def _bridge(self, name: str) -> Device:
+        device = self.device(name)
+        if not device.is_bridge:
+            raise LabError(f"{name} is no Open vSwitch switch")
+        return device
+
+    def _neighbours(self, name: str) -> list[str]:
+        ends = [(link.a.device, link.b.device) for link in self.fabric.links]
+        return list(dict.fromkeys(b if a == name else a for a, b in ends if name in (a, b)))
+
     def _box(self, name: str) -> Device:
         device = self.device(name)
         if device.kind == "switch":

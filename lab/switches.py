@@ -49,8 +49,13 @@ def start(fabric: Fabric, namespace: str, folder: Path) -> None:
     with large_receive_buffer():  # a socket takes the size when its port is added
         vsctl(namespace, folder, _bridges(fabric))
     for switch in fabric.switches:
-        flows = "\n".join(base_flows(fabric, switch)) + "\n"
-        ofctl(namespace, folder, ("--bundle", "add-flows", switch.bridge, "-"), flows)
+        load_base(fabric, switch, namespace, folder)
+
+
+def load_base(fabric: Fabric, switch: Device, namespace: str, folder: Path) -> None:
+    """The operator's own flows. Errors: CommandError."""
+    flows = "\n".join(base_flows(fabric, switch)) + "\n"
+    ofctl(namespace, folder, ("--bundle", "add-flows", switch.bridge, "-"), flows)
 
 
 def vsctl(namespace: str, folder: Path, arguments: Sequence[str]) -> str:

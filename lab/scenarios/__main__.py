@@ -28,7 +28,7 @@ from lab.command import CommandError
 from lab.fabric import FabricError
 from lab.ground import support
 from lab.network import LabError
-from lab.scenarios.script import Outcome, Play, Result, Scenario, Untrue, perform, text_of
+from lab.scenarios.script import Play, Result, Scenario, Untrue, perform, summary, text_of
 from lab.scenarios.stage import Stage, built
 from lab.watch import TrafficError
 from orchestrator.services import postgres
@@ -96,9 +96,8 @@ def _cleared(stage: Stage, console: Console) -> bool:
 def told(results: Sequence[Result]) -> dict[str, Any]:
     """The one JSON object. failover_ms: over all scenarios that measured it."""
     found: dict[str, Any] = {"ok": all(result.ok for result in results), "scenarios": [r.as_json() for r in results]}
-    every = Outcome(failover_ms=[value for result in results for value in result.outcome.failover_ms])
-    if every.failover_ms:
-        found["failover_ms"] = Result("", True, "", 0.0, every).as_json()["failover_ms"]
+    if times := [value for result in results for value in result.outcome.failover_ms]:
+        found["failover_ms"] = summary(times)
     return found
 
 

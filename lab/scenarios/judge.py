@@ -8,7 +8,7 @@ that a packet must cross is a set of boxes any of which will do; during an edit 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -166,7 +166,7 @@ def follows(route: Route, way: Hops) -> bool:
     return len(route) == len(way) and all(box in hop for box, hop in zip(route, way, strict=True))
 
 
-def _arrivals(verdict: Verdict, trips: dict[tuple[int, int], Journey]) -> None:
+def _arrivals(verdict: Verdict, trips: Mapping[tuple[int, int], Journey]) -> None:
     """Order and gaps at the receiver, stream by stream."""
     streams: dict[int, list[tuple[int, int]]] = defaultdict(list)
     for (stream, number), trip in trips.items():
@@ -182,13 +182,15 @@ def _arrivals(verdict: Verdict, trips: dict[tuple[int, int], Journey]) -> None:
                 verdict.gap_ms = max(verdict.gap_ms, (time_ns - arrivals[index - 1][0]) / 1e6)
 
 
-def recovery_ms(sightings: Iterable[Sighting], since_ns: int, through: frozenset[str] = frozenset()) -> float | None:
+def recovery_ms(
+    trips: Mapping[tuple[int, int], Journey], since_ns: int, through: frozenset[str] = frozenset()
+) -> float | None:
     """From since_ns to the first arrival of a datagram that was sent later and crossed one of `through` (any if empty).
 
     None if there is none.
     """
     best = None
-    for trip in journeys(sightings).values():
+    for trip in trips.values():
         if trip.is_tcp or not trip.arrived_ns or trip.sent_ns < since_ns:
             continue
         if through and not through & set(trip.visits):

@@ -30,7 +30,7 @@ def check(holds: bool, seen: str) -> None:
 
 @dataclass(slots=True)
 class Outcome:
-    """Sums over the scenario's datagrams, and one failover time for each repetition."""
+    """Sums over the scenario's datagrams; one time for each instance that died, and for each cable or switch."""
 
     sent: int = 0
     lost: int = 0
@@ -40,6 +40,7 @@ class Outcome:
     connections: int = 0
     broken: int = 0
     failover_ms: list[float] = field(default_factory=list)
+    reroute_ms: list[float] = field(default_factory=list)
 
     def add(self, verdict: Verdict) -> None:
         self.sent += verdict.sent
@@ -54,9 +55,9 @@ class Outcome:
         parts.append(f"{self.bypassed} bypassed")
         if self.connections:
             parts.append(f"{self.connections - self.broken} of {self.connections} TCP connections alive")
-        if self.failover_ms:
-            worst = max(self.failover_ms)
-            parts.append(f"failover {median(self.failover_ms):.0f} ms, worst of {len(self.failover_ms)} {worst:.0f} ms")
+        for what, times in (("failover", self.failover_ms), ("reroute", self.reroute_ms)):
+            if times:
+                parts.append(f"{what} {median(times):.0f} ms, worst of {len(times)} {max(times):.0f} ms")
         return ", ".join(parts)
 
 
@@ -103,12 +104,16 @@ class Result:
     outcome: Outcome
 
     def as_json(self) -> dict[str, Any]:
-        times = self.outcome.failover_ms
         figures = {name: getattr(self.outcome, name) for name in FIGURES}
         found = {"name": self.name, "ok": self.ok, **figures, "seconds": round(self.seconds, 1), "detail": self.detail}
-        if times:
-            found["failover_ms"] = {"median": round(median(times), 1), "worst": round(max(times), 1), "of": len(times)}
+        for name in ("failover_ms", "reroute_ms"):
+            if times := getattr(self.outcome, name):
+                found[name] = summary(times)
         return found
+
+
+def summary(times: Sequence[float]) -> dict[str, float]:
+    return {"median": round(median(times), 1), "worst": round(max(times), 1), "of": len(times)}
 
 
 FIGURES = ("sent", "lost", "duplicated", "misordered", "bypassed", "connections", "broken")

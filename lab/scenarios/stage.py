@@ -41,7 +41,7 @@ class Stage:
     folder: Path
     eras: list[Era] = field(default_factory=list)
     flowing: list[Traffic] = field(default_factory=list)
-    _broken: list[Callable[[], None]] = field(default_factory=list)
+    _broken: dict[str, Callable[[], None]] = field(default_factory=dict)
     _offers: dict[str, int] = field(default_factory=dict)
 
     # --- chains ----------------------------------------------------------------------------------------
@@ -97,6 +97,22 @@ class Stage:
         found = self.operator.get(f"chains/{chain}/")["status"]
         return str(found["value"] if isinstance(found, dict) else found)
 
+    def serving(self, chain: int, hop: int) -> str:
+        """The box that serves a hop now, as Viaduct says, "" if none: to know which one to break."""
+        chosen = self.tenant.get(f"chains/{chain}/explain/")["placement"]["hops"][hop]["chosen"]
+        return str(chosen["offers"][0]).partition("@")[2] if chosen else ""
+
+    def allow(self, *hops: frozenset[str], only: bool = True) -> None:
+        """From now on this way is right. only: whatever was right before is not."""
+        if only:
+            self.close()
+        self.eras.append(Era(hops, time.monotonic_ns()))
+
+    def forbid(self, *hops: frozenset[str]) -> None:
+        """From now on this way is wrong."""
+        now = time.monotonic_ns()
+        self.eras = [Era(e.hops, e.since_ns, now) if e.hops == hops and not e.until_ns else e for e in self.eras]
+
     def offer(self, device: str, **fields: Any) -> None:
         """Edit the one offer of a device."""
         if not self._offers:
@@ -108,25 +124,38 @@ class Stage:
 
     def kill(self, device: str) -> int:
         """The box loses power. When (CLOCK_MONOTONIC, ns), just before."""
-        self._broken.append(lambda: self.lab.restart_device(device))
+        self._broken[device] = lambda: self.lab.restart_device(device)
         now = time.monotonic_ns()
         self.lab.kill_device(device)
         return now
 
-    def revive(self, device: str) -> None:
-        self._broken.clear()
-        self.lab.restart_device(device)
-
     def cut(self, a: str, b: str) -> int:
-        self._broken.append(lambda: self.lab.mend_link(a, b))
+        """A cable goes dead."""
+        self._broken[f"{a}-{b}"] = lambda: self.lab.mend_link(a, b)
         now = time.monotonic_ns()
         self.lab.cut_link(a, b)
         return now
 
-    def mend(self) -> None:
-        """Undo everything that was broken."""
-        while self._broken:
-            self._broken.pop()()
+    def swallow(self, device: str) -> int:
+        """The box hangs: its links are up, and it gives nothing back."""
+        rules = "table inet hung {\nchain shut {\ntype filter hook forward priority -400; policy drop;\n}\n}\n"
+        undo = ["nft", "delete", "table", "inet", "hung"]
+        self._broken[device] = lambda: self.lab.exec(device, undo) and None
+        now = time.monotonic_ns()
+        self.lab.exec(device, ["nft", "-f", "-"], text=rules)
+        return now
+
+    def kill_switch(self, name: str) -> int:
+        """The switch loses power; mended it is back, with the operator's configuration and nothing of Viaduct's."""
+        self._broken[name] = lambda: self.lab.restart_switch(name)
+        now = time.monotonic_ns()
+        self.lab.kill_switch(name)
+        return now
+
+    def mend(self, name: str = "") -> None:
+        """Undo what was broken: one thing by its name ("ips1", "leaf1-spine1"), or everything."""
+        for key in [name] if name else list(self._broken):
+            self._broken.pop(key)()
 
     def clear(self) -> None:
         """Traffic ended, everything mended, no chains. Errors: ApiError if chains do not go."""
@@ -136,11 +165,18 @@ class Stage:
         for row in self.operator.results("chains/?limit=200"):
             self.operator.delete(f"chains/{row['id']}/")
         Api.wait_until(lambda: not self.operator.results("chains/?limit=1"), "all chains to be gone", DELETED_S)
-        Api.wait_until(self._is_sound, "all functions to be up", DELETED_S)
+        self.wait_sound()
         self.eras.clear()
 
-    def _is_sound(self) -> bool:
-        return all(row["health"] == "up" for row in self.operator.results("instances/?limit=200"))
+    def wait_sound(self, timeout_s: float = DELETED_S) -> None:
+        """Until Viaduct takes every function for up. Errors: ApiError."""
+        rows = "instances/?limit=200"
+        Api.wait_until(
+            lambda: all(row["health"] == "up" for row in self.operator.results(rows)), "all functions to be up", timeout_s
+        )
+
+    def wait_ready(self, chain: int, timeout_s: float = DELETED_S) -> None:
+        Api.wait_until(lambda: self.status(chain) == "ready", "the chain to be ready", timeout_s)
 
     # --- traffic -------------------------------------------------------------------------------------------
 
@@ -255,7 +291,7 @@ def built(folder: Path, fabric: Callable[[Path], Path], name: str) -> Iterator[S
                 made = list(pool.map(lambda words: manage(instance.environ, "create_token", *words).strip(), tokens))
             people = [Api(instance.url, token) for token in made]
             stage = Stage(lab, instance, people[0], people[1], folder)
-            Api.wait_until(stage._is_sound, "all functions to be up", DELETED_S)
+            stage.wait_sound()
             yield stage
     finally:
         instance.stop()

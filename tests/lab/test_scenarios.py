@@ -13,7 +13,7 @@ import pytest
 
 from lab.ground import support
 from lab.scenarios.__main__ import catalogue
-from lab.scenarios.judge import RECEIVER, SENDER, Era, Sighting, Verdict, judge, recovery_ms
+from lab.scenarios.judge import RECEIVER, SENDER, Era, Sighting, Verdict, journeys, judge, recovery_ms
 from lab.scenarios.script import text_of
 from orchestrator.services.places import CHECKOUT
 
@@ -81,8 +81,8 @@ def test_recovery_is_the_first_arrival_of_what_was_sent_later_through_the_surviv
         *trip(2, "fw1", start_ns=2_000_000),
         *trip(3, "fw2", start_ns=5_000_000),
     ]
-    assert recovery_ms(sightings, 900_000, OTHER) == pytest.approx(4.1, abs=0.01)
-    assert recovery_ms(sightings, 6_000_000, OTHER) is None
+    assert recovery_ms(journeys(sightings), 900_000, OTHER) == pytest.approx(4.1, abs=0.01)
+    assert recovery_ms(journeys(sightings), 6_000_000, OTHER) is None
 
 
 def test_every_scenario_says_what_it_does_and_draws_where() -> None:
