@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-r"""A cable between switches goes dead, a switch dies and comes back empty: the chain finds another way, nothing unfiltered.
+r"""A cable between switches goes dead, a switch dies and comes back empty: another way is found, nothing unfiltered.
 
               spine1     spine2
               /    \     /    \

@@ -6,8 +6,8 @@ r"""Where is it dropped? Traffic of a chain stops, and Viaduct names the hop and
    a1 -- leaf1      \___/      leaf2 -- a2
    fw1                         ips1
 
-Once ips1 hangs with its links up, once the firewall's policy denies, once nobody sends. Expected: the API names ips1 and
-its hop, the firewall and its hop, and that nothing enters. That it is so is seen by what arrives.
+Once ips1 hangs with its links up, once the firewall's policy denies, once nobody sends. Expected: the API names ips1
+and its hop, the firewall and its hop, and that nothing enters. That it is so is seen by what arrives.
 """
 
 from __future__ import annotations

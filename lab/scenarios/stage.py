@@ -140,7 +140,11 @@ class Stage:
         """The box hangs: its links are up, and it gives nothing back."""
         rules = "table inet hung {\nchain shut {\ntype filter hook forward priority -400; policy drop;\n}\n}\n"
         undo = ["nft", "delete", "table", "inet", "hung"]
-        self._broken[device] = lambda: self.lab.exec(device, undo) and None
+
+        def wake() -> None:
+            self.lab.exec(device, undo)
+
+        self._broken[device] = wake
         now = time.monotonic_ns()
         self.lab.exec(device, ["nft", "-f", "-"], text=rules)
         return now
@@ -170,10 +174,11 @@ class Stage:
 
     def wait_sound(self, timeout_s: float = DELETED_S) -> None:
         """Until Viaduct takes every function for up. Errors: ApiError."""
-        rows = "instances/?limit=200"
-        Api.wait_until(
-            lambda: all(row["health"] == "up" for row in self.operator.results(rows)), "all functions to be up", timeout_s
-        )
+
+        def is_sound() -> bool:
+            return all(row["health"] == "up" for row in self.operator.results("instances/?limit=200"))
+
+        Api.wait_until(is_sound, "all functions to be up", timeout_s)
 
     def wait_ready(self, chain: int, timeout_s: float = DELETED_S) -> None:
         Api.wait_until(lambda: self.status(chain) == "ready", "the chain to be ready", timeout_s)
