@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from drivers.base import Counter, Observation, Rejected, Unsupported
-from drivers.nftables_objects import CLAIM_BIT, interface_of
+from drivers.nftables_objects import CLAIM_BIT, arms_of, interface_of
 from drivers.nftables_parse import DAMAGED, DAMAGED_ITEMS
 from drivers.state import ANY_PORT, ANYWHERE, DeviceState, Item, Key, Kind, Match, Ports, Signatures
 
@@ -197,7 +197,6 @@ def parse(saved: Saved, family: int, interfaces: Mapping[str, str]) -> Observati
     """The items and counters in one family's tables. Errors: Rejected."""
     items: dict[Key, Item] = {}
     counters: dict[Key, Counter] = {}
-    ports = {interface: port for port, interface in interfaces.items()}
     for chain, rules in saved.rules.items():
         key = _key(chain)
         dropped = sum(packets for packets, _, line in rules if line.endswith("-j DROP"))
@@ -206,7 +205,7 @@ def parse(saved: Saved, family: int, interfaces: Mapping[str, str]) -> Observati
         lines = [line for _, _, line in rules]
         jumps = [_jump(line, family) for line in saved.jumps.get(chain, ())]
         # The forward jump was inserted first, so it is the lower one.
-        item = _item(lines, jumps[-1], ports) if jumps and jumps[-1] is not None else None
+        item = _item(lines, jumps[-1], interfaces) if jumps and jumps[-1] is not None else None
         is_whole = item is not None and jumps == [*reversed(_arms(key, item, interfaces))]
         ends = lines[-1:] == [f"-A {chain} {CLAIM}"] and sum(line.endswith(CLAIM) for line in lines) == 1
         items[key] = item if item is not None and is_whole and ends else DAMAGED_ITEMS[Kind.SIGNATURES]
@@ -255,10 +254,10 @@ def _range(ports: Ports) -> str:
     return str(low) if low == high else f"{low}:{high}"
 
 
-def _item(lines: list[str], forward: Jump, ports: Mapping[str, str]) -> Signatures:
+def _item(lines: list[str], forward: Jump, interfaces: Mapping[str, str]) -> Signatures:
     """What the rules and the forward jump seem to be. Errors: Rejected."""
     patterns = tuple(_pattern(line) for line in lines if not line.endswith(CLAIM))
-    inside, outside = (ports.get(name, name) for name in (forward.iif, forward.oif))
+    inside, outside = arms_of(forward.iif, forward.oif, interfaces)
     return Signatures(forward.match, patterns, inside, outside)
 
 

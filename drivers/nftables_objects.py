@@ -173,6 +173,16 @@ def interface_of(key: Key, port: str, interfaces: Mapping[str, str]) -> str:
     return name
 
 
+def arms_of(iif: str, oif: str, interfaces: Mapping[str, str]) -> tuple[str, str]:
+    """The ports (inside, outside) of a line from one interface to another: the inverse of `interface_of`.
+
+    Two ports may share an interface, if it is the bridge that joins them: then the first of them is inside.
+    """
+    ins = [port for port, name in interfaces.items() if name == iif] or [iif]
+    outs = [port for port, name in interfaces.items() if name == oif] or [oif]
+    return ins[0], outs[-1]
+
+
 def _rule_set(key: Key, item: RuleSet, realm: Realm, interfaces: Mapping[str, str]) -> tuple[Object, ...]:
     """Originals in the direction of the traffic are judged on every packet, replies to it pass."""
     name, family = name_of(key), item.traffic.family

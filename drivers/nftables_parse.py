@@ -22,6 +22,7 @@ from drivers.nftables_objects import (
     Line,
     Object,
     Realm,
+    arms_of,
     base,
     key_of,
     match_of,
@@ -59,11 +60,10 @@ def parse(text: str, realm: Realm, interfaces: Mapping[str, str]) -> Observation
             strangers.append(_told(value))
             continue
         grouped.setdefault(found[0], {})[found[1]] = value
-    ports = {interface: port for port, interface in interfaces.items()}
     items: dict[Key, Item] = {}
     counters: dict[Key, Counter] = {}
     for key, parts in grouped.items():
-        item = _item(key, parts, realm, ports)
+        item = _item(key, parts, realm, interfaces)
         is_whole = is_closed and item is not None and _is_whole(key, item, parts, realm, interfaces)
         items[key] = item if is_whole and item is not None else DAMAGED_ITEMS[key.kind]
         counters[key] = _counter(parts.values())
@@ -178,35 +178,34 @@ def _ends(value: Any) -> tuple[int, int]:
     return int(low), int(high)
 
 
-def _item(key: Key, parts: Mapping[str, Object], realm: Realm, ports: Mapping[str, str]) -> Item | None:
+def _item(key: Key, parts: Mapping[str, Object], realm: Realm, interfaces: Mapping[str, str]) -> Item | None:
     """What the parts seem to be; None if the telling lines are missing."""
     try:
         if key.kind is Kind.RULESET:
-            return _rule_set(parts, realm, ports)
+            return _rule_set(parts, realm, interfaces)
         if key.kind is Kind.NATPOOL:
-            return _nat_pool(parts, ports)
+            return _nat_pool(parts, interfaces)
     except (KeyError, IndexError, AttributeError, ValueError):
         return None
     return None
 
 
-def _rule_set(parts: Mapping[str, Object], realm: Realm, ports: Mapping[str, str]) -> RuleSet:
+def _rule_set(parts: Mapping[str, Object], realm: Realm, interfaces: Mapping[str, str]) -> RuleSet:
     onward, rules = _lines(parts[""])[1], _lines(parts["rules"])
     traffic = _traffic(onward)
     return RuleSet(
         traffic,
         tuple(rule_of(line, traffic.family) for line in rules[:-1]),
         Verdict.DENY if rules[-1].verdict == "drop" else Verdict.PERMIT,
-        "" if realm is Realm.HOST else ports.get(onward.iif, onward.iif),
-        "" if realm is Realm.HOST else ports.get(onward.oif, onward.oif),
+        *(("", "") if realm is Realm.HOST else arms_of(onward.iif, onward.oif, interfaces)),
     )
 
 
-def _nat_pool(parts: Mapping[str, Object], ports: Mapping[str, str]) -> NatPool:
+def _nat_pool(parts: Mapping[str, Object], interfaces: Mapping[str, str]) -> NatPool:
     there, pool = _lines(parts[""])[3], _lines(parts[""])[5]
     first = parts["blocks"].elements[0]  # type: ignore[union-attr]
     size = first.last_port - first.first_port + 1
-    inside, outside = (ports.get(name, name) for name in (there.iif, there.oif))
+    inside, outside = arms_of(there.iif, there.oif, interfaces)
     return NatPool(_traffic(there), pool.destination, size, inside, outside)
 
 

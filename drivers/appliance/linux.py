@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """The `linux` driver: NGFW rule sets, an IPS and a CGN on any Linux box, over SSH, with nft and iptables.
 
-Settings: `interface_PORT: NAME` where a port's Linux interface has another name. Credential: JSON {"user",
-"private_key_file", "known_hosts_file", "port"}. Native text: scripts in the order in which they are sent,
-each after a line "# nft", "# iptables" or "# ip6tables". Forwarded packets that no item lets pass are
-dropped from the first push on; what is addressed to the box itself is never touched.
+Settings: `interface_PORT: NAME` where a port's Linux interface has another name; `bridges` where two arms are the legs
+of a bridge (see `bridged`). Credential: JSON {"user", "private_key_file", "known_hosts_file", "port"}. Native text:
+scripts in the order in which they are sent, each after a line "# nft", "# nft bridge", "# iptables" or "# ip6tables".
+Forwarded packets that no item lets pass are dropped from the first push on; what is addressed to the box itself is
+never touched. A box with one arm has one port that is inside and outside: directions are told apart by addresses.
 """
 
 from __future__ import annotations
@@ -16,26 +17,33 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 from drivers import iptables, nftables_parse
+from drivers.appliance import bridged
 from drivers.base import Capabilities, Counter, Driver, Identity, Observation, Rejected, Target, Unsupported
 from drivers.diff import Change
 from drivers.nftables import render as render_nftables
 from drivers.nftables import render_base
 from drivers.nftables_grammar import refused_line
 from drivers.nftables_objects import Realm
-from drivers.state import DeviceState, Item, Key, Kind, Signatures
+from drivers.state import DeviceState, FunctionItem, Item, Key, Kind, Signatures
 from drivers.transport.ssh import Result, Shell, connect
 
 CAPS = Capabilities(
     kinds=frozenset({Kind.RULESET, Kind.SIGNATURES, Kind.NATPOOL}), is_atomic=True, has_confirmed_commit=False
 )
-NFT, FOUR, SIX = "# nft", "# iptables", "# ip6tables"
+NFT, BRIDGE, FOUR, SIX = "# nft", "# nft bridge", "# iptables", "# ip6tables"
 FAMILIES = {FOUR: 4, SIX: 6}
 # Everything that this driver ever runs on a device; data goes to standard input only.
 READS = ("nft -j list table inet viaduct", "iptables-save -c", "ip6tables-save -c", "ip -json link show")
 READ = "; ".join(f"{command}; echo viaduct-exit $?" for command in READS)
+READ_BRIDGE = "nft -j list table bridge viaduct"
 SAVE = {FOUR: "iptables-save -c", SIX: "ip6tables-save -c"}
-APPLY = {NFT: "nft -f -", FOUR: "iptables-restore --noflush", SIX: "ip6tables-restore --noflush"}
-CHECK = {NFT: "nft -c -f -", FOUR: "iptables-restore --noflush --test", SIX: "ip6tables-restore --noflush --test"}
+APPLY = {NFT: "nft -f -", BRIDGE: "nft -f -", FOUR: "iptables-restore --noflush", SIX: "ip6tables-restore --noflush"}
+CHECK = {
+    NFT: "nft -c -f -",
+    BRIDGE: "nft -c -f -",
+    FOUR: "iptables-restore --noflush --test",
+    SIX: "ip6tables-restore --noflush --test",
+}
 # What the box is, and which programs it lacks; `nft list ruleset` and iptables together are all that is configured.
 PROGRAMS = {"nft": "nftables", "iptables-restore": "iptables", "ip6tables-restore": "iptables", "ip": "iproute2"}
 LOGIN = (
@@ -51,8 +59,14 @@ Section = tuple[str, str]
 
 
 def interfaces_of(target: Target) -> dict[str, str]:
-    """Port name -> Linux interface name, for every port of the device."""
+    """Port name -> Linux interface name, for every port of the device. Cables are there."""
     return {port: target.settings.get(f"interface_{port}", port) for port in target.ports}
+
+
+def places_of(target: Target) -> dict[str, str]:
+    """Port name -> the interface at which rules see its packets: of a leg, its bridge. Errors: Unsupported."""
+    legs = {port: bridge for pair, bridge in bridged.pairs_of(target).items() for port in pair}
+    return {**legs, **{port: name for port, name in interfaces_of(target).items() if port not in legs}}
 
 
 def claim() -> str:
@@ -67,11 +81,13 @@ def render(changes: tuple[Change, ...], target: Target) -> str:
     """
     if not changes:
         return ""
-    interfaces = interfaces_of(target)
+    interfaces = places_of(target)
     ordered = sorted(changes, key=lambda change: change.key)
     for change in ordered:
         if change.key.kind not in CAPS.kinds:
             raise Unsupported(f"{target.name}: a Linux appliance cannot hold a {change.key.kind}")
+        if isinstance(change.after, FunctionItem):
+            bridged.require_pair(change.key, change.after, target)
     rules = tuple(change for change in ordered if change.key.kind is not Kind.SIGNATURES)
     script = render_nftables(rules, Realm.APPLIANCE, interfaces) or render_base(Realm.APPLIANCE)
     written: dict[str, list[str]] = {FOUR: [], SIX: []}
@@ -80,7 +96,7 @@ def render(changes: tuple[Change, ...], target: Target) -> str:
         if change.key.kind is Kind.SIGNATURES:
             _signatures(change, interfaces, written, removed)
     parts = [(kind, iptables.script(lines)) for kind, lines in written.items()]
-    parts.append((NFT, script))
+    parts += [(BRIDGE, bridged.BASE if bridged.pairs_of(target) else ""), (NFT, script)]
     parts += [(kind, iptables.script(lines)) for kind, lines in removed.items()]
     return _joined(parts)
 
@@ -123,7 +139,10 @@ def sections(native: str) -> tuple[Section, ...]:
             raise Rejected(f"line 1 of the native text must be one of {', '.join(APPLY)}")
     parts = tuple((kind, "".join(lines)) for kind, lines in found)
     for kind, text in parts:
-        number = refused_line(text, Realm.APPLIANCE) if kind == NFT else iptables.refused_line(text)
+        if kind == BRIDGE:
+            number = int(text != bridged.BASE)
+        else:
+            number = refused_line(text, Realm.APPLIANCE) if kind == NFT else iptables.refused_line(text)
         if number or not text:
             raise Rejected(f"{kind[2:]} part, line {number}: not something that this driver writes")
     return parts
@@ -135,7 +154,7 @@ class LinuxSession:
     def __init__(self, shell: Shell, target: Target) -> None:
         self._shell = shell
         self._target = target
-        self._interfaces = interfaces_of(target)
+        self._interfaces = places_of(target)
         self._strangers: tuple[str, ...] | None = None
 
     def read(self) -> Observation:
@@ -146,22 +165,41 @@ class LinuxSession:
             saved = iptables.saved_from(text)
             self._strangers += saved.strangers
             found = _merged(found, iptables.parse(saved, family, self._interfaces))
-        if not nftables_parse.has_base(table, Realm.APPLIANCE):
+        if not nftables_parse.has_base(table, Realm.APPLIANCE) or (found.state and not self._is_wire_closed()):
             # Signatures stand in iptables, but without the base nothing closes the box behind them.
             damaged = {key: nftables_parse.DAMAGED_ITEMS[key.kind] for key in found.state}
             found = replace(found, state=DeviceState(damaged))
         return replace(found, links_up=self._links(links))
+
+    def _is_wire_closed(self) -> bool:
+        """Always, unless two of its ports are joined by a bridge."""
+        if not bridged.pairs_of(self._target):
+            return True
+        done = self._shell.run(READ_BRIDGE)
+        if done.code and "No such file or directory" not in done.errors:
+            raise self._refused(READ_BRIDGE, done)
+        return bridged.is_closed("" if done.code else done.output)
 
     def login(self, native: str = "") -> Identity:
         """drivers.base.Introspective."""
         lines = self._shell.run(LOGIN).output.splitlines()
         told = [line for line in lines[1:] if not line.startswith("missing ")]
         lacking = sorted({PROGRAMS[line[8:]] for line in lines if line[8:] in PROGRAMS and line.startswith("missing ")})
-        missing = (f"programs are missing; add: apt-get install {' '.join(lacking)}",) if lacking else ()
+        missing = self._uncalled()
+        if lacking:
+            missing = (f"programs are missing; add: apt-get install {' '.join(lacking)}", *missing)
         kernel = lines[0] if lines else ""
         first_push = "" if lacking or nftables_parse.has_base(self._all()[0], Realm.APPLIANCE) else CLOSES
         verified = "its SSH host key is the known one"
         return Identity(told[0] if told else "Linux", kernel, "", verified, missing, first_push)
+
+    def _uncalled(self) -> tuple[str, ...]:
+        """What a bridge needs, so that its packets are asked about; without it nothing passes."""
+        if not bridged.pairs_of(self._target):
+            return ()
+        lines = self._shell.run(f"sysctl -e {' '.join(bridged.CALLS)}").output.splitlines()
+        is_on = {line.partition(" = ")[0] for line in lines if line.endswith(" = 1")}
+        return tuple(f"add: sysctl -w {name}=1 (br_netfilter)" for name in bridged.CALLS if name not in is_on)
 
     def configuration(self) -> str:
         """drivers.base.Printable: nftables and iptables."""
@@ -212,6 +250,8 @@ class LinuxSession:
         if is_ours or left.state or left.attached:
             return
         lines = ["delete table inet viaduct\n"] if table else []
+        if bridged.pairs_of(self._target):
+            lines.append(bridged.GONE)
         for kind, family in ((FOUR, "ip"), (SIX, "ip6")):
             if kind in kinds and iptables.is_bare(saved[kind]):
                 lines.append(f"delete table {family} filter\n")
@@ -254,7 +294,7 @@ class LinuxSession:
             links = {link["ifname"]: "LOWER_UP" in link["flags"] for link in json.loads(text)}
         except (ValueError, KeyError, TypeError) as error:
             raise Rejected(f"{self._target.name}: `ip link` did not answer in its JSON format") from error
-        return {port: links.get(interface, False) for port, interface in self._interfaces.items()}
+        return {port: links.get(interface, False) for port, interface in interfaces_of(self._target).items()}
 
     def _refused(self, command: str, done: Result) -> Rejected:
         if done.code == MISSING_PROGRAM:
