@@ -103,6 +103,7 @@ def chains_to_look_at(limit: int) -> list[int]:
     found = unwanted.order_by().values("pk").union(
         unsettled.order_by().values("pk"),
         lost.values("chain"),
+        models.LinkUse.objects.filter(link__is_up=False).order_by().values("chain"),
         troubled.order_by().values("chain"),
         *(rows.values("chain") for rows in _doubtful()),
     )
@@ -136,11 +137,14 @@ def _lost() -> Q:
 
 
 def lost_hops(chain: models.Chain) -> list[str]:
-    """One line for each hop whose function cannot serve any more."""
+    """One line for each hop whose function cannot serve any more, and for each cable without a link on the way."""
     uses = models.Use.objects.filter(_lost(), chain=chain).select_related(
         "offer__device", "offer__function", "offer__instance"
     )
-    return [f"hop {use.hop_position}: {use.offer} {_why(use.offer)}" for use in uses.order_by("hop_position")]
+    hops = [f"hop {use.hop_position}: {use.offer} {_why(use.offer)}" for use in uses.order_by("hop_position")]
+    cables = models.LinkUse.objects.filter(chain=chain, link__is_up=False).order_by("link")
+    ends = cables.select_related("link__a__device", "link__b__device")
+    return hops + [f"the link {use.link.a} - {use.link.b} is down" for use in ends]
 
 
 def _why(offer: models.Offer) -> str:
@@ -201,9 +205,11 @@ def _is_held(chain: models.Chain) -> bool:
 
 
 def _is_cut(chain: models.Chain) -> bool:
-    """A dead function stops traffic; one that is only switched off still serves until the chain has moved."""
+    """A dead function or link stops traffic; one that is only switched off still serves until the chain has moved."""
     down = models.Instance.Health.DOWN
-    return models.Use.objects.filter(chain=chain, offer__instance__health=down).exists()
+    uses = models.Use.objects.filter(chain=chain, offer__instance__health=down).order_by().values("pk")
+    links = models.LinkUse.objects.filter(chain=chain, link__is_up=False).order_by().values("pk")
+    return uses.union(links).exists()
 
 
 def _start(chain: models.Chain, draft: planner.Draft, *, is_urgent: bool = False) -> None:

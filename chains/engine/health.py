@@ -50,7 +50,27 @@ def refresh_health(of: Collection[int] | None = None) -> Changed:
             came_up.add(offer.pk)
     if touched:
         _tell(touched)
+    if of is None:
+        refresh_links(statuses)
     return Changed(frozenset(went_bad), frozenset(came_up))
+
+
+def refresh_links(statuses: Mapping[int, models.DeviceStatus]) -> None:
+    """A cable has no link when a switch at an end says so; nobody's word is no word."""
+    rows = models.Link.objects.select_related("a__device", "b__device").order_by("pk")
+    changed = []
+    for row in rows:
+        said = [
+            _link(statuses.get(end.device_id), end.name)
+            for end in (row.a, row.b)
+            if end.device.kind == models.Device.Kind.SWITCH
+        ]
+        is_up = row.is_up if not [one for one in said if one is not None] else False not in said
+        if is_up != row.is_up:
+            row.is_up = is_up
+            changed.append(row)
+    for row in changed:
+        record.link_set(row)
 
 
 def _tell(device_ids: Collection[int]) -> None:

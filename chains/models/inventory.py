@@ -129,16 +129,21 @@ class Port(models.Model):
 
 
 class Link(models.Model):
-    """A cable between two ports. Capacity counts in each direction by itself."""
+    """A cable between two ports. Capacity counts in each direction by itself. is_up: False while a switch at an end
+    says that there is no link.
+    """
 
     a = models.OneToOneField(Port, on_delete=models.CASCADE, related_name="link_a")
     b = models.OneToOneField(Port, on_delete=models.CASCADE, related_name="link_b")
     capacity_mbps = models.PositiveIntegerField()
     latency_us = models.PositiveIntegerField()
     mtu_bytes = models.PositiveIntegerField(default=1500)
+    is_up = models.BooleanField(default=True)
 
     class Meta:
         ordering = ["a_id"]
+        # Very few of many.
+        indexes = [models.Index(fields=["id"], condition=models.Q(is_up=False), name="link_down")]
 
 
 class Realm(models.TextChoices):

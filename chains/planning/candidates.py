@@ -30,6 +30,8 @@ from drivers.state import Kind
 AT_SOURCE, AT_DESTINATION = "<source>", "<destination>"
 # Moving a live hop costs: a stateful function that is entered in mid-flow may drop the flow.
 MOVE_COST = 5.0
+# More than any fabric's other costs together: taken where nobody else can serve.
+LAST_RESORT_COST = 1e9
 
 KIND_NEEDED: Mapping[tuple[Realm, Capability], Kind] = {
     (Realm.SWITCH, Capability.STATELESS_FILTER): Kind.FILTER,
@@ -111,6 +113,8 @@ def own_cost(context: Context, hop: Hop, offers: Sequence[Offer]) -> dict[str, f
         "instance": sum(offer.cost_fixed for offer in offers),
         "latency": max(offer.latency_us for offer in offers) * context.latency_weight,
     }
+    if any(offer.is_last_resort for offer in offers):
+        terms["last resort"] = LAST_RESORT_COST
     current = context.chain.current.get(hop.position, ())
     if current and set(current) != {offer.name for offer in offers}:
         terms["move"] = MOVE_COST
@@ -163,6 +167,8 @@ def _ends(context: Context, hop: Hop, offer: Offer) -> tuple[Endpoint, Endpoint]
         device = context.fabric.devices.get(peer.device) if peer else None
         if peer is None or device is None or device.kind != "switch" or not device.is_enabled:
             return f"its port {port} is not linked to a switch in service"
+        if device.doubt:
+            return f"{peer.device}, where its port {port} is, {device.doubt}"
         held = device.ports[peer.port].vrf if peer.port in device.ports else ""
         if held and held != vrf:
             return f"{peer.device}:{peer.port}, which leads to it, is in VRF {held}; the chain is in {vrf} there"
@@ -188,8 +194,8 @@ def _why_not(context: Context, hop: Hop, offer: Offer, share: int = 1) -> str:
         return f"the hop is pinned to the {hop.realm} realm"
     if hop.device and hop.device != offer.device:
         return f"the hop is pinned to {hop.device}"
-    if not offer.is_enabled or not device.is_enabled:
-        return "switched off by an operator"
+    if not offer.is_enabled or not device.is_enabled or device.doubt:
+        return f"{device.name} {device.doubt}" if device.doubt else "switched off by an operator"
     if offer.is_draining and offer.name not in chain.current.get(hop.position, ()):
         return "being drained"
     if offer.health is Health.DOWN:

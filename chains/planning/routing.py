@@ -107,11 +107,13 @@ def graph(fabric: Fabric, bandwidth_mbps: int, latency_weight: float = LATENCY_C
     without a stage tag a redirect there could not tell them apart.
     """
     switches = {
-        device.name for device in fabric.devices.values() if device.kind == "switch" and device.is_enabled
+        device.name
+        for device in fabric.devices.values()
+        if device.kind == "switch" and device.is_enabled and not device.doubt
     }
     arcs: dict[str, list[Arc]] = {name: [] for name in sorted(switches)}
     for link in fabric.links:
-        if link.a.device in switches and link.b.device in switches and _shares_tag(fabric, link):
+        if link.is_up and link.a.device in switches and link.b.device in switches and _shares_tag(fabric, link):
             for arc in _arcs(link):
                 if arc.free_mbps >= bandwidth_mbps:
                     arcs[arc.start.device].append(arc)

@@ -60,7 +60,10 @@ class Health(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """kind: switch, appliance, host or external (never programmed, driver "")."""
+    """kind: switch, appliance, host or external (never programmed, driver "").
+
+    doubt: why nothing new may be led there, "" for no doubt: it could not show that it holds what it is given.
+    """
 
     name: str
     kind: str
@@ -68,6 +71,7 @@ class Device:
     caps: Capabilities | None = None
     ports: Mapping[str, PortInfo] = field(default_factory=dict)
     is_enabled: bool = True
+    doubt: str = ""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -120,6 +124,7 @@ class Offer:
     is_shared: bool = False
     is_enabled: bool = True
     is_draining: bool = False
+    is_last_resort: bool = False
     health: Health = Health.UNKNOWN
     pool: str = ""
     block_size: int = 0

@@ -23,6 +23,7 @@ from chains.models import (
     DeviceStatus,
     Finding,
     Instance,
+    LinkUse,
     PlanStep,
     Use,
 )
@@ -56,7 +57,9 @@ class ChangeFact:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What is known of one chain. lost, doubtful: offers in use that are down or off, or whose health nobody knows."""
+    """What is known of one chain. lost: offers in use that are down or off, and links that are down. doubtful: offers
+    whose health nobody knows.
+    """
 
     generation: int
     observed_generation: int
@@ -178,7 +181,7 @@ def _progressing(facts: Facts) -> Said:
 
 
 def facts_of(chain_ids: Iterable[int]) -> dict[int, Facts]:
-    """By chain; six queries for any number of chains. A chain that is gone is left out."""
+    """By chain; seven queries for any number of chains. A chain that is gone is left out."""
     ids = list(chain_ids)
     chains = list(Chain.objects.filter(pk__in=ids))
     decided, newest = _changes(ids)
@@ -247,6 +250,10 @@ def _offers(ids: Sequence[int]) -> tuple[dict[int, list[str]], dict[int, list[st
             lost[chain].append(f"{text} is down ({why})")
         elif health in (None, Instance.Health.UNKNOWN):
             doubtful[chain].append(f"{text}: {why or 'never read'}")
+    ends = ("link__a__device__name", "link__a__name", "link__b__device__name", "link__b__name")
+    cables = LinkUse.objects.filter(chain__in=ids, link__is_up=False).order_by("link")
+    for chain, a, a_port, b, b_port in cables.values_list("chain_id", *ends):
+        lost[chain].append(f"the link {a}:{a_port} - {b}:{b_port} is down")
     return lost, doubtful
 
 

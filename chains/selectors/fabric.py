@@ -3,10 +3,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import Any
 
-from chains.models import Chain, Device, Instance, Link, Offer, Port, Vrf
+from django.db.models import Q
+
+from chains.models import Chain, Device, DeviceStatus, Instance, Link, Offer, Port, Vrf
 from chains.planning import types
 from chains.selectors.usage import LinkTaken, OfferTaken, Taken, taken_by_others
 from drivers.base import PortInfo, Target
@@ -17,7 +20,7 @@ def fabric_snapshot(chain: Chain) -> types.Fabric:
     """Everything that placement of this chain needs. Use by other chains is summed by the database."""
     taken = taken_by_others(chain.pk)
     return types.Fabric(
-        devices=_devices(),
+        devices=_devices(doubts=_doubts(chain)),
         links=_links(taken),
         offers=_offers(taken),
         vrfs=vrf_tags(),
@@ -32,10 +35,23 @@ def inventory_snapshot(names: Iterable[str]) -> types.Fabric:
     )
 
 
-def _devices(names: tuple[str, ...] | None = None) -> dict[str, types.Device]:
+def _devices(
+    names: tuple[str, ...] | None = None, doubts: Mapping[int, str] = MappingProxyType({})
+) -> dict[str, types.Device]:
+    """doubts: by device id."""
     rows = list(Device.objects.all() if names is None else Device.objects.filter(name__in=names))
     ports = _ports_of(rows)
-    return {row.name: _device(row, ports[row.pk]) for row in rows}
+    return {row.name: _device(row, ports[row.pk], doubts.get(row.pk, "")) for row in rows}
+
+
+def _doubts(chain: Chain) -> dict[int, str]:
+    """Devices that a chain may stay on, but not come to: they do not answer, or came back with nothing on them."""
+    rows = DeviceStatus.objects.exclude(device__contributions__chain=chain)
+    is_silent = Q(condition=DeviceStatus.Condition.UNREACHABLE)
+    is_empty = Q(condition=DeviceStatus.Condition.DRIFTED, observed={})
+    told = {DeviceStatus.Condition.UNREACHABLE: "does not answer"}
+    found = rows.filter(is_silent | is_empty).values_list("device_id", "condition")
+    return {pk: told.get(condition, "came back empty and is not programmed again yet") for pk, condition in found}
 
 
 def vrf_tags() -> dict[str, int]:
@@ -84,7 +100,7 @@ def _ports_of(devices: Iterable[Device]) -> dict[int, dict[str, PortInfo]]:
     return found
 
 
-def _device(row: Device, ports: dict[str, PortInfo]) -> types.Device:
+def _device(row: Device, ports: dict[str, PortInfo], doubt: str) -> types.Device:
     driver = DRIVERS.get(row.driver)
     return types.Device(
         name=row.name,
@@ -93,6 +109,7 @@ def _device(row: Device, ports: dict[str, PortInfo]) -> types.Device:
         caps=driver.caps if driver else None,
         ports=ports,
         is_enabled=row.is_enabled,
+        doubt=doubt,
     )
 
 
@@ -102,7 +119,8 @@ def _links(taken: Taken, names: tuple[str, ...] | None = None) -> tuple[types.Li
         rows = rows.filter(a__device__name__in=names, b__device__name__in=names)
     links = []
     ends, itself = ("a__device__name", "a__name", "b__device__name", "b__name"), ("capacity_mbps", "latency_us")
-    for a_device, a_port, b_device, b_port, mbps, us, mtu in rows.values_list(*ends, *itself, "mtu_bytes"):
+    values = rows.values_list(*ends, *itself, "mtu_bytes", "is_up")
+    for a_device, a_port, b_device, b_port, mbps, us, mtu, is_up in values:
         used = taken.links.get((f"{a_device}:{a_port}", f"{b_device}:{b_port}"), LinkTaken())
         links.append(
             types.Link(
@@ -114,6 +132,7 @@ def _links(taken: Taken, names: tuple[str, ...] | None = None) -> tuple[types.Li
                 used_from_a_mbps=used.from_a_mbps,
                 used_from_b_mbps=used.from_b_mbps,
                 tags=frozenset(used.tags),
+                is_up=is_up,
             )
         )
     return tuple(sorted(links, key=lambda link: (link.a, link.b)))
@@ -124,7 +143,7 @@ OFFER = (
     "device__name", "function__name", "function__capability", "realm", "inside", "outside", "mode", "capacity_mbps",
     "measured_mbps",
     "entries", "latency_us", "cost_per_gbps", "cost_fixed", "is_shared", "is_enabled", "settings",
-    "instance__is_draining", "instance__health",
+    "instance__is_draining", "instance__health", "is_last_resort",
 )  # fmt: skip
 
 
@@ -155,6 +174,7 @@ def _offer(row: dict[str, Any], taken: Taken) -> types.Offer:
         is_shared=row["is_shared"],
         is_enabled=row["is_enabled"],
         is_draining=bool(row["instance__is_draining"]),
+        is_last_resort=row["is_last_resort"],
         # An offer without an instance was never looked at.
         health=types.Health(row["instance__health"] or Instance.Health.UNKNOWN),
         pool=row["settings"].get("pool", ""),

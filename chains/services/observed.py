@@ -16,7 +16,7 @@ from django.db.models import Q
 from django.db.models.functions import Now
 from psycopg.types.json import Jsonb
 
-from chains.models import Chain, Change, Device, DeviceStatus, Finding, Instance, Outbox, Plan, Step
+from chains.models import Chain, Change, Device, DeviceStatus, Finding, Instance, Link, Outbox, Plan, Step
 from chains.selectors.ages import is_stale, stale_after_s
 from chains.selectors.states import desired_states
 from chains.services.statuses import statuses_open
@@ -177,6 +177,19 @@ def instance_health_set(
     row.refresh_from_db()
     instance.health, instance.health_reason, instance.health_at = row.health, row.health_reason, row.health_at
     return is_new
+
+
+@transaction.atomic
+def link_set(link: Link) -> None:
+    """It has a link, or has none any more; one finding for each device at its first end."""
+    Link.objects.filter(pk=link.pk).update(is_up=link.is_up)
+    down = Link.objects.filter(a__device=link.a.device_id, is_up=False).select_related("a__device", "b__device")
+    cables = [f"{row.a} - {row.b}" for row in down]
+    if not cables:
+        finding_close(code="link-down", device=link.a.device)
+        return
+    detail = f"no link: {', '.join(cables)}"
+    finding_open(code="link-down", device=link.a.device, detail=detail, witness={"links": cables})
 
 
 @transaction.atomic
