@@ -25,6 +25,7 @@ from chains.selectors.attempts import parked_half_way
 from chains.selectors.usage import OPEN, UNDER_WAY
 from chains.services import approval, intent, record
 from chains.services.actor import MACHINE, Actor
+from chains.services.bypass import BYPASSED
 from chains.services.drift import ADOPTED
 
 log = logging.getLogger(__name__)
@@ -76,7 +77,30 @@ def _look(chain_id: int) -> None:
         _move(chain, lost)
         return
     record.finding_close(code="hop-lost", chain=chain)
+    if _may_return(chain):
+        draft = planner.compute(chain)
+        if draft.plan is not None and len(planner.bypassed(draft.plan)) < len(_bypassed(chain)):
+            _start(chain, draft)
+            return
     settle(chain)
+
+
+def _bypassed(chain: models.Chain) -> list[dict[str, Any]]:
+    """Hops of the plan in force that packets pass by."""
+    found = models.Finding.objects.filter(code=BYPASSED, chain=chain, closed_at=None).first()
+    return list(found.witness["hops"]) if found is not None else []
+
+
+def _may_return(chain: models.Chain) -> bool:
+    """Packets pass by a hop, and since the last plan something came up that could serve it."""
+    hops = _bypassed(chain)
+    if not hops or chain.generation != chain.observed_generation or _is_resting(chain):
+        return False
+    last = models.Plan.objects.filter(chain=chain).order_by("-id").first()
+    names = {hop["function"] for hop in hops}
+    up = models.Instance.objects.filter(offer__function__name__in=names, offer__is_enabled=True)
+    since = up.filter(health=models.Instance.Health.UP, health_at__gt=last.created_at if last else chain.created_at)
+    return since.exists()
 
 
 def _is_busy(chain: models.Chain) -> bool:

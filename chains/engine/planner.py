@@ -284,11 +284,20 @@ def summary(draft: Draft, plan: types.Plan) -> dict[str, Any]:
         "offer_uses": plain(plan.offer_uses),
         "link_uses": [plain(use) | {"a": end_name(use.a), "b": end_name(use.b)} for use in plan.link_uses],
         "path_devices": list(devices_of(plan)),
+        "bypassed": bypassed(plan),
         "intent": draft.intent,
         "inventory": draft.inventory,
         "others": {"devices": sorted(draft.others), "digest": others_digest(plain(draft.others))},
         "beside": {"devices": sorted(draft.beside), "digest": others_digest(plain(draft.beside))},
     }
+
+
+def bypassed(plan: types.Plan) -> list[dict[str, Any]]:
+    """Hops that packets pass by, with the reason."""
+    hops = plan.placement.hops if plan.placement else ()
+    return [
+        {"hop": hop.position, "function": hop.function, "reason": hop.reason} for hop in hops if hop.chosen is None
+    ]
 
 
 def end_name(end: types.Endpoint) -> str:

@@ -21,6 +21,7 @@ from chains.selectors.usage import UNDER_WAY
 from chains.services import addresses, taking
 from chains.services.actor import SYSTEM
 from chains.services.attempts import wake_others
+from chains.services.bypass import bypass_note
 from chains.services.clock import now
 from chains.services.conditions import conditions_write
 from chains.services.parking import parked_close
@@ -108,6 +109,7 @@ def decision_record(change: Change) -> None:
         raise Conflict(f"Change {row.pk} cannot be decided: it is {row.status}, or its chain moved on.")
     taking.contributions_write(chain, plan)
     taking.uses_add(chain, plan)
+    bypass_note(chain, plan, row)
     chain.revision = plan.revision
     chain.buckets = plan.summary.get("buckets", {})
     chain.save(update_fields=["revision", "buckets", "updated_at"])

@@ -1,0 +1,38 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A hop that is passed by: with the decision it is audited, and alarmed until a plan leads through it again.
+
+Called by `progress` inside the decision's transaction.
+"""
+
+from __future__ import annotations
+
+from chains.models import Chain, Change, Finding, Plan
+from chains.services.actor import SYSTEM
+from chains.services.observed import finding_close, finding_open
+from chains.services.trail import audit
+
+BYPASSED = "hop-bypassed"
+
+
+def bypass_note(chain: Chain, plan: Plan, change: Change) -> None:
+    """Of the plan that is in force from now on."""
+    hops = list(plan.summary.get("bypassed", ()))
+    if not hops:
+        finding_close(code="hop-bypassed", chain=chain)
+        return
+    told = "; ".join(f"hop {one['hop']} ({one['function']}): {one['reason']}" for one in hops)
+    finding_open(
+        code="hop-bypassed",
+        severity=Finding.Severity.CRITICAL,
+        chain=chain,
+        plan=plan,
+        detail=f"packets pass by {told}",
+        witness={"hops": hops, "change": change.pk},
+    )
+    audit(
+        SYSTEM,
+        "hop.bypass",
+        f"chain {plan.tenant.name}/{chain.name}",
+        tenant=plan.tenant,
+        detail={"change": change.pk, "asked_by": change.created_by, "hops": hops},
+    )
