@@ -111,9 +111,29 @@ def box_sysctls(device: Device, *, forwards: bool = False) -> Iterator[tuple[str
         yield f"ipv6/conf/{port}/accept_ra", "0"
         yield f"ipv6/conf/{port}/accept_dad", "0"
         yield f"ipv6/conf/{port}/router_solicitations", "0"
+    if bridges(device):
+        yield "bridge/bridge-nf-call-iptables", "1"
+        yield "bridge/bridge-nf-call-ip6tables", "1"
     if device.management:
         yield f"ipv4/conf/{MANAGEMENT_PORT}/forwarding", "0"
         yield f"ipv6/conf/{MANAGEMENT_PORT}/disable_ipv6", "1"
+
+
+def bridges(device: Device) -> dict[str, tuple[str, str]]:
+    """Linux bridge -> its two legs, of a box that is a bump in the wire: the `linux` driver's setting `bridges`."""
+    found = (word.split(":") for word in device.settings.get("bridges", "").split())
+    return {name: (inside, outside) for name, inside, outside in found}
+
+
+def bridge_lines(device: Device) -> Iterator[str]:
+    """Made once; they outlive their ports' going down."""
+    for name, legs in bridges(device).items():
+        yield f"link add name {name} type bridge stp_state 0 forward_delay 0 mcast_snooping 0"
+        yield f"link set dev {name} addrgenmode none up"
+        for leg in legs:
+            yield f"link set dev {leg} master {name}"
+            # Both directions carry the switch's MACs: what is learnt would be wrong.
+            yield f"link set dev {leg} type bridge_slave learning off"
 
 
 def rule_lines(device: Device, family: int) -> Iterator[str]:
@@ -136,11 +156,12 @@ def interface_lines(device: Device, family: int) -> Iterator[str]:
         if device.management:
             yield f"link set dev {MANAGEMENT_PORT} up"
             yield f"addr replace {device.management}/24 dev {MANAGEMENT_PORT}"
+    legs = {leg for pair in bridges(device).values() for leg in pair}
     other = {inside: outside for inside, outside in device.arms}
     other.update({outside: inside for inside, outside in device.arms})
     for table, port in enumerate(device.ports, FIRST_TABLE):
         yield f"route replace blackhole default table {table} metric {LAST_RESORT}"
-        if port in other:
+        if port in other and port not in legs:
             yield f"neigh replace {NEXT_HOP[family]} lladdr {GATEWAY_MAC} dev {port} nud permanent"
             yield f"route replace default via {NEXT_HOP[family]} dev {other[port]} onlink table {table}"
         yield from _host_lines(device, port, table, family)
@@ -190,7 +211,7 @@ def boot_script(device: Device) -> str:
         (
             "set -e",
             *(f"echo {value} >/proc/sys/net/{name}" for name, value in box_sysctls(device)),
-            _batch(4, (*rule_lines(device, 4), *interface_lines(device, 4))),
+            _batch(4, (*bridge_lines(device), *rule_lines(device, 4), *interface_lines(device, 4))),
             _batch(6, (*rule_lines(device, 6), *interface_lines(device, 6))),
             closed_script(device),
         )
