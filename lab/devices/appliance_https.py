@@ -63,6 +63,7 @@ def serve(machine: Appliance, directory: Path) -> None:
     """Never returns."""
 
     class Handler(BaseHTTPRequestHandler):
+        disable_nagle_algorithm = True  # the head goes out before the body
         protocol_version = "HTTP/1.1"
         wbufsize = -1  # one write an answer: two would wait for each other on the wire
 

@@ -42,6 +42,7 @@ class Server(ThreadingHTTPServer):
 
 
 class Handler(BaseHTTPRequestHandler):
+    disable_nagle_algorithm = True  # the head goes out before the body
     server: Server
 
     def do_POST(self) -> None:

@@ -122,20 +122,33 @@ class Ios(Machine):
 
     def __init__(self, name: str) -> None:
         super().__init__(name)
+        self.terminal: Terminal | None = None
+        self._reset()
+
+    def _reset(self) -> None:
         self.tree = Tree()
         self.ghosts: dict[str, Tree] = {}
-        self._type(FACTORY.format(name=name), self.tree)
+        self.faults, self.transcript = {}, []
+        self._type(FACTORY.format(name=self.name), self.tree)
         self.saved = self.tree.copy()
         self.flash: dict[str, bytes] = {}
         self.counted: dict[str, tuple[int, int]] = {}
         self.revert: dict[str, Any] = {}
-        self.terminal: Terminal | None = None
 
     # --- machine ------------------------------------------------------------------------------
 
     def tick(self) -> None:
         if self.revert and self.now() >= self.revert["at"]:
             self._revert()
+
+    def ask(self, path: str, body: Any) -> Any:
+        if path != "/reset":
+            return super().ask(path, body)
+        with self.lock:
+            self._reset()
+            if self.terminal:
+                self.terminal.cut()
+        return {}
 
     def config(self) -> dict[str, Any]:
         return {

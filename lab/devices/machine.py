@@ -2,7 +2,8 @@
 """What every emulated device has: a clock, faults, a transcript, and a handle by which tests hold it.
 
 The handle is HTTP with JSON on a loopback port of its own: GET /transcript, /config, /faults; POST /faults
-{name: value}, /elapse {"seconds": n}, /operator {"lines": [...]} (somebody else types at the console), /reboot.
+{name: value}, /elapse {"seconds": n}, /operator {"lines": [...]} (somebody else types at the console), /reboot;
+where a family can do it, /reset (as it was on the first day: one process serves many tests).
 """
 
 from __future__ import annotations
@@ -92,6 +93,7 @@ def serve_handle(machine: Machine, port: int = 0) -> ThreadingHTTPServer:
     """Starts a thread; the address is in `server_address`."""
 
     class Handler(BaseHTTPRequestHandler):
+        disable_nagle_algorithm = True  # the head goes out before the body
         def do_GET(self) -> None:
             self._answer(None)
 

@@ -112,12 +112,23 @@ class Nxos(Machine):
 
     def __init__(self, name: str) -> None:
         super().__init__(name)
-        self.tree = self._parsed(FACTORY.format(name=name))
+        self._reset()
+
+    def _reset(self) -> None:
+        self.faults, self.transcript = {}, []
+        self.tree = self._parsed(FACTORY.format(name=self.name))
         self.saved = self.tree.copy()
         self.files: dict[str, Tree] = {}
 
     def tick(self) -> None:
         """There is no timer here."""
+
+    def ask(self, path: str, body: Any) -> Any:
+        if path != "/reset":
+            return super().ask(path, body)
+        with self.lock:
+            self._reset()
+        return {}
 
     def config(self) -> dict[str, Any]:
         return {
@@ -235,6 +246,7 @@ class Nxos(Machine):
 
 def _server(machine: Nxos, certificate: Path, key: Path) -> ThreadingHTTPServer:
     class Handler(BaseHTTPRequestHandler):
+        disable_nagle_algorithm = True  # the head goes out before the body
         protocol_version = "HTTP/1.1"
 
         def do_POST(self) -> None:

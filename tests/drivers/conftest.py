@@ -17,11 +17,11 @@ from tests.drivers.fake_rigs import (
     open_fake_switch,
 )
 from tests.drivers.frr_rig import frr, frr_lab, open_frr
-from tests.drivers.ios_rig import ios_device, ios_target, open_ios
+from tests.drivers.ios_rig import ios_device, ios_shared, ios_target, open_ios
 from tests.drivers.iosxr_rig import iosxr_device, iosxr_process, open_iosxr
 from tests.drivers.junos_rig import junos_box, junos_process, open_junos
 from tests.drivers.linux_rig import agent_target, box, linux_target, open_host, open_linux, ssh_keys
-from tests.drivers.nxos_rig import nxos_device, nxos_target, open_nxos
+from tests.drivers.nxos_rig import nxos_device, nxos_shared, nxos_target, open_nxos
 from tests.drivers.openvswitch_rig import bridge, open_openvswitch, virtual_switch
 from tests.drivers.srx_rig import open_srx, srx_box, srx_process
 from tests.drivers.wire import wire
@@ -40,6 +40,7 @@ __all__ = [
     "frr",
     "frr_lab",
     "ios_device",
+    "ios_shared",
     "ios_target",
     "iosxr_device",
     "iosxr_process",
@@ -47,6 +48,7 @@ __all__ = [
     "junos_process",
     "linux_target",
     "nxos_device",
+    "nxos_shared",
     "nxos_target",
     "open_confirming_appliance",
     "open_confirming_switch",

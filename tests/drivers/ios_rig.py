@@ -4,10 +4,12 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from netmiko import base_connection
 
 from drivers.base import PortInfo, Target
 from drivers.switch.ios import DRIVER
@@ -90,10 +92,35 @@ def others(device: Emulated) -> str:
     return "\n".join(found)
 
 
-@pytest.fixture
-def ios_device(tmp_path: Path) -> Iterator[Emulated]:
-    with emulated("ios", "edge1", tmp_path / "edge1") as device:
+class _Impatient:
+    """Netmiko's clock: it looks for an answer every 2 ms, not every 10 to 100. What it looks for stays the same."""
+
+    time = staticmethod(time.time)
+
+    @staticmethod
+    def sleep(seconds: float) -> None:
+        time.sleep(min(seconds, 0.002))
+
+
+@pytest.fixture(scope="session")
+def ios_shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulated]:
+    with emulated("ios", "edge1", tmp_path_factory.mktemp("edge1")) as device:
         yield device
+
+
+@pytest.fixture
+def ios_device(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Emulated]:
+    """One process for a session's tests, clean for each; a test that kills it gets one of its own."""
+    monkeypatch.setattr(base_connection, "time", _Impatient)
+    if "dead" in request.node.name:
+        with emulated("ios", "edge1", tmp_path / "edge1") as own:
+            yield own
+        return
+    shared: Emulated = request.getfixturevalue("ios_shared")
+    shared.ask("/reset", {})
+    yield shared
 
 
 @pytest.fixture

@@ -71,10 +71,22 @@ def others(device: Emulated) -> str:
     return "\n".join(found)
 
 
-@pytest.fixture
-def nxos_device(tmp_path: Path) -> Iterator[Emulated]:
-    with emulated("nxos", "leaf1", tmp_path / "leaf1") as device:
+@pytest.fixture(scope="session")
+def nxos_shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulated]:
+    with emulated("nxos", "leaf1", tmp_path_factory.mktemp("leaf1")) as device:
         yield device
+
+
+@pytest.fixture
+def nxos_device(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Emulated]:
+    """One process for a session's tests, clean for each; a test that kills it gets one of its own."""
+    if "dead" in request.node.name:
+        with emulated("nxos", "leaf1", tmp_path / "leaf1") as own:
+            yield own
+        return
+    shared: Emulated = request.getfixturevalue("nxos_shared")
+    shared.ask("/reset", {})
+    yield shared
 
 
 @pytest.fixture
