@@ -6,7 +6,7 @@ name them in `test_contract.RIGS`.
 """
 
 from tests.drivers.appliance_rigs import appliance_processes, open_fortios, open_panos
-from tests.drivers.eos_rig import eos_device, eos_first, eos_shared, open_eos
+from tests.drivers.eos_rig import eos_device, eos_first, eos_shared, hasty, open_eos
 from tests.drivers.fake_rigs import (
     fake_clock,
     far_fakes,
@@ -39,6 +39,7 @@ __all__ = [
     "far_fakes",
     "frr",
     "frr_lab",
+    "hasty",
     "ios_device",
     "ios_shared",
     "ios_target",

@@ -4,17 +4,22 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
+from napalm.eos import EOSDriver
 
 from drivers.base import PortInfo, Target
-from drivers.state import Kind
+from drivers.state import EMPTY, Kind
 from drivers.switch import eos
 from lab.devices.process import Emulated, emulated
 from tests.drivers.contract import Rig
-from tests.drivers.samples import Site
+from tests.drivers.samples import Site, sample
 
 PORTS = {"a": "Ethernet1", "b": "Ethernet2", "c": "Ethernet3/1"}
 BLUE = "blue"
@@ -137,3 +142,41 @@ def eos_device(request: pytest.FixtureRequest, eos_first: Path, tmp_path: Path) 
 @pytest.fixture
 def open_eos(eos_device: Emulated) -> Rig:
     return eos_rig(eos_device)
+
+
+@pytest.fixture
+def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The driver waits 10 s for other sessions to end. Not here."""
+    clock = SimpleNamespace(now=0.0)
+
+    def sleep(seconds: float) -> None:
+        clock.now += seconds
+
+    quick = SimpleNamespace(time=lambda: clock.now, sleep=sleep, strftime=time.strftime, gmtime=time.gmtime)
+    monkeypatch.setattr("napalm.eos.eos.time", quick)
+
+
+@contextmanager
+def bare(device: Emulated, **options: Any) -> Iterator[EOSDriver]:
+    """NAPALM's driver as it comes, which verifies nobody. It is not closed."""
+    ready = device.ready
+    driver = EOSDriver(
+        "127.0.0.1",
+        ready["user"],
+        ready["password"],
+        timeout=10,
+        optional_args={"port": ready["port"], **options},
+    )
+    driver.open()
+    try:
+        yield driver
+    finally:
+        driver.config_session = None
+
+
+def first_step(rig: Rig) -> str:
+    return rig.render(EMPTY, sample(rig.site))
+
+
+def sent(device: Emulated) -> list[str]:
+    return [line for line in device.transcript() if line not in ("enable", "show version")]
