@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from lab import access, routers, spaces, switches, wiring
 from lab.command import CommandError, run
-from lab.fabric import Device, instantiate, write
+from lab.fabric import ROUTERS, Device, instantiate, write
 
 if TYPE_CHECKING:
     from lab.network import Lab
@@ -160,6 +160,6 @@ def _reached_by_ssh(lab: Lab) -> tuple[Device, ...]:
 
 def _credentials(lab: Lab) -> dict[str, str]:
     """Device -> reference to the file that will hold its secret."""
-    drivers = {"linux", "frr", "eos", *(["host"] if lab.has_agents else [])}
+    drivers = {"linux", *ROUTERS, *(["host"] if lab.has_agents else [])}
     devices = (device for device in lab.fabric.devices.values() if device.driver in drivers)
     return {device.name: f"file:{lab.folder}/{device.name}.credential.json" for device in devices}

@@ -19,7 +19,8 @@ import yaml
 GATEWAY_MAC = "02:00:00:00:ff:01"
 MANAGEMENT_PORT = "mgmt"
 # Drivers of switches that route: emulated vendor devices with a data plane, and FRR.
-ROUTERS = frozenset({"eos", "frr"})
+EMULATED = frozenset({"eos", "nxos", "junos"})
+ROUTERS = EMULATED | {"frr"}
 INTERFACE_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,14}")
 
 

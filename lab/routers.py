@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Routers of the lab: an emulated EOS whose packets are real, and FRR. Each in a namespace, with its operator's set-up.
+"""Routers of the lab: emulated EOS, NX-OS and Junos with real packets, and FRR. Each in a namespace of its own.
 
 Called by `lab.build`. The process of a router lives in its namespace and ends with it.
 """
@@ -10,18 +10,25 @@ import json
 import shutil
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lab import access, operator, spaces, wiring
+from lab import access, operator, operator_cisco, operator_junos, spaces, wiring
 from lab.command import CommandError, inside, run
 from lab.devices.process import READY, START_S
-from lab.fabric import MANAGEMENT_PORT, Device
+from lab.fabric import EMULATED, MANAGEMENT_PORT, Device
 
 if TYPE_CHECKING:
     from lab.network import Lab
 
-EAPI_PORT, SSH_PORT = 443, 22
+SSH_PORT = 22
+# Of an emulated family: the port of its management, and what its operator typed.
+EMULATION = {
+    "eos": (443, operator.eos_lines),
+    "nxos": (443, operator_cisco.nxos_lines),
+    "junos": (830, operator_junos.junos_lines),
+}
 
 
 def boot(lab: Lab, router: Device) -> None:
@@ -40,15 +47,25 @@ def start(lab: Lab, router: Device) -> None:
     """Its process, until it can be logged in to; its credential. Errors: CommandError."""
     folder = lab.folder / f"router-{router.name}"
     folder.mkdir(mode=0o700)
-    arguments = _eos(lab, router, folder) if router.driver == "eos" else _frr(lab, router, folder)
+    arguments = _frr(lab, router, folder) if router.driver == "frr" else _emulated(lab, router, folder)
     command = [sys.executable, "-m", "lab.devices", router.driver, _unique(lab, router), str(folder), *arguments]
     log = folder / "log"
     run(inside(lab.namespace(router.name), ["sh", "-c", access.DETACHED, str(log), *command]), folder=str(access.ROOT))
     ready = _until_ready(folder)
-    if router.driver == "eos":
-        credential = {name: ready[name] for name in ("user", "password", "port")}
-        credential["authority_file"] = ready["authority"]
-        access.secret(lab.folder / f"{router.name}.credential.json", json.dumps(credential))
+    if router.driver in EMULATED:
+        credential = json.dumps(_credential(router, ready, folder))
+        access.secret(lab.folder / f"{router.name}.credential.json", credential)
+
+
+def _credential(router: Device, ready: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """How to log in to an emulated device, and how to know that it is the one."""
+    user, password = next(iter(ready["users"].items())) if "users" in ready else (ready["user"], ready["password"])
+    found = {"user": user, "password": password, "port": ready["port"]}
+    if "host_key" in ready:
+        known = folder / "known_hosts"
+        known.write_text(f"[{router.management}]:{ready['port']} {ready['host_key']}\n")
+        return {**found, "known_hosts_file": str(known)}
+    return {**found, "authority_file": ready.get("authority") or ready["certificate"]}
 
 
 def forget(lab: Lab) -> None:
@@ -60,12 +77,12 @@ def forget(lab: Lab) -> None:
 
 def _unique(lab: Lab, router: Device) -> str:
     """FRR's daemons of all labs of this machine share a folder."""
-    return router.name if router.driver == "eos" else lab.namespace(router.name)
+    return router.name if router.driver in EMULATED else lab.namespace(router.name)
 
 
 def configuration(lab: Lab, router: Device) -> str:
     """What the operator sees: the running configuration; of FRR also what the kernel holds for it."""
-    if router.driver == "eos":
+    if router.driver in EMULATED:
         return str(_ask(lab, router, "/config")["running"])
     commands = (
         f"vtysh -N {_unique(lab, router)} -c 'show running-config'",
@@ -89,11 +106,12 @@ def _ask(lab: Lab, router: Device, path: str) -> Any:
     return json.loads(run(inside(lab.namespace(router.name), command)).stdout)
 
 
-def _eos(lab: Lab, router: Device, folder: Path) -> list[str]:
+def _emulated(lab: Lab, router: Device, folder: Path) -> list[str]:
+    port, lines = EMULATION[router.driver]
     first = folder / "operator.txt"
-    first.write_text("\n".join(operator.eos_lines(lab.fabric, router)) + "\n")
-    names = {port.interface: port.name for port in router.ports.values()}
-    return [str(first), str(EAPI_PORT), router.management, json.dumps(names)]
+    first.write_text("\n".join(lines(lab.fabric, router)) + "\n")
+    names = {one.interface: one.name for one in router.ports.values()}
+    return [str(first), str(port), router.management, json.dumps(names)]
 
 
 def _frr(lab: Lab, router: Device, folder: Path) -> list[str]:

@@ -10,7 +10,6 @@ replaces the running configuration by the session's; at most five open sessions)
 from __future__ import annotations
 
 import difflib
-import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -22,7 +21,6 @@ from lab.devices.eos_grammar import Console, shown
 from lab.devices.eos_plane import plane_of
 from lab.devices.identity import tls_files
 from lab.devices.machine import Machine, serve_handle
-from lab.devices.plane import Follower
 from lab.devices.process import announce
 from lab.devices.tree import Tree
 
@@ -76,7 +74,6 @@ class Eos(Machine):
 
     def __init__(self, name: str, first: str) -> None:
         super().__init__(name)
-        self.on_running: list[Callable[[Tree], None]] = []
         self._first = first
         self.life = 0  # a reset begins another
         self._reset()
@@ -126,11 +123,6 @@ class Eos(Machine):
         self.running = self.startup.copy() if self.startup is not None else Tree()
         self.sessions, self.pending = {}, None
         self.follow()
-
-    def follow(self) -> None:
-        """Whoever makes packets go as it says hears of every running configuration."""
-        for hook in self.on_running:
-            hook(shown(self.running).copy())
 
     # --- the command line ---------------------------------------------------------------------
 
@@ -317,7 +309,7 @@ class Eos(Machine):
 
     def _interfaces(self) -> dict[str, Any]:
         found = {}
-        down = self.faults.get("links_down") or []
+        down = self.without_link()
         for line, inside in self.running.lines.items():
             if line.startswith("interface "):
                 name = line.partition(" ")[2]
@@ -379,9 +371,7 @@ def serve(name: str, directory: Path, arguments: list[str]) -> None:
     first, port, address, names = (*arguments, *("", "0", "127.0.0.1", "")[len(arguments) :])
     machine = Eos(name, Path(first).read_text() if first else "")
     if names:
-        follower = Follower("", json.loads(names))
-        machine.on_running.append(lambda tree: follower.follow(plane_of(tree)))
-        machine.follow()
+        machine.cable(names, lambda: plane_of(shown(machine.running)))
     certificate, key = tls_files(name, directory, address)
     api = serve_api(machine, certificate, key, int(port), address)
     handle = serve_handle(machine)

@@ -8,11 +8,10 @@ packet decides; a class without an action, or none, is the device's own forwardi
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Iterator
 
-from drivers.state import ANY_PORT, ANYWHERE, Match, Ports
-from drivers.switch.eos_blocks import DSCP_NAMES, PORT_NAMES
+from drivers.state import Match
+from lab.devices.list_entries import match_of
 from lab.devices.plane import Clause, Fate, Interface, Plane
 from lab.devices.tree import Tree
 
@@ -94,39 +93,4 @@ def _class(name: str, tree: Tree) -> Iterator[Match]:
         for rule in tree.lines.get(f"{kind} access-list {acl}", Tree()).lines:
             words = rule.split()
             if words[1] == "permit":
-                yield _match(words[2:], 4 if kind == "ip" else 6)
-
-
-def _match(words: list[str], family: int) -> Match:
-    """permit PROTOCOL SOURCE [PORTS] DESTINATION [PORTS] [dscp NAME]"""
-    protocol = "" if words[0] in ("ip", "ipv6") else words[0]
-    source, rest = _prefix(words[1:], family)
-    source_ports, rest = _ports(rest)
-    destination, rest = _prefix(rest, family)
-    destination_ports, rest = _ports(rest)
-    dscp = -1
-    if rest[:1] == ["dscp"]:
-        dscp = DSCP_NAMES[rest[1]] if rest[1] in DSCP_NAMES else int(rest[1])
-    return Match(source, destination, protocol, source_ports, destination_ports, dscp)
-
-
-def _prefix(words: list[str], family: int) -> tuple[str, list[str]]:
-    if words[0] == "any":
-        return ANYWHERE[family], words[1:]
-    if words[0] == "host":
-        return str(ipaddress.ip_network(words[1])), words[2:]
-    return str(ipaddress.ip_network(words[0])), words[1:]
-
-
-def _ports(words: list[str]) -> tuple[Ports, list[str]]:
-    if words[:1] == ["eq"]:
-        return (_port(words[1]), _port(words[1])), words[2:]
-    if words[:1] == ["range"]:
-        return (_port(words[1]), _port(words[2])), words[3:]
-    if words[:1] in (["gt"], ["lt"], ["neq"]):
-        raise ValueError(f"a port match that nobody needs here: {words[:2]}")
-    return ANY_PORT, words
-
-
-def _port(word: str) -> int:
-    return int(word) if word.isdigit() else PORT_NAMES[word]
+                yield match_of(words[2:], 4 if kind == "ip" else 6)

@@ -22,8 +22,10 @@ from lab.devices import junos_config as configs
 from lab.devices.identity import host_key
 from lab.devices.junos_check import below, errors, named
 from lab.devices.junos_config import Config
+from lab.devices.junos_plane import plane_of
 from lab.devices.junos_schema import statements
 from lab.devices.machine import Machine, serve_handle
+from lab.devices.plane import Plane
 from lab.devices.process import announce
 
 USER, PASSWORD = "viaduct", "never-in-a-log"
@@ -78,12 +80,13 @@ class Junos(Machine):
         "deny_login": "the password is refused",
     }
 
-    def __init__(self, name: str, is_secure: bool) -> None:
+    def __init__(self, name: str, is_secure: bool, set_lines: str = "") -> None:
         super().__init__(name)
         self._offset_s = time.time() - time.monotonic()  # commits carry the date
         self.known = statements(is_secure)
         first: Config = {}
-        configs.load_set(first, self.known, (STARTUP + (IN_ZONES if is_secure else IN_VRF)).format(name=name))
+        startup = set_lines or (STARTUP + (IN_ZONES if is_secure else IN_VRF)).format(name=name)
+        configs.load_set(first, self.known, startup)
         self.model = "srx345" if is_secure else "mx204"
         self.first = first
         self.reset()
@@ -99,6 +102,7 @@ class Junos(Machine):
         self.committed_at = self.now()
         self.transcript.clear()
         self.faults.clear()
+        self.follow()
 
     # --- the machine's side ---------------------------------------------------------------------
 
@@ -181,6 +185,10 @@ class Junos(Machine):
         self.commits += 1
         if is_clean:
             self.candidate = configs.copied(config)
+        self.follow()
+
+    def plane(self) -> Plane:
+        return plane_of(configs.expanded(self.history[0], self.known))
 
     # --- RPCs -------------------------------------------------------------------------------------
 
@@ -267,7 +275,7 @@ class Junos(Machine):
         )
 
     def rpc_get_interface_information(self, who: str, rpc: etree._Element) -> str:
-        down = self.faults.get("links_down") or ()
+        down = self.without_link()
         found = ""
         for name, interface in below(configs.expanded(self.history[0], self.known), "interfaces").items():
             numbers = named(interface, "unit")
@@ -361,7 +369,7 @@ def _heard(rpc: etree._Element) -> str:
     return " ".join([etree.QName(rpc).localname, *said])
 
 
-async def _serve(machine: Junos, directory: Path, handle: int) -> None:
+async def _serve(machine: Junos, directory: Path, handle: int, address: str, port: int) -> None:
     key, public = host_key(directory)
     sessions = iter(range(1, 1 << 30))
 
@@ -372,13 +380,21 @@ async def _serve(machine: Junos, directory: Path, handle: int) -> None:
         await converse(machine, process, next(sessions))
 
     server = await asyncssh.listen(
-        "127.0.0.1", 0, server_host_keys=[str(key)], server_factory=lambda: Guard(machine), process_factory=start
+        address, port, server_host_keys=[str(key)], server_factory=lambda: Guard(machine), process_factory=start
     )
     announce(directory, handle=handle, port=server.get_port(), host_key=public, user=USER, password=PASSWORD)
     await server.wait_closed()
 
 
 def serve(name: str, directory: Path, arguments: list[str]) -> None:
-    machine = Junos(name, "srx" in arguments)
+    """arguments: "srx" for a security device, or a file with the first configuration's set lines, NETCONF's port and
+    address, and, as JSON, the namespace's names of the device's interfaces: then packets go as what is committed says.
+    """
+    is_secure = "srx" in arguments
+    given = [] if is_secure else arguments
+    first, port, address, names = (*given, *("", "0", "127.0.0.1", "")[len(given) :])
+    machine = Junos(name, is_secure, Path(first).read_text() if first else "")
+    if names:
+        machine.cable(names, machine.plane)
     handle = serve_handle(machine).server_address[1]
-    asyncio.run(_serve(machine, directory, int(handle)))
+    asyncio.run(_serve(machine, directory, int(handle), address, int(port)))

@@ -44,11 +44,30 @@ def plane_of(config: Config) -> Plane:
                     for far in named(held[f"address {address}"], keyword):
                         neighbours[vrf, far] = named(held[f"address {address}"][f"{keyword} {far}"], "mac")[0]
             policy = tuple(clause for family in FAMILIES for clause in _clauses(config, inside, family))
-            tag = int(number)
+            tag = _tag(physical, inside)
             interfaces[unit if tag else name] = Interface(
                 unit if tag else name, vrf, tuple(addresses), name if tag else "", tag, policy=policy
             )
-    return Plane(interfaces, neighbours)
+    return Plane(interfaces, neighbours, tuple(_routes(config)))
+
+
+def _tag(physical: Config, unit: Config) -> int:
+    """0 for untagged: no vlan-id, or that of the untagged frames (IF: native-vlan-id)."""
+    ids = named(unit, "vlan-id")
+    return 0 if not ids or ids == named(physical, "native-vlan-id") else int(ids[0])
+
+
+def _routes(config: Config) -> Iterator[tuple[str, str, str]]:
+    """Of the box itself and of every instance that has interfaces; a forwarding instance is a next hop (`_hop`)."""
+    instances = below(config, "routing-instances").items()
+    own = {name: held for name, held in instances if named(held, "instance-type") != ["forwarding"]}
+    for vrf, held in (("", config), *own.items()):
+        options = below(held, "routing-options")
+        rib = f"rib {vrf}.inet6.0" if vrf else "rib inet6.0"
+        for static in (below(options, "static"), below(options, rib, "static")):
+            for route, said in static.items():
+                for hop in named(said, "next-hop"):
+                    yield vrf, route.split(" ")[1], hop
 
 
 def _clauses(config: Config, unit: Config, family: int) -> Iterator[Clause]:

@@ -12,8 +12,11 @@ import json
 import threading
 import time
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+
+from lab.devices.plane import Cabled, Plane
 
 
 class Machine(ABC):
@@ -27,6 +30,7 @@ class Machine(ABC):
         self.faults: dict[str, Any] = {}
         self.transcript: list[str] = []
         self._offset_s = 0.0
+        self.cabled: Cabled | None = None
 
     def now(self) -> float:
         """Seconds; `elapse` moves it on."""
@@ -45,6 +49,22 @@ class Machine(ABC):
             if value <= 1:
                 del self.faults[name]
         return value
+
+    def cable(self, names: str, read: Callable[[], Plane]) -> None:
+        """From now on packets go as the running configuration says. names: JSON, the device's -> the namespace's."""
+        self.cabled = Cabled(json.loads(names), self.lock, read)
+        with self.lock:
+            self.cabled.start()
+
+    def follow(self) -> None:
+        """After everything that may have changed what packets meet."""
+        if self.cabled is not None:
+            self.cabled.follow()
+
+    def without_link(self) -> frozenset[str]:
+        """Interfaces whose cable is dead, or that the fault `links_down` names."""
+        dark = self.cabled.dark if self.cabled is not None else frozenset()
+        return dark | frozenset(self.faults.get("links_down") or ())
 
     def hear(self, line: str) -> None:
         """Into the transcript: what a client sent, in the order it came."""

@@ -21,6 +21,7 @@ from lab.devices import identity, process
 from lab.devices.ios_grammar import typed
 from lab.devices.machine import Machine, serve_handle
 from lab.devices.nxos_grammar import GRAMMAR, place, printed
+from lab.devices.nxos_plane import plane_of
 from lab.devices.tree import Editor, Rule, Tree, Unknown
 
 USERS = {"admin": "cisco-Secret-1"}
@@ -110,13 +111,14 @@ class Nxos(Machine):
         "links_down": "interfaces that are down",
     }
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, first: str = "") -> None:
         super().__init__(name)
+        self._first = first or FACTORY.format(name=name)
         self._reset()
 
     def _reset(self) -> None:
         self.faults, self.transcript = {}, []
-        self.tree = self._parsed(FACTORY.format(name=self.name))
+        self.tree = self._parsed(self._first)
         self.saved = self.tree.copy()
         self.files: dict[str, Tree] = {}
 
@@ -128,6 +130,7 @@ class Nxos(Machine):
             return super().ask(path, body)
         with self.lock:
             self._reset()
+            self.follow()
         return {}
 
     def config(self) -> dict[str, Any]:
@@ -141,9 +144,11 @@ class Nxos(Machine):
         line = Line(self.tree)
         for one in lines:
             line.type(typed(one))
+            self.follow()
 
     def reboot(self) -> None:
         self.tree = self.saved.copy()
+        self.follow()
 
     def text(self, tree: Tree) -> str:
         return "".join(f"{printed(line)}\n" for line in tree.text("  ").splitlines())
@@ -194,6 +199,7 @@ class Nxos(Machine):
             editor.type(typed(command))
         except Unknown as error:
             return error
+        self.follow()  # line by line: packets meet every state in between
         return {}
 
     def _exec(self, command: str, is_raw: bool, *, dry: bool = False) -> dict[str, Any] | None:
@@ -219,9 +225,9 @@ class Nxos(Machine):
         return {"body": said} if isinstance(said, dict) and not is_raw else {"msg": str(said), "body": {}}
 
     def _brief(self) -> dict[str, Any]:
-        down = self.faults.get("links_down") or []
+        down = self.without_link()
         names = [line.split()[1] for line in self.tree.lines if line.startswith("interface ")]
-        rows = [{"interface": name, "state": "down" if name in down else "up"} for name in names]
+        rows = [{"interface": name, "state": "down" if name.partition(".")[0] in down else "up"} for name in names]
         return {"TABLE_interface": {"ROW_interface": rows}}
 
     def _save(self) -> str:
@@ -241,10 +247,11 @@ class Nxos(Machine):
         if name not in self.files:
             return "ERROR: Rollback file does not exist\n"
         self.tree = self.files[name].copy()
+        self.follow()
         return "Rollback completed successfully.\n"
 
 
-def _server(machine: Nxos, certificate: Path, key: Path) -> ThreadingHTTPServer:
+def _server(machine: Nxos, certificate: Path, key: Path, address: str, port: int) -> ThreadingHTTPServer:
     class Handler(BaseHTTPRequestHandler):
         disable_nagle_algorithm = True  # the head goes out before the body
         protocol_version = "HTTP/1.1"
@@ -279,7 +286,7 @@ def _server(machine: Nxos, certificate: Path, key: Path) -> ThreadingHTTPServer:
         def log_message(self, format: str, *args: Any) -> None:
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server = ThreadingHTTPServer((address, port), Handler)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate, key)
     server.socket = context.wrap_socket(server.socket, server_side=True)
@@ -289,10 +296,17 @@ def _server(machine: Nxos, certificate: Path, key: Path) -> ThreadingHTTPServer:
 
 
 def serve(name: str, directory: Path, arguments: list[str]) -> None:
-    """ready.json: handle, port, certificate (its own authority), users."""
-    machine = Nxos(name)
-    certificate, key = identity.tls_files(name, directory)
-    server = _server(machine, certificate, key)
+    """ready.json: handle, port, certificate (its own authority), users.
+
+    arguments: a file with the first configuration, NX-API's port (0: any) and address, and, as JSON, the namespace's
+    names of the device's interfaces: then packets go as the running configuration says.
+    """
+    first, port, address, names = (*arguments, *("", "0", "127.0.0.1", "")[len(arguments) :])
+    machine = Nxos(name, Path(first).read_text() if first else "")
+    if names:
+        machine.cable(names, lambda: plane_of(machine.tree))
+    certificate, key = identity.tls_files(name, directory, address)
+    server = _server(machine, certificate, key, address, int(port))
     handle = serve_handle(machine)
     process.announce(
         directory,

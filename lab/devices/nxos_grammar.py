@@ -18,6 +18,11 @@ A4 = rf"(?:any|{V4}/\d+)"
 PORT = r"(?:(?:eq \d+|range \d+ \d+) )?"
 END = r"(?: (?:eq \d+|range \d+ \d+))?(?: dscp \d+)?"
 HOP = r"(?: load-share)?(?: force-order)?(?: drop-on-fail)?"
+# UNI "Configuring Static Routing": in the VRF's own context, or outside for the default one.
+ROUTES = (
+    rule(rf"ip route {V4}/\d+ (?:{V4}|Null0)", "UNI ip route"),
+    rule(rf"ipv6 route {V6}/\d+ (?:{V6}|Null0)", "UNI ipv6 route"),
+)
 
 GRAMMAR: Grammar = {
     "": (
@@ -40,11 +45,11 @@ GRAMMAR: Grammar = {
             same=r"ip sla schedule \d+",
         ),
         rule(r"track (?:500|[1-4]?\d{1,2}) ip sla \d+ reachability", "EOT", same=r"track \d+"),
-        rule(rf"ip route {V4}/\d+ (?:{V4}|Null0)", "UNI ip route"),
+        *ROUTES,
         rule(r"ntp server \S+", "SYS ntp server"),
         rule(rf"epbr service {NAME}", "EPBR", "epbr"),
     ),
-    "vrf": (rule(r"rd \S+", "UNI rd", same="rd"),),
+    "vrf": (rule(r"rd \S+", "UNI rd", same="rd"), *ROUTES),
     "epbr": (rule(rf"service-end-point ip {V4}", "EPBR service-end-point"),),
     "interface": (
         rule(r"description .+", "IF description", same="description"),
@@ -91,7 +96,7 @@ GRAMMAR: Grammar = {
 }
 
 ORDER = ("version", "hostname", "feature", "username", "ntp", "ip access-list", "ipv6 access-list", "hardware",
-         "ip route", "ip sla", "track", "route-map", "vrf context", "epbr", "interface")  # fmt: skip
+         "ip route", "ipv6 route", "ip sla", "track", "route-map", "vrf context", "epbr", "interface")  # fmt: skip
 
 
 def place(mode: str, line: str) -> object:

@@ -13,12 +13,13 @@ from __future__ import annotations
 
 import ipaddress
 import subprocess
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from enum import StrEnum
 
 from drivers.state import ANY_PORT, Match
-from lab.devices import tagging
+from lab.devices import cables, tagging
 
 FIRST_VRF_TABLE, FIRST_HOP_TABLE = 2001, 3001
 TABLE = "inet plane"
@@ -32,11 +33,15 @@ class Fate(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Clause:
-    """The first clause that matches decides. address: of the next hop, to be found in the interface's VRF."""
+    """The first clause that matches decides. address: of the next hop, to be found in the interface's VRF.
+
+    is_open: without its next hop the packet goes the device's own way; else it is dropped.
+    """
 
     match: Match
     fate: Fate
     address: str = ""
+    is_open: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,18 +69,25 @@ class Plane:
 class Follower:
     """Makes the namespace ("": the one where we are) forward as the plane says.
 
-    names: the device's interface -> the namespace's. Sub-interfaces are made where we are only.
+    names: the device's interface -> the namespace's. Sub-interfaces are made where we are only; each is named
+    after its parent's place among the sorted names, so no two can have one name.
     """
 
     def __init__(self, namespace: str, names: Mapping[str, str]) -> None:
         self._namespace, self._names = namespace, dict(names)
+        self._numbers = {name: number for number, name in enumerate(sorted(names.values()))}
+        self._dark: frozenset[str] = frozenset()
         self._made: tuple[str, ...] = ()  # lines that undo what is in force
         self._hops: dict[tuple[str, str], int] = {}
         self._vrfs: dict[str, int] = {}
         self._tagged: dict[str, tuple[str, int]] = {}
 
-    def follow(self, plane: Plane) -> None:
-        """Errors: subprocess.CalledProcessError, with what `ip` or `nft` said."""
+    def follow(self, plane: Plane, dark: frozenset[str] = frozenset()) -> None:
+        """dark: interfaces of the device whose cable has no link. What was behind them cannot be reached.
+
+        Errors: subprocess.CalledProcessError, with what `ip` or `nft` said.
+        """
+        self._dark = dark
         there, gone = self._lines(plane)
         kept = set(gone)
         self._vlans(plane)
@@ -153,23 +165,30 @@ class Follower:
                     yield one.name, one.vrf, clause.address
 
     def _towards(self, plane: Plane, vrf: str, address: str) -> str:
-        """The interface of the VRF whose prefix holds the address, "" if none is up."""
+        """The interface of the VRF whose prefix holds the address, "" if none is up and has a link."""
         wanted = ipaddress.ip_address(address)
         for one in self._used(plane):
+            if (one.parent or one.name) in self._dark:
+                continue
             networks = (ipaddress.ip_interface(text).network for text in one.addresses)
             if one.vrf == vrf and one.is_up and any(wanted in network for network in networks):
                 return self._name(one)
         return ""
 
     def _used(self, plane: Plane) -> list[Interface]:
-        """Those that a cable is in, sub-interfaces after their parents."""
-        found = [one for one in plane.interfaces.values() if one.name in self._names or one.parent in self._names]
+        """Those that a cable is in, sub-interfaces after their parents; one without a tag is not there yet."""
+        found = [
+            one
+            for one in plane.interfaces.values()
+            if one.name in self._names or (one.parent in self._names and one.vlan)
+        ]
         return sorted(found, key=lambda one: (one.vlan, one.name))
 
     def _name(self, one: Interface) -> str:
         if one.name in self._names:
             return self._names[one.name]
-        return f"{self._names[one.parent][:10]}.{one.vlan}"
+        parent = self._names[one.parent]
+        return f"{parent[:6]}~{self._numbers[parent]}.{one.vlan}"
 
     def _vrf(self, name: str) -> int:
         return self._vrfs.setdefault(name, FIRST_VRF_TABLE + len(self._vrfs))
@@ -179,7 +198,9 @@ class Follower:
         lines.append("  type filter hook prerouting priority mangle; policy accept;")
         for one in self._used(plane):
             for clause in one.policy:
-                lines += (f"  iifname {self._name(one)} {text}" for text in self._rules(one, clause))
+                if clause.is_open and not self._towards(plane, one.vrf, clause.address):
+                    clause = Clause(clause.match, Fate.ROUTE)
+                lines += (f'  iifname "{self._name(one)}" {text}' for text in self._rules(one, clause))
         lines += [" }", "}"]
         self._run(["nft", "-f", "-"], "\n".join(lines) + "\n")
 
@@ -210,6 +231,38 @@ class Follower:
     def _call(self, command: list[str], text: str) -> subprocess.CompletedProcess[str]:
         inside = ["ip", "netns", "exec", self._namespace, *command] if self._namespace else command
         return subprocess.run(inside, input=text, capture_output=True, text=True, timeout=30, check=False)
+
+
+class Cabled:
+    """Keeps a follower at what the device says and its cables are. Where the device's own namespace is.
+
+    lock: of the device. read: its plane, whenever it is asked.
+    """
+
+    def __init__(
+        self, names: Mapping[str, str], lock: AbstractContextManager[object], read: Callable[[], Plane]
+    ) -> None:
+        self._names, self._lock, self._read = dict(names), lock, read
+        self._follower = Follower("", names)
+        self._done: tuple[Plane, frozenset[str]] | None = None
+        self.dark = cables.without_link(self._names)
+
+    def start(self) -> None:
+        """The first time, and from then on after every event at a cable."""
+        self.follow()
+        cables.watch(self._look)
+
+    def follow(self) -> None:
+        """Call it under the lock, after every change. Errors: subprocess.CalledProcessError."""
+        wanted = (self._read(), self.dark)
+        if wanted != self._done:
+            self._follower.follow(*wanted)
+            self._done = wanted
+
+    def _look(self) -> None:
+        with self._lock:
+            self.dark = cables.without_link(self._names)
+            self.follow()
 
 
 def _add_vlan(parent: str, name: str, tag: int) -> None:
