@@ -23,6 +23,7 @@ from drivers.base import (
     Session,
     Target,
     Transient,
+    Unsupported,
 )
 from drivers.diff import diff
 from drivers.registry import driver
@@ -38,6 +39,7 @@ class Job:
     confirmed at once; else it stays pending. settles: labels of ours that may be pending: confirmed before the
     push if is_strict (the push is the next step of the same way), else taken back. family: how every label of the
     same change begins, whichever attempt made it: if not is_strict, what is pending so is taken back as well.
+    others: what other chains want there, None if nobody asked. A text that is made anew and cannot be made beside their damage mends it.
     """
 
     target: Target
@@ -51,6 +53,7 @@ class Job:
     is_kept: bool = True
     settles: tuple[str, ...] = ()
     family: str = ""
+    others: DeviceState | None = None
 
     def held(self, observation: Observation) -> DeviceState:
         """The part of a reading that this job is about."""
@@ -177,7 +180,14 @@ def _native(job: Job, held: DeviceState, everything: DeviceState) -> str:
     family: Driver = driver(job.target.driver)
     if held == job.start and not family.caps.shares_objects:
         return job.native
-    native = family.render(diff(held, job.goal), replace(job.target, held=everything))
+    target = replace(job.target, held=everything)
+    try:
+        native = family.render(diff(held, job.goal), target)
+    except Unsupported:
+        if job.is_strict or job.others is None:
+            raise
+        # The way back is never refused for what is somebody else's: that comes right with it.
+        native = family.render(diff(everything, job.others.merged(job.goal)), target)
     if job.is_strict and native != job.native:
         why = "other chains' items there are not as planned from: repair them if they drifted, else ask for a new plan"
         raise Rejected(f"{job.target.name}: {why}")

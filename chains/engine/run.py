@@ -9,9 +9,9 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from chains import models
+from chains import models, selectors
 from chains.engine.carry import Arrival, Job, carry, say
 from chains.engine.freeze import Gate
 from chains.engine.lease import Leases
@@ -21,6 +21,7 @@ from chains.engine.sessions import Answers, Fleet
 from chains.errors import Conflict
 from chains.services import record
 from drivers.base import DriverError, Transient
+from drivers.registry import driver
 
 Level = models.ChangeEvent.Level
 LONGEST_REVERT_S = 86_340
@@ -151,6 +152,17 @@ def write(run: Run, moves: Iterable[Move], *, is_strict: bool, is_kept: bool) ->
     return answers
 
 
+def _with_others(run: Run, jobs: Mapping[str, Job]) -> Mapping[str, Job]:
+    """Where items share objects, whoever may write anew is told what the other chains want there."""
+    names = [
+        name for name, job in jobs.items() if not job.is_strict and driver(job.target.driver).caps.shares_objects
+    ]
+    if not names or run.plan.chain is None:
+        return jobs
+    others = selectors.others_on(names, run.plan.chain, of_all=True)
+    return {name: replace(job, others=others[name]) if name in others else job for name, job in jobs.items()}
+
+
 def send(
     run: Run,
     batch: Iterable[Move],
@@ -166,6 +178,7 @@ def send(
     """
     moves = list(batch)
     run.gate.check()
+    jobs = _with_others(run, jobs)
     rows = begin(run, moves, jobs, purpose)
     record.steps_sent({move.step: jobs[move.device].label for move in moves})
     pending = [job for job in jobs.values() if job.label and not job.is_kept]

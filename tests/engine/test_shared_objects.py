@@ -17,6 +17,7 @@ from drivers.base import Rejected
 from drivers.diff import diff
 from drivers.state import EMPTY, DeviceState, Key
 from tests.drivers.contract import Rig
+from tests.drivers.frr_rig import Lab
 from tests.drivers.samples import sample
 
 SECRET = "VIADUCT_TEST_EOS"
@@ -82,3 +83,28 @@ def test_after_the_decision_it_is_made_anew_with_what_is_there(rig: Rig, fleet: 
     answers = carry(fleet, {rig.target.name: job(rig, EMPTY, ours, is_strict=False)}, lambda: None)
     assert not answers.errors
     assert rig.read().state == theirs.merged(ours)
+
+
+# --- a router that writes its tables whole refuses to write beside damage: FRR --------------------
+
+
+def test_the_way_back_is_not_refused_for_anothers_damage_and_mends_it(
+    open_frr: Rig, frr: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(SECRET, open_frr.target.secret)
+    theirs, ours = halves(open_frr)
+    everything = theirs.merged(ours)
+    open_frr.push(open_frr.render(EMPTY, everything))
+    mark = next(word for word in frr.router.run("ip", "rule").split() if word.startswith("0x56"))
+    frr.router.run("ip", "rule", "del", "fwmark", mark)
+    assert diff(open_frr.read().state.of_chain(7), theirs), "the other chain is damaged"
+    target = replace(open_frr.target, secret="")
+    native = open_frr.render_changes(diff(ours, EMPTY), everything)
+    back = Job(target, 9, ours, EMPTY, native, is_strict=False)
+    given = {target.name: target}
+    with Fleet(given, {target.name: f"env:{SECRET}"}, timeout_s=30, threads=1, while_waiting=lambda: None) as fleet:
+        refused = carry(fleet, {target.name: back}, lambda: None)
+        assert "must be repaired first" in str(refused.errors[target.name])
+        answers = carry(fleet, {target.name: replace(back, others=theirs)}, lambda: None)
+    assert not answers.errors
+    assert open_frr.read().state == theirs
