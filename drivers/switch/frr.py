@@ -25,7 +25,7 @@ from drivers.switch.flows import torn
 from drivers.switch.tables import items_of, parse_name, tables_of
 from drivers.transport import frr
 from drivers.transport.frr_box.config import is_policy, stanzas_of
-from drivers.transport.frr_box.grammar import ALIAS, FRR, LINKS, Refused, sections
+from drivers.transport.frr_box.grammar import ALIAS, FRR, LINKS, NFT, PRIORITY, Refused, sections
 
 CAPS = Capabilities(
     kinds=frozenset({Kind.REDIRECT, Kind.FILTER, Kind.GUARD, Kind.PASS}),
@@ -42,6 +42,10 @@ FORWARDING = {
     "net/ipv6/conf/all/forwarding": "net.ipv6.conf.all.forwarding",
 }
 STRICT = 1
+BOOT_HOOK = (
+    "cp /usr/local/lib/viaduct_frr/viaduct-frr.service /etc/systemd/system/ && systemctl enable viaduct-frr"
+)
+_MARKS = re.compile(r"meta mark set (0x[0-9a-f]+)")
 _ADDED = re.compile(r"link add link (\S+) name (\S+) type vlan id (\d+)")
 _OURS = re.compile(
     r"link \S+\.\d{4}|nft .*|(?:no )?pbr-map SI-t-\S+ seq \d+.*| ?(?:no )?pbr-policy SI-t-\S+"
@@ -87,6 +91,10 @@ def read(running: str, target: Target) -> Reading:
         for path, name in FORWARDING.items()
         if not sysctls[path]
     ]
+    boot = shown.document["boot"]
+    if not boot["is_there"]:
+        said = "after a restart it would forward past every function; add"
+        missing.append(f"nothing restores its table when it starts ({boot['hook']}): {said} `{BOOT_HOOK}`")
     general = sysctls["net/ipv4/conf/all/rp_filter"]
     for port in target.ports.values():
         name = port.interface or port.name
@@ -124,6 +132,11 @@ def claim(running: str, native: str, target: Target) -> tuple[str, ...]:
             )
         if not any(f" name {name} type vlan " in line for line in parts[LINKS]):
             found += _port(name, links)
+    new = {int(found, 0) for line in parts[NFT] for found in _MARKS.findall(line)} - frr_parse.marks(shown)
+    if new:
+        said = "changes marks in prerouting after us, and takes packets past their function"
+        found += [f"table {name} {said}; remove that, or give its chain a priority below {PRIORITY}"
+                  for name in shown.document["marking"]]  # fmt: skip
     return tuple(dict.fromkeys(found))
 
 

@@ -36,7 +36,7 @@ from drivers.switch.tables import (
     table_name,
     vrf_here,
 )
-from drivers.transport.frr_box.config import is_marked, is_ours_link, is_policy, stanzas_of
+from drivers.transport.frr_box.config import is_marked, is_ours_link, is_pbrs, is_policy, stanzas_of
 from drivers.transport.frr_box.grammar import PRIORITY, TABLE
 
 Json = Mapping[str, Any]
@@ -56,9 +56,8 @@ _FIELDS = (
     "links",
     "neighbours",
     "sysctls",
+    "boot",
 )
-# Where iproute2 has no name for it.
-PBR_PROTOCOL = "195"
 # What every Linux has: local, main and default.
 _KERNEL_RULES = {0, 32766, 32767}
 
@@ -215,6 +214,13 @@ def _hop(mark: int, crossings: Mapping[Place, Crossing], target: Target) -> Next
     return NextHop(*place, "" if far == ANY_MAC else far, vrf_here(target, ""))
 
 
+def marks(shown: Shown) -> frozenset[int]:
+    """Those that our table sets already."""
+    rules = (entry["rule"] for entry in shown.document["nft"] if "rule" in entry)
+    values = (part["mangle"]["value"] for rule in rules for part in rule["expr"] if "mangle" in part)
+    return frozenset(value for value in values if isinstance(value, int))
+
+
 # --- links ------------------------------------------------------------------------------------
 
 
@@ -339,7 +345,7 @@ def in_the_way(shown: Shown, read: Tables, target: Target) -> tuple[str, ...]:
         found += [
             f"ip -{family} route {route['dst']} in table {route['table']} is not ours"
             for route in routes
-            if route.get("protocol") not in ("pbr", PBR_PROTOCOL)
+            if not is_pbrs(route)
         ]
     if redirecting:
         found += [f"{SHADOWS}{first}: table {name} sets marks after us" for name in shown.document["marking"]]

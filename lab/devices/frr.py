@@ -105,6 +105,11 @@ class Router:
         self._until(self._answers, f"{daemon} answers again")
 
     @property
+    def hook(self) -> Path:
+        """What its operator has it run when it starts, before its interfaces are up."""
+        return self.folder / "boot"
+
+    @property
     def path(self) -> str:
         """With our `ip` first, where the kernel needs it."""
         return f"{self.folder / 'bin'}:{os.environ['PATH']}:/usr/sbin:/sbin"
@@ -112,6 +117,8 @@ class Router:
     def _folders(self) -> None:
         for name in ("bin", "lib", "state"):
             (self.folder / name).mkdir(parents=True, exist_ok=True)
+        restore = f"PYTHONPATH={self.folder / 'lib'} {_python()} -m viaduct_frr --pathspace {self.name}"
+        self.hook.write_text(f"#!/bin/sh\n{restore} --state {self.folder / 'state'} restore\n")
         link = self.folder / "lib" / "viaduct_frr"
         link.unlink(missing_ok=True)
         link.symlink_to(ENTRY)
@@ -173,7 +180,7 @@ class Router:
     def _write_sshd(self) -> None:
         run([*self.enter, "install", "-d", "-m", "755", "/run/sshd"])
         environment = f"PATH={self.path} PYTHONPATH={self.folder / 'lib'} PYTHONDONTWRITEBYTECODE=1"
-        entry = f"{_python()} -m viaduct_frr --pathspace {self.name} --state {self.folder / 'state'}"
+        entry = f"{_python()} -m viaduct_frr --pathspace {self.name} --state {self.folder / 'state'} --hook {self.hook}"
         address = self.listen
         (self.folder / "sshd_config").write_text(f"""ListenAddress {address}
 HostKey {self.host_key}

@@ -7,6 +7,7 @@ Whatever FRR, the kernel or the operator does, a packet that should meet the fun
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,7 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from drivers.base import SHADOWS, Observation
+from drivers.base import SHADOWS, Observation, Rejected
+from drivers.diff import diff
 from drivers.state import (
     ANY_PORT,
     EMPTY,
@@ -22,6 +24,7 @@ from drivers.state import (
     Filter,
     Guard,
     Item,
+    Kind,
     Match,
     NextHop,
     Redirect,
@@ -269,6 +272,13 @@ def test_a_table_of_the_operator_that_changes_marks_is_told(rig: Rig, traffic: T
     traffic.lab.router.run("nft", "-f", "-", text=late)
     assert any(line.startswith(SHADOWS) and "inet theirs" in line for line in rig.read().attached)
     # The mark is another one: nobody takes it to the function, and the guard knows nothing of it. Hence the finding.
+    other = NextHop("c", 0, "02:00:00:00:09:03", "blue")
+    more = chain().merged(state([Redirect("a", 0, web(4, 80), other, 1)], chain=8))
+    with pytest.raises(Rejected, match="table inet theirs changes marks in prerouting after us.*below -149"):
+        rig.push(rig.render(chain(), more))
+    assert rig.read().state == chain()
+    rig.push(rig.render(chain(), EMPTY))  # the way back is open: no packet is marked that was not before
+    assert rig.read().state == EMPTY
 
 
 def test_a_filter_decides_in_order(rig: Rig, traffic: Traffic) -> None:
@@ -350,19 +360,66 @@ def test_a_change_loses_nothing(rig: Rig, traffic: Traffic, far: Box) -> None:
 
 
 def test_a_router_comes_back_shut_after_a_reboot(rig: Rig, traffic: Traffic) -> None:
-    apply(rig, chain())
+    """What its operator has it run at boot (`viaduct_frr restore`) is there before its interfaces are up."""
+    wanted = chain()
+    apply(rig, wanted)
+    router = traffic.lab.router
+    for interface in ("eth-a", "b"):
+        router.run("ip", "link", "set", "dev", interface, "down")
+    router.run("nft", "flush", "ruleset")
+    router.run("sh", str(router.hook))
+    router.restart("pbrd")
+    for number, (port, interface) in enumerate((("a", "eth-a"), ("b", "b")), start=1):
+        router.run("ip", "link", "set", "dev", interface, "up")
+        router.run("ip", "address", "replace", f"2001:db8:8:{number}::1/64", "dev", interface, "nodad")
+        traffic.lab.set_up(number, port)
+    until(lambda: traffic.connects(80) and traffic.connects(80, 6), "the router forwards again")
+    assert traffic.is_shut(443) and traffic.is_shut(443, 6) and traffic.by_function(443) == 0
+    held = rig.read().state
+    assert diff(held, wanted)
+    assert rig.move(held, wanted) == wanted
+    assert traffic.connects(443) and traffic.connects(443, 6) and traffic.by_function(443) >= 4
+
+
+def test_without_its_hook_at_boot_a_router_would_come_back_open_and_is_not_written(
+    rig: Rig, traffic: Traffic
+) -> None:
+    wanted = chain()
+    apply(rig, wanted)
     router = traffic.lab.router
     router.run("nft", "flush", "ruleset")
-    assert traffic.connects(443) and traffic.by_function(443) == 0
-    command = (
-        "-m",
-        "viaduct_frr",
-        "--pathspace",
-        router.name,
-        "--state",
-        str(router.folder / "state"),
-        "restore",
-    )
-    router.run("env", f"PYTHONPATH={router.folder / 'lib'}", "python3", *command)
     router.restart("pbrd")
-    assert traffic.is_shut(443) and traffic.connects(80)
+    assert traffic.connects(443) and traffic.by_function(443) == 0, "this is what the hook is for"
+    hook = router.hook.read_text()
+    try:
+        for text in ("", "#!/bin/sh\n"):
+            router.hook.write_text(text) if text else router.hook.unlink()
+            with rig.driver.open(rig.target, 30) as session:
+                said = " ".join(session.login(rig.render(EMPTY, wanted)).missing)  # type: ignore[attr-defined]
+                assert "nothing restores its table" in said and "systemctl enable viaduct-frr" in said
+                with pytest.raises(Rejected, match="nothing restores its table"):
+                    session.push(rig.render(EMPTY, wanted))
+    finally:
+        router.hook.write_text(hook)
+    with rig.driver.open(rig.target, 30) as session:
+        assert session.login().missing == ()  # type: ignore[attr-defined]
+
+
+def test_what_the_kernel_lost_and_what_it_got_are_put_right(rig: Rig, traffic: Traffic) -> None:
+    """pbrd believes that its rule and its route are there still, and knows nothing of others' routes."""
+    wanted = chain()
+    apply(rig, wanted)
+    router = traffic.lab.router
+    table = re.findall(r"fwmark 0x56\w+ iif eth-a lookup (\d+)", router.run("ip", "rule"))[0]
+    for damage in (
+        f"ip rule del iif eth-a lookup {table}",
+        f"ip route add {SERVERS[4]} via 10.8.3.2 table {table}",
+    ):
+        router.run("sh", "-e", text=damage)
+        held = rig.read().state
+        assert [key.kind for key in wanted if held.get(key) != wanted[key]] == [Kind.REDIRECT], damage
+        assert traffic.is_shut(443) and traffic.connects(443, 6), damage
+        assert rig.move(held, wanted) == wanted, damage
+        before = traffic.by_function(443)
+        assert traffic.connects(443) and traffic.by_function(443) > before, damage
+        table = re.findall(r"fwmark 0x56\w+ iif eth-a lookup (\d+)", router.run("ip", "rule"))[0]

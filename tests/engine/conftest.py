@@ -12,10 +12,22 @@ from chains import models
 from chains.engine.kept import KEPT
 from drivers import fake
 from tests.drivers.eos_rig import eos_device, eos_first, eos_shared, open_eos
+from tests.drivers.frr_rig import frr, frr_lab, open_frr
 from tests.engine import world
 from tests.engine.wire import tap
 
-__all__ = ["eos_device", "eos_first", "eos_shared", "fabric", "open_eos", "shared_fabric", "tap"]
+__all__ = [
+    "eos_device",
+    "eos_first",
+    "eos_shared",
+    "fabric",
+    "frr",
+    "frr_lab",
+    "open_eos",
+    "open_frr",
+    "shared_fabric",
+    "tap",
+]
 
 
 @pytest.fixture

@@ -95,8 +95,10 @@ def test_the_way_back_is_not_refused_for_anothers_damage_and_mends_it(
     theirs, ours = halves(open_frr)
     everything = theirs.merged(ours)
     open_frr.push(open_frr.render(EMPTY, everything))
-    mark = next(word for word in frr.router.run("ip", "rule").split() if word.startswith("0x56"))
-    frr.router.run("ip", "rule", "del", "fwmark", mark)
+    for family in ("-4", "-6"):
+        for line in frr.router.run("ip", family, "rule").splitlines():
+            if "fwmark 0x56" in line:
+                frr.router.run("ip", family, "rule", "del", "pref", line.partition(":")[0])
     assert diff(open_frr.read().state.of_chain(7), theirs), "the other chain is damaged"
     target = replace(open_frr.target, secret="")
     native = open_frr.render_changes(diff(ours, EMPTY), everything)

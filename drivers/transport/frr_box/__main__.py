@@ -11,7 +11,8 @@ the argument, or $SSH_ORIGINAL_COMMAND; text comes on the standard input.
   diff      what would change: FRR's part by frr-reload.py, nftables' in an empty network namespace
   apply     do it: links, then FRR, wait for the kernel, then ONE nftables transaction, then what is not kept goes
   rollback  all of FRR's configuration, and our table, as before the last apply (for NAPALM's `rollback`)
-  restore   after a reboot, before interfaces come up: our nftables table as it was, so that the router comes back shut
+  restore   after a reboot, before interfaces come up: our nftables table as it was, so that the router comes back shut.
+            viaduct-frr.service in this folder runs it
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from pathlib import Path
 from typing import NoReturn, TextIO
 
 from .grammar import Refused, sections
-from .router import Router
+from .router import HOOK, Router
 
 REFUSED, BUSY = 3, 4
 READER_S = 8.0
@@ -55,9 +56,10 @@ def main() -> None:
     options = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     options.add_argument("--pathspace", default="", help="FRR's -N: several FRRs on one machine")
     options.add_argument("--state", type=Path, default=Path("/var/lib/viaduct"))
+    options.add_argument("--hook", type=Path, default=HOOK, help="what runs `restore` when this machine starts")
     options.add_argument("verb", nargs="?", default=os.environ.get("SSH_ORIGINAL_COMMAND", ""))
     given = options.parse_args()
-    router = Router(given.pathspace, given.state)
+    router = Router(given.pathspace, given.state, given.hook)
     verb = given.verb
     if verb not in ("read", "facts", "check", "diff", "apply", "rollback", "restore"):
         fail(REFUSED, "this account reads and writes Viaduct's objects, nothing else")

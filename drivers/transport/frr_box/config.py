@@ -9,6 +9,8 @@ from typing import Any
 from .grammar import ALIAS, MARK, MARK_MASK, PRIORITY, TABLE
 
 MARKS = {"meta": {"key": "mark"}}
+# By name, or by number where iproute2 has no name for it.
+PBR_PROTOCOLS = ("pbr", "195")
 
 
 def stanzas_of(config: str) -> list[tuple[str, tuple[str, ...]]]:
@@ -53,6 +55,11 @@ def is_policy(line: str, prefix: str = "") -> bool:
 def is_marked(rule: dict[str, Any]) -> bool:
     """Is it a kernel rule for packets that we marked?"""
     return int(str(rule.get("fwmark", "0")), 0) & MARK_MASK == MARK
+
+
+def is_pbrs(route: dict[str, Any]) -> bool:
+    """Did pbrd make it?"""
+    return route.get("protocol") in PBR_PROTOCOLS
 
 
 def is_ours_link(link: dict[str, Any], parent: str, tag: int) -> bool:

@@ -16,6 +16,7 @@ from typing import Any
 from .config import (
     is_marked,
     is_ours_link,
+    is_pbrs,
     is_policy,
     joined,
     marking,
@@ -28,16 +29,20 @@ from .config import (
 from .grammar import ALIAS, FRR, KEEP, LINKS, NFT, TABLE, Refused
 
 WAIT_S = 3.0
+# Where `systemctl enable viaduct-frr` puts it: without it, whoever restarts this router opens it.
+HOOK = Path("/etc/systemd/system/sysinit.target.wants/viaduct-frr.service")
 SEQUENCE = re.compile(r"pbr-map (\S+) seq \d+\n match src-ip (\S+)\n match mark (\d+)\n")
+Sequence = tuple[str, int, int]  # map, family, mark
 
 
 class Router:
     """This machine."""
 
-    def __init__(self, pathspace: str, state: Path) -> None:
+    def __init__(self, pathspace: str, state: Path, hook: Path = HOOK) -> None:
         self.space = ["-N", pathspace] if pathspace else []
         self.pathspace = pathspace
         self.state = state / (pathspace or "default")
+        self.hook = hook
 
     def run(self, *command: str, text: str = "", fine: tuple[int, ...] = (0,)) -> str:
         """Errors: Refused, with the program's words."""
@@ -85,8 +90,7 @@ class Router:
         routes: dict[str, list[dict[str, Any]]] = {"4": [], "6": []}
         for family, found in rules.items():
             for table in sorted({rule["table"] for rule in found if is_marked(rule)}):
-                shown = self.ip(f"-{family}", "route", "show", "table", table)
-                routes[family] += [{**route, "table": table} for route in shown]
+                routes[family] += [{**route, "table": table} for route in self._routes(family, table)]
         return {
             "frr": self._config(),
             "nft": ours_of(ruleset),
@@ -97,7 +101,21 @@ class Router:
             "links": self.ip("-d", "address", "show"),
             "neighbours": self.ip("neighbour", "show", "nud", "permanent"),
             "sysctls": {name: _sysctl(name) for name in self._sysctls()},
+            "boot": {"hook": str(self.hook), "is_there": self._has_hook()},
         }
+
+    def _has_hook(self) -> bool:
+        """Is there what runs `restore` when this machine starts?"""
+        try:
+            said = self.hook.read_text()
+        except (OSError, UnicodeDecodeError):
+            return False
+        return "viaduct_frr" in said and "restore" in said
+
+    def _routes(self, family: int | str, table: str) -> list[dict[str, Any]]:
+        """Of a table; none if it never had one, which ip calls an error."""
+        said = self.run("ip", "-j", f"-{family}", "route", "show", "table", table, fine=(0, 2))
+        return list(json.loads(said or "[]"))
 
     def _sysctls(self) -> Iterator[str]:
         yield from ("net/ipv4/ip_forward", "net/ipv6/conf/all/forwarding")
@@ -130,8 +148,10 @@ class Router:
         try:
             self._links(parts[LINKS])
             if parts[FRR]:
+                self._make_anew(parts[FRR], before)
                 self._configure(joined(parts[FRR]))
                 self._wait(parts[FRR], before)
+            self._drop_strays()
             self.run("nft", "-f", "-", text=joined(parts[NFT]))
         except Refused:
             self._undo(before, had)
@@ -151,6 +171,36 @@ class Router:
         )
         self.vtysh("".join(old))
         self.sweep([*had, *self._objects()], self._keeping(self._config()))
+
+    def _make_anew(self, stanzas: list[str], before: str) -> None:
+        """Sequences that FRR has and the kernel has not go first: pbrd takes one that it has already for done."""
+        held = dict(stanzas_of(before))
+        known = [text for text in stanzas if held.get(text.split("\n")[0])]
+        lost = _sequences(known) - self._led(_attached(before))
+        heads = [
+            found[0].split("\n")[0] for text in known if (found := SEQUENCE.match(text)) and _sequences([text]) <= lost
+        ]
+        if heads:
+            self.vtysh(joined([f"no {head}" for head in heads]))
+
+    def _led(self, maps: dict[str, str]) -> set[Sequence]:
+        """Whose kernel rule is there, with pbrd's route in its table. maps: interface -> its map."""
+        found = set()
+        for family in (4, 6):
+            for rule in (one for one in self.rules(family) if is_marked(one)):
+                name, routes = maps.get(rule.get("iif", "")), self._routes(family, rule["table"])
+                if name and any(route["dst"] == "default" and is_pbrs(route) for route in routes):
+                    found.add((name, family, int(rule["fwmark"], 0)))
+        return found
+
+    def _drop_strays(self) -> None:
+        """Routes that somebody put into the tables of our rules: those packets are ours to lead."""
+        for family in (4, 6):
+            for table in {rule["table"] for rule in self.rules(family) if is_marked(rule)}:
+                for route in self._routes(family, table):
+                    if not is_pbrs(route):
+                        metric = ("metric", str(route["metric"])) if "metric" in route else ()
+                        self.run("ip", f"-{family}", "route", "del", route["dst"], *metric, "table", table)
 
     def _configure(self, text: str) -> None:
         """pbrd hears of a new interface a moment after the kernel made it, and refuses it until then."""
@@ -178,21 +228,10 @@ class Router:
 
     def _wait(self, stanzas: list[str], before: str) -> None:
         """Until the kernel has every sequence that an interface uses; bounded, as a next hop may be away."""
-        marks = [found for text in stanzas if (found := SEQUENCE.match(text))]
-        wanted = {(found[1], 6 if ":" in found[2] else 4, int(found[3])) for found in marks}
-        lines = [*stanzas_of(before), *(one for text in stanzas for one in stanzas_of(text))]
-        attached = [
-            (head.split()[1], line.split()[1]) for head, held in lines for line in held if is_policy(line)
-        ]
-        places = {name: interface for interface, name in attached}
+        maps = _attached(before) | _attached(joined(stanzas))
+        wanted = {one for one in _sequences(stanzas) if one[0] in maps.values()}
         deadline = time.monotonic() + WAIT_S
-        while time.monotonic() < deadline:
-            there = {
-                (rule.get("iif"), family, int(rule["fwmark"], 0))
-                for family in (4, 6) for rule in self.rules(family) if is_marked(rule)
-            }  # fmt: skip
-            if all((places[name], family, one) in there for name, family, one in wanted if name in places):
-                return
+        while not wanted <= self._led(maps) and time.monotonic() < deadline:
             time.sleep(0.02)
 
     def _keeping(self, config: str) -> list[str]:
@@ -301,6 +340,18 @@ class Router:
         self.run(
             "nft", "-f", "-", text=f"add table {TABLE}\ndelete table {TABLE}\n{self._file(name).read_text()}"
         )
+
+
+def _sequences(stanzas: list[str]) -> set[Sequence]:
+    found = [match for text in stanzas if (match := SEQUENCE.match(text))]
+    return {(match[1], 6 if ":" in match[2] else 4, int(match[3])) for match in found}
+
+
+def _attached(config: str) -> dict[str, str]:
+    """Interface -> the map of its pbr-policy line."""
+    return {
+        head.split()[1]: line.split()[1] for head, lines in stanzas_of(config) for line in lines if is_policy(line)
+    }
 
 
 def _sysctl(name: str) -> int:
