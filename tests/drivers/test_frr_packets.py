@@ -410,16 +410,15 @@ def test_what_the_kernel_lost_and_what_it_got_are_put_right(rig: Rig, traffic: T
     wanted = chain()
     apply(rig, wanted)
     router = traffic.lab.router
-    table = re.findall(r"fwmark 0x56\w+ iif eth-a lookup (\d+)", router.run("ip", "rule"))[0]
     for damage in (
-        f"ip rule del iif eth-a lookup {table}",
-        f"ip route add {SERVERS[4]} via 10.8.3.2 table {table}",
+        "ip rule del iif eth-a lookup {table}",
+        f"ip route add {SERVERS[4]} via 10.8.3.2 table {{table}}",
     ):
-        router.run("sh", "-e", text=damage)
+        table = re.findall(r"fwmark 0x56\w+ iif eth-a lookup (\d+)", router.run("ip", "rule"))[0]
+        router.run("sh", "-e", text=damage.format(table=table))
         held = rig.read().state
         assert [key.kind for key in wanted if held.get(key) != wanted[key]] == [Kind.REDIRECT], damage
         assert traffic.is_shut(443) and traffic.connects(443, 6), damage
         assert rig.move(held, wanted) == wanted, damage
         before = traffic.by_function(443)
         assert traffic.connects(443) and traffic.by_function(443) > before, damage
-        table = re.findall(r"fwmark 0x56\w+ iif eth-a lookup (\d+)", router.run("ip", "rule"))[0]

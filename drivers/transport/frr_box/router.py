@@ -28,7 +28,7 @@ from .config import (
 )
 from .grammar import ALIAS, FRR, KEEP, LINKS, NFT, TABLE, Refused
 
-WAIT_S = 3.0
+WAIT_S = 2.0
 # Where `systemctl enable viaduct-frr` puts it: without it, whoever restarts this router opens it.
 HOOK = Path("/etc/systemd/system/sysinit.target.wants/viaduct-frr.service")
 SEQUENCE = re.compile(r"pbr-map (\S+) seq \d+\n match src-ip (\S+)\n match mark (\d+)\n")
@@ -148,9 +148,7 @@ class Router:
         try:
             self._links(parts[LINKS])
             if parts[FRR]:
-                self._make_anew(parts[FRR], before)
-                self._configure(joined(parts[FRR]))
-                self._wait(parts[FRR], before)
+                self._route(parts[FRR], before)
             self._drop_strays()
             self.run("nft", "-f", "-", text=joined(parts[NFT]))
         except Refused:
@@ -171,6 +169,15 @@ class Router:
         )
         self.vtysh("".join(old))
         self.sweep([*had, *self._objects()], self._keeping(self._config()))
+
+    def _route(self, stanzas: list[str], before: str) -> None:
+        """Twice at most: pbrd may answer a kernel that lost its rule by taking away the next one."""
+        for _ in range(2):
+            self._make_anew(stanzas, before)
+            self._configure(joined(stanzas))
+            if self._is_led(stanzas, before):
+                return
+            before = self._config()
 
     def _make_anew(self, stanzas: list[str], before: str) -> None:
         """Sequences that FRR has and the kernel has not go first: pbrd takes one that it has already for done."""
@@ -226,13 +233,16 @@ class Router:
         if wanted:
             self.run("ip", "-batch", "-", text=joined(wanted))
 
-    def _wait(self, stanzas: list[str], before: str) -> None:
-        """Until the kernel has every sequence that an interface uses; bounded, as a next hop may be away."""
+    def _is_led(self, stanzas: list[str], before: str) -> bool:
+        """Waits until the kernel has every sequence that an interface uses; bounded, as a next hop may be away."""
         maps = _attached(before) | _attached(joined(stanzas))
         wanted = {one for one in _sequences(stanzas) if one[0] in maps.values()}
         deadline = time.monotonic() + WAIT_S
-        while not wanted <= self._led(maps) and time.monotonic() < deadline:
+        while not wanted <= self._led(maps):
+            if time.monotonic() > deadline:
+                return False
             time.sleep(0.02)
+        return True
 
     def _keeping(self, config: str) -> list[str]:
         """What is there of ours, in the words of a `keep` section."""
