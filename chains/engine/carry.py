@@ -39,7 +39,8 @@ class Job:
     confirmed at once; else it stays pending. settles: labels of ours that may be pending: confirmed before the
     push if is_strict (the push is the next step of the same way), else taken back. family: how every label of the
     same change begins, whichever attempt made it: if not is_strict, what is pending so is taken back as well.
-    others: what other chains want there, None if nobody asked. A text that is made anew and cannot be made beside their damage mends it.
+    others: what other chains want there, None if nobody asked. A text that is made anew and cannot be made beside their
+    damage mends it.
     """
 
     target: Target

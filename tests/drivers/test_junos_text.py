@@ -41,8 +41,10 @@ FAMILIES = {"junos": (junos.DRIVER, SWITCH, junos_rig.SITE), "srx": (srx.DRIVER,
 OPERATORS = """
 set interfaces ge-0/0/1 flexible-vlan-tagging
 set interfaces ge-0/0/1 unit 0 family inet address 10.1.1.1/24
+set interfaces ge-0/0/1 native-vlan-id 1
 set interfaces ge-0/0/1 unit 0 vlan-id 1
 set interfaces ge-0/0/2 flexible-vlan-tagging
+set interfaces ge-0/0/2 native-vlan-id 1
 set interfaces ge-0/0/2 unit 0 vlan-id 1
 set interfaces ge-0/0/1 unit 0 family inet6 address 2001:db8:1:1::1/64
 set interfaces ge-0/0/2 unit 0 family inet address 192.0.2.1/24
