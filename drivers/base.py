@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
 from drivers.diff import Change
+from drivers.nat import Block
 from drivers.state import DeviceState, Key, Kind
 
 
@@ -63,6 +64,8 @@ class Capabilities:
     has_standby: bool = False
     # Can it send a redirect's packets to `copies` too?
     has_copies: bool = False
+    # Can it give port blocks on demand (`Giving`)?
+    gives_blocks: bool = False
     # Is it written to, or only read and verified?
     is_writable: bool = True
 
@@ -133,6 +136,32 @@ class Observation:
     foreign: int = 0
     attached: tuple[str, ...] = ()
     pending: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Demand:
+    """Of one NAT pool whose blocks are given on demand. given: what the device has been told, one range a subscriber.
+
+    wanted: subscriber -> of how many blocks he has used up every port; 0: he has none. seen: who has sent anything for
+    long enough that no flow of the others is left.
+    """
+
+    given: tuple[Block, ...]
+    wanted: Mapping[str, int]
+    seen: frozenset[str]
+
+
+@runtime_checkable
+class Giving(Protocol):
+    """A session to a device that can give port blocks on demand."""
+
+    def demands(self) -> Mapping[Key, Demand]:
+        """Of every such pool that is whole. Errors: as `Session.read`."""
+        ...
+
+    def give(self, key: Key, taken: tuple[Block, ...], given: tuple[Block, ...]) -> None:
+        """Away with `taken`, then `given`, at once. Errors: as `Session.push`."""
+        ...
 
 
 class Session(Protocol):

@@ -15,7 +15,7 @@ from drivers.state import ITEM_OF_KIND, DeviceState, Item, Key, Match, NextHop, 
 
 Json = dict[str, Any]
 _NAMES: dict[type[Any], tuple[str, ...]] = {}
-OPTIONAL: Json = {"standby": None, "copies": ()}
+OPTIONAL: Json = {"standby": None, "copies": (), "blocks": 0}
 
 
 def state_to_json(state: Mapping[Key, Item]) -> dict[str, Json]:

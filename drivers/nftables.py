@@ -8,9 +8,10 @@ deletes it adds first. `nft -f` makes it one kernel transaction. It never reads 
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from drivers.diff import Change
+from drivers.nat import Block
 from drivers.nftables_objects import (
     BOTH_FAMILIES,
     CLAIM_BIT,
@@ -18,11 +19,14 @@ from drivers.nftables_objects import (
     Line,
     Object,
     Realm,
+    Sources,
     base,
+    name_of,
     names_of,
     objects_of,
+    sources,
 )
-from drivers.state import ANY_PORT, Key, Ports
+from drivers.state import ANY_PORT, Key, NatPool, Ports
 
 TABLE = "inet viaduct"
 VERDICTS = {
@@ -32,6 +36,8 @@ VERDICTS = {
 }
 FAMILY_NAMES = {4: "ipv4", 6: "ipv6", BOTH_FAMILIES: "{ ipv4, ipv6 }"}
 PROTOCOL_NAMES = {"icmpv6": "ipv6-icmp"}
+MOST_SOURCES = 65535
+MAP_SHAPE = " { type ipv4_addr : interval ipv4_addr . inet_service; flags interval; }"
 
 
 def render_base(realm: Realm) -> str:
@@ -50,7 +56,7 @@ def render(changes: tuple[Change, ...], realm: Realm, interfaces: Mapping[str, s
     ordered = sorted(changes, key=lambda change: change.key)
     for change in ordered:
         if change.after is None:
-            lines += _removed(change.key, realm)
+            lines += _removed(change, realm)
     for change in ordered:
         if change.after is not None:
             for value in objects_of(change.key, change.after, realm, interfaces):
@@ -72,22 +78,39 @@ def _added(value: Object) -> list[str]:
         )
         rules = (f"add rule {name} {line_text(line)}" for line in value.lines)
         return [f"add chain {name}{hook}", f"flush chain {name}", *rules]
-    elements = (
-        f"add element {name} {{ {one.subscriber} : {one.public} . {one.first_port}-{one.last_port} }}"
-        for one in value.elements
-    )
-    kind = "{ type ipv4_addr : interval ipv4_addr . inet_service; flags interval; }"
-    return [f"add map {name} {kind}", f"flush map {name}", *elements]
+    if isinstance(value, Sources):
+        return [f"add set {name}{_shape(value)}"]
+    made = f"add map {name}{MAP_SHAPE}"
+    return [made] if value.is_given else [made, f"flush map {name}", *_elements("add", name, value.elements)]
 
 
-def _removed(key: Key, realm: Realm) -> list[str]:
+def _shape(value: Sources) -> str:
+    kept = f"flags dynamic,timeout; timeout {value.timeout_s}s;" if value.timeout_s else "flags dynamic;"
+    return f" {{ type ipv4_addr; size {MOST_SOURCES}; {kept} }}"
+
+
+def _elements(verb: str, name: str, blocks: Iterable[Block]) -> list[str]:
+    told = ((one.subscriber, f"{one.public} . {one.first_port}-{one.last_port}") for one in blocks)
+    return [f"{verb} element {name} {{ {subscriber} : {public} }}" for subscriber, public in told]
+
+
+def render_given(key: Key, realm: Realm, taken: tuple[Block, ...], given: tuple[Block, ...]) -> str:
+    """The script that takes blocks of a pool away and gives others, in one transaction."""
+    name = f"{TABLE} {name_of(key)}_blocks"
+    return "\n".join([*_base_lines(realm), *_elements("delete", name, taken), *_elements("add", name, given)]) + "\n"
+
+
+def _removed(change: Change, realm: Realm) -> list[str]:
     """Adding before deleting makes the text hold for an item that is already gone, or in pieces."""
-    lines = []
-    for kind, name in names_of(key, realm):
-        shape = " { type ipv4_addr : interval ipv4_addr . inet_service; flags interval; }" if kind == "map" else ""
+    lines, before = [], change.before
+    blocks = before.blocks if isinstance(before, NatPool) else 0
+    names = names_of(change.key, realm, blocks)
+    shapes = {value.name: _shape(value) for value in sources(name_of(change.key), blocks)} if blocks else {}
+    for kind, name in names:
+        shape = MAP_SHAPE if kind == "map" else shapes.get(name, "")
         lines.append(f"add {kind} {TABLE} {name}{shape}")
         lines.append(f"flush {kind} {TABLE} {name}")
-    return lines + [f"delete {kind} {TABLE} {name}" for kind, name in names_of(key, realm)]
+    return lines + [f"delete {kind} {TABLE} {name}" for kind, name in names]
 
 
 def line_text(line: Line) -> str:
@@ -99,21 +122,34 @@ def line_text(line: Line) -> str:
         terms.append(f'oifname "{line.oif}"')
     terms += _address_terms(line)
     terms += _protocol_terms(line)
+    terms += _flow_terms(line)
+    if line.has_counter:
+        terms.append("counter")
+    if line.verdict.startswith("snat "):
+        terms.append(f"snat ip to ip saddr map @{line.verdict.removeprefix('snat ')}")
+    elif line.verdict:
+        terms.append(VERDICTS.get(line.verdict, line.verdict))
+    return " ".join(terms)
+
+
+def _flow_terms(line: Line) -> list[str]:
+    """What connection tracking, marks and sets say; sets come last: what does not match leaves no trace in them."""
+    terms = []
     if line.state:
         terms.append(f"ct state {line.state}")
     if line.direction:
         terms.append(f"ct direction {line.direction}")
     if line.reply_to:
         terms.append(f"ct reply ip daddr {_address(line.reply_to)}")
+    if line.absent_from:
+        terms.append(f"ip saddr != @{line.absent_from}")
+    if line.counted:
+        terms.append(f"add @{line.counted[0]} {{ ip saddr ct count over {line.counted[1]} }}")
     if line.is_claimed:
         terms.append(f"meta mark & {CLAIM_BIT:#x} == {CLAIM_BIT:#x}")
-    if line.has_counter:
-        terms.append("counter")
-    if line.verdict.startswith("snat "):
-        terms.append(f"snat ip to ip saddr map @{line.verdict.removeprefix('snat ')}")
-    else:
-        terms.append(VERDICTS.get(line.verdict, line.verdict))
-    return " ".join(terms)
+    if line.update:
+        terms.append(f"update @{line.update} {{ ip saddr }}")
+    return terms
 
 
 def _address_terms(line: Line) -> list[str]:

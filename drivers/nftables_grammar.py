@@ -32,10 +32,16 @@ _TERMS = (
     r"ct direction (?:original|reply)",
     r"counter",
 )
+_UPDATE = r"update @(?P=key)_(?:want\d|seen) \{ ip saddr \}"
+_SET_TYPE = r"\{ type ipv4_addr; size 65535; flags dynamic(?:,timeout; timeout (?:60|7500)s)?; \}"
 _ARM_TERMS = (
     rf"[io]ifname {_INTERFACE}",
     r"meta l4proto \{ icmp, tcp, udp \}",
     rf"ct reply ip daddr {_NET4}",
+    "ct state new",
+    r"ip saddr != @(?P=key)_blocks",
+    r"add @(?P=key)_use\d \{ ip saddr ct count over \d{1,6} \}",
+    rf"{_UPDATE}",
 )
 _MAP_TYPE = r"\{ type ipv4_addr : interval ipv4_addr \. inet_service; flags interval; \}"
 _BASE_CHAIN = r"\{ type filter hook HOOK priority 0; policy accept; \}"
@@ -63,10 +69,12 @@ _PATTERNS: Mapping[Realm, tuple[str, ...]] = {
         rf"add chain inet viaduct {_KEY}_(?:nat|after) {_AFTER_CHAIN}",
         rf"add map inet viaduct {_KEY}_blocks {_MAP_TYPE}",
         rf"(?:flush|delete) map inet viaduct {_KEY}_blocks",
-        rf"add element inet viaduct {_KEY}_blocks \{{ {_IP4} : {_IP4} \. {_NUMBER}-{_NUMBER} \}}",
+        rf"add set inet viaduct {_KEY}_(?:want\d|use\d|seen) {_SET_TYPE}",
+        rf"(?:flush|delete) set inet viaduct {_KEY}_(?:want\d|use\d|seen)",
+        rf"(?:add|delete) element inet viaduct {_KEY}_blocks \{{ {_IP4} : {_IP4} \. {_NUMBER}-{_NUMBER} \}}",
         _rule(
             (*_TERMS, *_ARM_TERMS),
-            r"drop|return|goto (?:claim|(?P=key)_rules)|snat ip to ip saddr map @(?P=key)_blocks",
+            rf"drop|return|goto (?:claim|(?P=key)_rules)|snat ip to ip saddr map @(?P=key)_blocks|{_UPDATE}",
         ),
     ),
 }

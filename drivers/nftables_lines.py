@@ -32,6 +32,7 @@ FAMILIES = {"ipv4": 4, "ipv6": 6, 2: 4, 10: 6}
 RAW_DSCP_MASK = 0x0FC0
 _UNCLAIM = 0xFFFFFFFF ^ CLAIM_BIT
 _MARK: Json = {"meta": {"key": "mark"}}
+_SOURCE: Json = {"payload": {"protocol": "ip", "field": "saddr"}}
 _ACTIONS = {
     (("mark", CLAIM_BIT), "accept"): "mark accept",
     (("unmark", _UNCLAIM), "accept"): "unmark accept",
@@ -63,6 +64,8 @@ def line_from_json(rule: Json) -> Line:
 
 def _match(_: str, value: Json) -> dict[str, Any]:
     left, right = value["left"], value["right"]
+    if value["op"] == "!=" and left == _SOURCE and isinstance(right, str) and right.startswith("@"):
+        return {"absent_from": right[1:]}
     operator = "in" if left == {"ct": {"key": "state"}} else "=="
     if value["op"] != operator:
         raise _Unknown(value["op"])
@@ -137,11 +140,23 @@ def _goto(_: str, value: Json) -> dict[str, Any]:
 
 
 def _snat(_: str, value: Json) -> dict[str, Any]:
-    source = {"payload": {"protocol": "ip", "field": "saddr"}}
     of = value["addr"]["map"]
-    if value.get("family") != "ip" or of["key"] != source or not of["data"].startswith("@"):
+    if value.get("family") != "ip" or of["key"] != _SOURCE or not of["data"].startswith("@"):
         raise _Unknown(value)
     return {"verdict": f"snat {of['data'][1:]}"}
+
+
+def _set(_: str, value: Json) -> dict[str, Any]:
+    """The source goes into a set: just so, or if it has more flows than so many."""
+    if value["elem"] != _SOURCE or value["set"][:1] != "@":
+        raise _Unknown(value)
+    name = value["set"][1:]
+    if value.get("op") == "update" and set(value) == {"op", "elem", "set"}:
+        return {"update": name}
+    ((kind, limit),) = value["stmt"][0].items()
+    if value.get("op") != "add" or len(value["stmt"]) != 1 or kind != "ct count" or limit.get("inv") is not True:
+        raise _Unknown(value)
+    return {"counted": (name, int(limit["val"]))}
 
 
 def _prefix(value: Any, family: int) -> str:
@@ -174,4 +189,5 @@ _EXPRESSIONS: Mapping[str, Callable[[str, Any], dict[str, Any]]] = {
     "return": _verdict,
     "goto": _goto,
     "snat": _snat,
+    "set": _set,
 }

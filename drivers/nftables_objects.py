@@ -20,7 +20,11 @@ from drivers.state import ANY_PORT, ANYWHERE, Item, Key, Kind, Match, NatPool, P
 CLAIM_BIT = 0x40000000
 BOTH_FAMILIES = 46
 INTERFACE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,14}")
-CHAIN_KEY = re.compile(r"(c\d{1,8}_r\d{1,4}_[fr]_\d{1,2}_[a-z]+_\d{1,4})(?:_([a-z]+))?")
+CHAIN_KEY = re.compile(r"(c\d{1,8}_r\d{1,4}_[fr]_\d{1,2}_[a-z]+_\d{1,4})(?:_([a-z]+\d?))?")
+# Blocks on demand: at most so many for a subscriber; how long a wish is heard, and how long a flow may be silent
+# (RFC 5382, REQ-5: two hours and four minutes at least).
+MAX_BLOCKS = 8
+WISH_S, SILENCE_S = 60, 7500
 
 
 class Realm(StrEnum):
@@ -35,7 +39,8 @@ class Line:
     """One rule: every field that is not empty must hold; then the counter, then the verdict.
 
     family: 4, 6, BOTH_FAMILIES or 0 (says nothing). protocols: one of these. verdict: accept, drop,
-    return, "goto CHAIN", "snat MAP", "" (go on), or mark, unmark for CLAIM_BIT.
+    return, "goto CHAIN", "snat MAP", "" (go on), or mark, unmark for CLAIM_BIT. absent_from: a map that does not have
+    the source. counted: a set, and more flows of the source than so many. update: the set that the source is put into.
     """
 
     verdict: str
@@ -52,6 +57,9 @@ class Line:
     direction: str = ""
     reply_to: str = ""
     is_claimed: bool = False
+    absent_from: str = ""
+    counted: tuple[str, int] | None = None
+    update: str = ""
     has_counter: bool = False
     packets: int = field(default=0, compare=False)
     octets: int = field(default=0, compare=False)
@@ -71,13 +79,23 @@ class Chain:
 
 @dataclass(frozen=True, slots=True)
 class Blocks:
-    """A map: subscriber address -> public address and port range."""
+    """A map: subscriber address -> public address and port range. is_given: filled on demand, not by the item."""
 
     name: str
     elements: tuple[Block, ...]
+    is_given: bool = False
 
 
-Object = Chain | Blocks
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """A set of source addresses that rules fill. timeout_s: how long one stays, 0: as long as it has flows."""
+
+    name: str
+    timeout_s: int = 0
+    elements: frozenset[str] = field(default=frozenset(), compare=False)
+
+
+Object = Chain | Blocks | Sources
 
 
 def base(realm: Realm) -> tuple[Object, ...]:
@@ -131,11 +149,13 @@ def objects_of(key: Key, item: Item, realm: Realm, interfaces: Mapping[str, str]
     raise Unsupported(f"{key}: {realm} devices on nftables cannot hold a {key.kind}")
 
 
-def names_of(key: Key, realm: Realm) -> tuple[tuple[str, str], ...]:
-    """(chain or map, name) of every object that an item of this key has, those that refer first."""
+def names_of(key: Key, realm: Realm, blocks: int = 0) -> tuple[tuple[str, str], ...]:
+    """(chain, map or set, name) of every object that an item of this key has, those that refer first."""
     name = name_of(key)
     if key.kind is Kind.NATPOOL:
-        return (("chain", name), ("chain", f"{name}_after"), ("chain", f"{name}_nat"), ("map", f"{name}_blocks"))
+        sets = tuple(("set", value.name) for value in sources(name, blocks)) if blocks else ()
+        chains = (("chain", name), ("chain", f"{name}_after"), ("chain", f"{name}_nat"))
+        return (*chains, ("map", f"{name}_blocks"), *sets)
     hooks = (("chain", f"{name}_{hook}") for hook in HOST_HOOKS) if realm is Realm.HOST else ()
     return (*hooks, ("chain", name), ("chain", f"{name}_rules"))
 
@@ -220,8 +240,10 @@ def _nat_pool(key: Key, item: NatPool, interfaces: Mapping[str, str]) -> tuple[O
     name, onward = name_of(key), item.traffic
     if onward.family != 4 or onward.protocol not in ("", *NAT_PROTOCOLS):
         raise Unsupported(f"{key}: NAT is for IPv4 with tcp, udp and icmp, not {onward}")
+    if item.blocks > MAX_BLOCKS:
+        raise Unsupported(f"{key}: {item.blocks} blocks for a subscriber; at most {MAX_BLOCKS}")
     try:
-        elements = tuple(blocks(item))
+        elements = () if item.blocks else tuple(blocks(item))
     except ValueError as error:
         raise Unsupported(f"{key}: {error}") from error
     inside, outside = (interface_of(key, port, interfaces) for port in (item.inside, item.outside))
@@ -231,6 +253,7 @@ def _nat_pool(key: Key, item: NatPool, interfaces: Mapping[str, str]) -> tuple[O
     claimed = replace(there, verdict="goto claim", protocols=protocols, direction="original")
     answer = replace(back, verdict="goto claim", direction="reply", reply_to=item.public)
     lines = (
+        *(_wishes(name, claimed, item) if item.blocks else ()),
         replace(claimed, reply_to=onward.source),
         replace(claimed, reply_to=item.public),
         answer,
@@ -240,11 +263,35 @@ def _nat_pool(key: Key, item: NatPool, interfaces: Mapping[str, str]) -> tuple[O
     )
     translate = replace(there, verdict=f"snat {name}_blocks", iif="", protocols=protocols, has_counter=False)
     return (
-        Blocks(f"{name}_blocks", elements),
+        Blocks(f"{name}_blocks", elements, is_given=bool(item.blocks)),
+        *(sources(name, item.blocks) if item.blocks else ()),
         Chain(f"{name}_nat", (translate,), hook="postrouting", type="nat", priority=100),
         Chain(f"{name}_after", (replace(there, iif=""),), hook="postrouting", priority=110),
         Chain(name, lines, hook="forward"),
     )
+
+
+def sources(name: str, blocks: int) -> tuple[Sources, ...]:
+    """Who wants a first block, or another one beside 1, 2, ...; who has how many flows; who was seen."""
+    wishes = (Sources(f"{name}_want{level}", WISH_S) for level in range(blocks + 1))
+    flows = (Sources(f"{name}_use{level}") for level in range(1, blocks + 1))
+    return (*wishes, *flows, Sources(f"{name}_seen", SILENCE_S))
+
+
+def _wishes(name: str, claimed: Line, item: NatPool) -> tuple[Line, ...]:
+    """Who has no block says so and is dropped; who has as many flows as ports says so when he opens one more."""
+    opening = replace(claimed, verdict="", has_counter=False)
+    none = replace(opening, verdict="drop", absent_from=f"{name}_blocks", update=f"{name}_want0", has_counter=True)
+    more = (
+        replace(
+            opening,
+            state="new",
+            counted=(f"{name}_use{level}", level * item.block_size),
+            update=f"{name}_want{level}",
+        )
+        for level in range(1, item.blocks + 1)
+    )
+    return (none, *more, replace(opening, update=f"{name}_seen"))
 
 
 def _counted(line: Line) -> Line:

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from drivers.base import Counter, Observation, Rejected, Unsupported
+from drivers.base import Counter, Demand, Observation, Rejected, Unsupported
 from drivers.nat import Block
 from drivers.nftables_lines import line_from_json
 from drivers.nftables_objects import (
@@ -22,10 +22,12 @@ from drivers.nftables_objects import (
     Line,
     Object,
     Realm,
+    Sources,
     arms_of,
     base,
     key_of,
     match_of,
+    name_of,
     objects_of,
     rule_of,
 )
@@ -75,6 +77,8 @@ def _told(value: Object) -> str:
     """A stranger's chain or map, in nft's words."""
     if isinstance(value, Blocks):
         return f"map inet viaduct {value.name}"
+    if isinstance(value, Sources):
+        return f"set inet viaduct {value.name}"
     hook = f" {{ type {value.type} hook {value.hook} priority {value.priority}; }}" if value.hook else ""
     return f"chain inet viaduct {value.name}{hook}, {len(value.lines)} rules"
 
@@ -104,6 +108,8 @@ def objects_from_json(text: str) -> tuple[dict[str, Object], list[str]]:
                 objects[value["name"]] = Blocks(value["name"], ())  # a stranger's: whatever it holds
             else:
                 objects[value["name"]] = _blocks(value)
+        elif kind == "set" and _is_of_a_pool(value):
+            objects[value["name"]] = _sources(value)
         elif kind == "rule":
             lines.setdefault(value["chain"], []).append(_line(value))
         else:
@@ -133,7 +139,7 @@ def _line(value: Mapping[str, Any]) -> Line:
 
 def normal(value: Object) -> Object:
     """The object as a listing shows it: nft leaves out a family that the protocol implies."""
-    if isinstance(value, Blocks):
+    if not isinstance(value, Chain):
         return value
     return replace(value, lines=tuple(_normal_line(line) for line in value.lines))
 
@@ -173,6 +179,40 @@ def _blocks(value: Mapping[str, Any]) -> Blocks:
     return Blocks(value["name"], elements)
 
 
+def _is_of_a_pool(value: Mapping[str, Any]) -> bool:
+    found = key_of(value.get("name", ""))
+    return found is not None and found[0].kind is Kind.NATPOOL
+
+
+def _sources(value: Mapping[str, Any]) -> Sources:
+    """One of another type than ours is damage: it is given a time that ours never have."""
+    is_ours = value.get("type") == "ipv4_addr" and "stmt" not in value
+    found = (one["elem"]["val"] if isinstance(one, Mapping) and "elem" in one else one for one in value.get("elem", []))
+    elements = frozenset(one for one in found if isinstance(one, str))
+    return Sources(value["name"], int(value.get("timeout", 0)) if is_ours else -1, elements)
+
+
+def demands(text: str, realm: Realm, interfaces: Mapping[str, str]) -> dict[Key, Demand]:
+    """Of every pool in the listing that is whole and gives its blocks on demand. Errors: Rejected."""
+    pools = {key: item for key, item in parse(text, realm, interfaces).state.items() if isinstance(item, NatPool)}
+    objects, _ = objects_from_json(text)
+    found = {}
+    for key, item in pools.items():
+        if not item.blocks:
+            continue
+        name, wanted = name_of(key), dict[str, int]()
+        for level in range(item.blocks + 1):
+            wishes = objects[f"{name}_want{level}"]
+            wanted.update({source: level for source in wishes.elements} if isinstance(wishes, Sources) else {})
+        given, seen = objects[f"{name}_blocks"], objects[f"{name}_seen"]
+        found[key] = Demand(
+            given.elements if isinstance(given, Blocks) else (),
+            wanted,
+            seen.elements if isinstance(seen, Sources) else frozenset(),
+        )
+    return found
+
+
 def _ends(value: Any) -> tuple[int, int]:
     low, high = value["range"] if isinstance(value, dict) else (value, value)
     return int(low), int(high)
@@ -202,10 +242,13 @@ def _rule_set(parts: Mapping[str, Object], realm: Realm, interfaces: Mapping[str
 
 
 def _nat_pool(parts: Mapping[str, Object], interfaces: Mapping[str, str]) -> NatPool:
-    there, pool = _lines(parts[""])[3], _lines(parts[""])[5]
+    there, pool = _lines(parts[""])[-3], _lines(parts[""])[-1]
+    inside, outside = arms_of(there.iif, there.oif, interfaces)
+    levels = [line.counted[1] for line in _lines(parts[""]) if line.counted]
+    if levels:  # on demand
+        return NatPool(_traffic(there), pool.destination, levels[0], inside, outside, len(levels))
     first = parts["blocks"].elements[0]  # type: ignore[union-attr]
     size = first.last_port - first.first_port + 1
-    inside, outside = arms_of(there.iif, there.oif, interfaces)
     return NatPool(_traffic(there), pool.destination, size, inside, outside)
 
 
@@ -225,7 +268,10 @@ def _is_whole(
         expected = objects_of(key, item, realm, interfaces)
     except Unsupported:
         return False
-    return {value.name: normal(value) for value in expected} == {value.name: value for value in parts.values()}
+    held = dict(parts)
+    if isinstance(item, NatPool) and item.blocks:  # who has which block is not the item's matter
+        held["blocks"] = Blocks(held["blocks"].name, (), is_given=True)
+    return {value.name: normal(value) for value in expected} == {value.name: value for value in held.values()}
 
 
 def _counter(parts: Any) -> Counter:

@@ -256,9 +256,10 @@ class Signatures:
 
 @dataclass(frozen=True, slots=True)
 class NatPool:
-    """Carrier-grade NAT with deterministic port blocks (RFC 7422): see `drivers.nat.blocks`.
+    """Carrier-grade NAT with port blocks. traffic: as it enters inside; its source is the subscriber prefix.
 
-    traffic: as it enters inside; its source is the subscriber prefix. public: the pool prefix.
+    public: the pool prefix. blocks: 0 for one block for everybody from the start (RFC 7422, see `drivers.nat.blocks`);
+    else blocks are given on demand, and this is how many a subscriber has at most (drivers.base.Giving).
     """
 
     traffic: Match
@@ -266,6 +267,7 @@ class NatPool:
     block_size: int
     inside: str
     outside: str
+    blocks: int = 0
 
 
 Steering = Redirect | Filter | Guard | Pass

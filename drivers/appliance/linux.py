@@ -18,17 +18,29 @@ from dataclasses import replace
 
 from drivers import iptables, nftables_parse
 from drivers.appliance import bridged
-from drivers.base import Capabilities, Counter, Driver, Identity, Observation, Rejected, Target, Unsupported
+from drivers.base import (
+    Capabilities,
+    Counter,
+    Demand,
+    Driver,
+    Identity,
+    Observation,
+    Rejected,
+    Target,
+    Unsupported,
+)
 from drivers.diff import Change
+from drivers.nat import Block
 from drivers.nftables import render as render_nftables
-from drivers.nftables import render_base
+from drivers.nftables import render_base, render_given
 from drivers.nftables_grammar import refused_line
 from drivers.nftables_objects import Realm
 from drivers.state import DeviceState, FunctionItem, Item, Key, Kind, Signatures
 from drivers.transport.ssh import Result, Shell, connect
 
 CAPS = Capabilities(
-    kinds=frozenset({Kind.RULESET, Kind.SIGNATURES, Kind.NATPOOL}), is_atomic=True, has_confirmed_commit=False
+    kinds=frozenset({Kind.RULESET, Kind.SIGNATURES, Kind.NATPOOL}), is_atomic=True, has_confirmed_commit=False,
+    gives_blocks=True,
 )
 NFT, BRIDGE, FOUR, SIX = "# nft", "# nft bridge", "# iptables", "# ip6tables"
 FAMILIES = {FOUR: 4, SIX: 6}
@@ -179,6 +191,14 @@ class LinuxSession:
         if done.code and "No such file or directory" not in done.errors:
             raise self._refused(READ_BRIDGE, done)
         return bridged.is_closed("" if done.code else done.output)
+
+    def demands(self) -> Mapping[Key, Demand]:
+        """drivers.base.Giving."""
+        return nftables_parse.demands(self._all()[0], Realm.APPLIANCE, self._interfaces)
+
+    def give(self, key: Key, taken: tuple[Block, ...], given: tuple[Block, ...]) -> None:
+        """drivers.base.Giving."""
+        self.push(_joined([(NFT, render_given(key, Realm.APPLIANCE, taken, given))]))
 
     def login(self, native: str = "") -> Identity:
         """drivers.base.Introspective."""
