@@ -13,7 +13,7 @@ from typing import Protocol, runtime_checkable
 
 from drivers.diff import Change
 from drivers.nat import Block
-from drivers.state import DeviceState, Key, Kind
+from drivers.state import DeviceState, Key, Kind, NatPool
 
 
 class DriverError(Exception):
@@ -146,6 +146,7 @@ class Demand:
     long enough that no flow of the others is left.
     """
 
+    pool: NatPool
     given: tuple[Block, ...]
     wanted: Mapping[str, int]
     seen: frozenset[str]

@@ -206,6 +206,7 @@ def demands(text: str, realm: Realm, interfaces: Mapping[str, str]) -> dict[Key,
             wanted.update({source: level for source in wishes.elements} if isinstance(wishes, Sources) else {})
         given, seen = objects[f"{name}_blocks"], objects[f"{name}_seen"]
         found[key] = Demand(
+            item,
             given.elements if isinstance(given, Blocks) else (),
             wanted,
             seen.elements if isinstance(seen, Sources) else frozenset(),
@@ -247,7 +248,10 @@ def _nat_pool(parts: Mapping[str, Object], interfaces: Mapping[str, str]) -> Nat
     levels = [line.counted[1] for line in _lines(parts[""]) if line.counted]
     if levels:  # on demand
         return NatPool(_traffic(there), pool.destination, levels[0], inside, outside, len(levels))
-    first = parts["blocks"].elements[0]  # type: ignore[union-attr]
+    blocks = parts["blocks"]
+    if not isinstance(blocks, Blocks):
+        raise KeyError("blocks")
+    first = blocks.elements[0]
     size = first.last_port - first.first_port + 1
     return NatPool(_traffic(there), pool.destination, size, inside, outside)
 

@@ -69,7 +69,11 @@ _POLICY = {
             "type": "object",
             "title": "NAT policy",
             "additionalProperties": False,
-            "properties": {"block_size": {"type": "integer", "minimum": 0, "maximum": 65536}},
+            "properties": {
+                "block_size": {"type": "integer", "minimum": 0, "maximum": 65536},
+                "blocks": {"type": "integer", "minimum": 0, "maximum": 8},
+                "addresses": {"type": "integer", "minimum": 0, "maximum": 65536},
+            },
         },
         {"type": "object", "title": "Tap policy", "additionalProperties": False},
     ]

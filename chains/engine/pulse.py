@@ -14,6 +14,7 @@ import threading
 from django.db import Error as DatabaseError
 from django.db import close_old_connections, connections
 
+from chains.engine.giving import give_blocks
 from chains.engine.limits import limits
 from chains.engine.probing import probe
 from chains.engine.sweep import safely
@@ -27,6 +28,7 @@ def beat() -> None:
     given = limits()
     safely(probe, given)
     safely(measure, given)
+    safely(give_blocks, given)
 
 
 class Pulse:

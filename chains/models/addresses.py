@@ -47,7 +47,7 @@ class PoolAllocation(models.Model):
     time; blocks: how many at most if they are given on demand, 0 for one from the start (drivers.nat says which).
     protocols: those that are translated. mapping: names all that decides who has a port; the same mapping may come
     back at once, as everybody gets the same ports again; null: not known, of records of old. held_until: nobody
-    else may have the addresses before.
+    else may have the addresses before. asked_at: when a device was last asked who wants a block.
     """
 
     offer = models.ForeignKey(Offer, on_delete=models.PROTECT, related_name="allocations")
@@ -65,9 +65,16 @@ class PoolAllocation(models.Model):
     since = models.DateTimeField()
     until = models.DateTimeField(null=True, blank=True)
     held_until = models.DateTimeField(null=True, blank=True)
+    asked_at = models.DateTimeField(null=True, blank=True)
 
     class Meta:
-        indexes = [models.Index(fields=["chain_number"], name="pool_by_chain")]
+        indexes = [
+            models.Index(fields=["chain_number"], name="pool_by_chain"),
+            # Every second somebody looks for them.
+            models.Index(
+                fields=["asked_at"], condition=models.Q(until=None, blocks__gt=0), name="pool_on_demand"
+            ),
+        ]
         constraints = [
             ExclusionConstraint(
                 name="pool_public_once",

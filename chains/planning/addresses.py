@@ -27,7 +27,8 @@ def block_size(hop: Hop, offer: Offer) -> int:
 
 def mapping_name(tenant: str, allocation: Allocation) -> str:
     """Names all that decides who has which port: under one name everybody has the same ports at any time."""
-    parts = (tenant, allocation.vrf, allocation.subscribers, allocation.public, str(allocation.block_size))
+    on_demand = (f"{allocation.blocks} on demand",) if allocation.blocks else ()
+    parts = (tenant, allocation.vrf, allocation.subscribers, allocation.public, str(allocation.block_size), *on_demand)
     return "/".join(parts)
 
 
@@ -42,17 +43,27 @@ def allocated(chain: Chain, hop: Hop, offer: Offer, inside: Iterable[str]) -> tu
         return ()
     own = [held for held in chain.pools if held.offer == offer.name]
     taken = [ipaddress.IPv4Network(public) for public in offer.taken]
-    protocols = protocols_of(chain)
+    policy = hop.policy if isinstance(hop.policy, NatPolicy) else NatPolicy()
+    # Who has a block has it for all protocols, and the next one may be asked for by another of them.
+    protocols = NAT_PROTOCOLS if policy.blocks else protocols_of(chain)
     found: list[Allocation] = []
     for prefix in inside:
-        length = 33 - addresses_needed(prefix, size).bit_length()
-        wanted = Allocation(hop.position, offer.name, prefix, "", size, _vrf(chain, hop), protocols)
+        length = 33 - _addresses(policy, prefix, size).bit_length()
+        wanted = Allocation(hop.position, offer.name, prefix, "", size, _vrf(chain, hop), protocols, policy.blocks)
         choice = next(_choices(chain, offer, wanted, length, own, taken), None)
         if choice is None:
             return ()
         taken.append(ipaddress.IPv4Network(choice.public))
         found.append(choice)
     return tuple(found)
+
+
+def _addresses(policy: NatPolicy, prefix: str, size: int) -> int:
+    """How many public ones, a power of two."""
+    needed = addresses_needed(prefix, size)
+    if not policy.blocks:
+        return needed
+    return 1 << (policy.addresses - 1).bit_length() if policy.addresses else max(1, needed // 4)
 
 
 def no_room(offer: Offer) -> str:

@@ -48,6 +48,8 @@ def _translated(chain: Chain, hop: Hop, rule: Rule, stage: _Stage) -> Iterator[R
     if ports != ANY_PORT and (stage.is_first or any(a.block_size < PORTS_PER_ADDRESS for a in stage.allocations)):
         raise _cannot(hop, rule, "translation changes source ports")
     for allocation in stage.allocations:
+        if allocation.blocks and within(source, allocation.subscribers) and source != allocation.subscribers:
+            raise _cannot(hop, rule, "who has which port there is decided on demand")
         for public, block in _places(source, allocation):
             yield from _at(chain, hop, rule, public, ports if block == ANY_PORT else block)
 

@@ -16,10 +16,12 @@ from chains.planning.types import (
     Candidate,
     Capability,
     Chain,
+    Device,
     Endpoint,
     Fabric,
     Health,
     Hop,
+    NatPolicy,
     Offer,
     Realm,
     RulePolicy,
@@ -185,11 +187,20 @@ def _vrfs(chain: Chain, hop: Hop) -> tuple[str, str]:
     )
 
 
+def _unable(hop: Hop, offer: Offer, device: Device) -> str:
+    """What the device's family cannot do of what is asked, "" if it can."""
+    kind = KIND_NEEDED.get((offer.realm, hop.capability))
+    if kind is None or device.caps is None or kind not in device.caps.kinds:
+        return f"its driver {device.driver!r} cannot do {hop.capability} in the {offer.realm} realm"
+    if isinstance(hop.policy, NatPolicy) and hop.policy.blocks and not device.caps.gives_blocks:
+        return f"its driver {device.driver!r} gives no port blocks on demand: give everybody one (blocks: 0)"
+    return ""
+
+
 def _why_not(context: Context, hop: Hop, offer: Offer, share: int = 1) -> str:
     """The first constraint that excludes the offer, in words; "" if none does."""
     chain, device = context.chain, context.fabric.devices[offer.device]
     needed_mbps = -(-chain.bandwidth_mbps // share)
-    kind = KIND_NEEDED.get((offer.realm, hop.capability))
     if hop.realm and hop.realm != offer.realm:
         return f"the hop is pinned to the {hop.realm} realm"
     if hop.device and hop.device != offer.device:
@@ -200,8 +211,9 @@ def _why_not(context: Context, hop: Hop, offer: Offer, share: int = 1) -> str:
         return "being drained"
     if offer.health is Health.DOWN:
         return "down"
-    if kind is None or device.caps is None or kind not in device.caps.kinds:
-        return f"its driver {device.driver!r} cannot do {hop.capability} in the {offer.realm} realm"
+    unable = _unable(hop, offer, device)
+    if unable:
+        return unable
     if not offer.is_shared and offer.tenants - {chain.tenant}:
         return "dedicated to another tenant"
     if offer.capacity_mbps and offer.used_mbps + needed_mbps > offer.capacity_mbps:

@@ -33,6 +33,7 @@ from chains.planning.types import (
     Fabric,
     Hop,
     IpsPolicy,
+    NatPolicy,
     Path,
     Realm,
     Reason,
@@ -103,7 +104,8 @@ def allocate(chain: Chain, solution: Solution) -> tuple[Allocation, ...]:
     for hop, spot in zip(solution.layers, solution.spots, strict=True):
         if hop.capability is Capability.NAT:
             offer = spot.offers[0]
-            sizes.append((hop, block_size(hop, offer)))
+            on_demand = isinstance(hop.policy, NatPolicy) and hop.policy.blocks > 0
+            sizes.append((hop, 1 if on_demand else block_size(hop, offer)))
             given = allocated(chain, hop, offer, inside)
             if not given:
                 detail = f"hop {hop.position + 1} ({hop.function}): {offer.name}: {no_room(offer)}"
@@ -277,7 +279,8 @@ def function_items(
         for allocation in allocations:
             if allocation.hop == hop.position and within(match.source, allocation.subscribers):
                 traffic = replace(match, source=allocation.subscribers)
-                yield NatPool(traffic, allocation.public, allocation.block_size, inside, outside)
+                size, blocks = allocation.block_size, allocation.blocks
+                yield NatPool(traffic, allocation.public, size, inside, outside, blocks)
 
 
 def narrowed(policy: RulePolicy, match: Match, direction: Direction) -> tuple[Rule, ...]:

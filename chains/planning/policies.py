@@ -25,9 +25,14 @@ class IpsPolicy:
 
 @dataclass(frozen=True, slots=True)
 class NatPolicy:
-    """block_size: ports a subscriber gets; 0: the offer's."""
+    """block_size: ports a subscriber gets; 0: the offer's. blocks: 0 for one block for everybody from the start, else
+    blocks are given on demand, at most so many. addresses: public ones for each prefix then; 0: a quarter of what a
+    block for everybody would take.
+    """
 
     block_size: int = 0
+    blocks: int = 0
+    addresses: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -329,7 +329,8 @@ class Step:
 class Allocation:
     """Public addresses for a NAT hop: recorded before they are activated.
 
-    vrf: where the subscribers have their addresses. protocols: those that are translated.
+    vrf: where the subscribers have their addresses. protocols: those that are translated. blocks: as in
+    drivers.state.NatPool.
     """
 
     hop: int
@@ -339,6 +340,7 @@ class Allocation:
     block_size: int
     vrf: str = ""
     protocols: tuple[str, ...] = ()
+    blocks: int = 0
 
 
 @dataclass(frozen=True, slots=True)

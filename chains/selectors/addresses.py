@@ -17,11 +17,11 @@ from django.db import connection
 from chains.models import PoolAllocation
 from chains.models.addresses import PORT_BITS
 from chains.planning import types
-from drivers.nat import holder
+from drivers.nat import Block, holder
 
 # Written as it is sent: thousands may be asked at a time, and composing it takes longer than answering it.
 ALLOCATION_AT = """
-SELECT tenant.id, tenant.name, row.vrf, row.chain_number, function.name || '@' || device.name,
+SELECT row.id, row.blocks, tenant.id, tenant.name, row.vrf, row.chain_number, function.name || '@' || device.name,
        row.subscribers, row.public, row.block_size, row.since, row.until
   FROM chains_poolallocation AS row
   JOIN chains_tenant AS tenant ON tenant.id = row.tenant_id
@@ -31,6 +31,12 @@ SELECT tenant.id, tenant.name, row.vrf, row.chain_number, function.name || '@' |
  WHERE row.ports @> %(port)s::bigint AND tstzrange(row.since, row.until) @> %(at)s::timestamptz
    AND row.protocols ? %(protocol)s AND row.chain_number = coalesce(%(chain)s, row.chain_number)
 """
+BLOCK_AT = """
+SELECT subscriber, ports FROM chains_portblock
+ WHERE ports @> %(port)s::bigint AND tstzrange(since, held_until) @> %(at)s::timestamptz
+   AND tstzrange(since, until) @> %(at)s::timestamptz AND allocation_id = %(allocation)s
+"""
+LAST_PORT = 65535
 # More NAT hops than that no chain has.
 MAX_TRANSLATIONS = 12
 
@@ -66,7 +72,7 @@ def subscriber_at(
         row = _allocation_at(inside, port, protocol, at, found.chain if found else None)
         if row is None or (tenant is not None and row.tenant_id != tenant):
             break
-        block = holder(row.subscribers, row.public, row.block_size, inside, port)
+        block = _given_at(row, inside, port, at) if row.blocks else holder(*row.known, inside, port)
         if block is None:
             return None
         inside = block.subscriber
@@ -83,8 +89,9 @@ def allocations_in_force(chain_number: int) -> tuple[types.Allocation, ...]:
     rows = PoolAllocation.objects.filter(chain_number=chain_number, until=None).order_by("pk")
     return tuple(
         types.Allocation(
-            row.hop_position, str(row.offer), row.subscribers, row.public, row.block_size, row.vrf, tuple(row.protocols)
-        )
+            row.hop_position, str(row.offer), row.subscribers, row.public, row.block_size, row.vrf,
+            tuple(row.protocols), row.blocks,
+        )  # fmt: skip
         for row in rows.select_related("offer__device", "offer__function")
     )
 
@@ -96,6 +103,8 @@ def allocation_of(stored: Mapping[str, Any]) -> types.Allocation:
 
 
 class _Row(NamedTuple):
+    key: int
+    blocks: int
     tenant_id: int
     tenant: str
     vrf: str
@@ -107,11 +116,31 @@ class _Row(NamedTuple):
     since: datetime
     until: datetime | None
 
+    @property
+    def known(self) -> tuple[str, str, int]:
+        """All that decides about blocks that everybody has from the start."""
+        return self.subscribers, self.public, self.block_size
+
+
+def _given_at(row: _Row, address: str, port: int, at: datetime) -> Block | None:
+    """Whose the block on demand was; its own index answers."""
+    with connection.cursor() as cursor:
+        cursor.execute(BLOCK_AT, {"port": _number(address, port), "at": at, "allocation": row.key})
+        found = cursor.fetchone()
+    if found is None:
+        return None
+    subscriber, ports = found
+    first, last = (end & LAST_PORT for end in (ports.lower, ports.upper - 1))
+    return Block(subscriber, address, first, last)
+
+
+def _number(address: str, port: int) -> int:
+    return (int(ipaddress.IPv4Address(address)) << PORT_BITS) + port
+
 
 def _allocation_at(address: str, port: int, protocol: str, at: datetime, chain: int | None) -> _Row | None:
     """The constraint that forbids two answers is the index that finds the one."""
-    number = (int(ipaddress.IPv4Address(address)) << PORT_BITS) + port
     with connection.cursor() as cursor:
-        cursor.execute(ALLOCATION_AT, {"port": number, "at": at, "protocol": protocol, "chain": chain})
+        cursor.execute(ALLOCATION_AT, {"port": _number(address, port), "at": at, "protocol": protocol, "chain": chain})
         found = cursor.fetchone()
     return None if found is None else _Row(*found)

@@ -21,7 +21,7 @@ def policy_value(capability: str, stored: Mapping[str, Any]) -> types.Policy:
     if capability == types.Capability.IPS:
         return types.IpsPolicy(tuple(pattern_hex(pattern) for pattern in stored.get("patterns", ())))
     if capability == types.Capability.NAT:
-        return types.NatPolicy(int(stored.get("block_size", 0)))
+        return types.NatPolicy(*(int(stored.get(name, 0)) for name in ("block_size", "blocks", "addresses")))
     if capability == types.Capability.TAP:
         return types.TapPolicy()
     rules = tuple(rule for line in stored.get("rules", ()) for rule in rule_values(line))

@@ -16,7 +16,7 @@ from django.db.backends.postgresql.psycopg_any import NumericRange
 from psycopg.errors import ExclusionViolation
 
 from chains.errors import Conflict
-from chains.models import Plan, PoolAllocation
+from chains.models import Plan, PoolAllocation, PortBlock
 from chains.models.addresses import HOLD, PORT_BITS
 from chains.planning.addresses import mapping_name
 from chains.planning.types import Allocation
@@ -74,7 +74,9 @@ def allocations_settle(chain_number: int, plan: Plan | None) -> None:
 
 
 def _close(keys: Iterable[int], at: datetime) -> None:
-    PoolAllocation.objects.filter(pk__in=list(keys)).update(until=at, held_until=at + HOLD)
+    over = list(keys)
+    PortBlock.objects.filter(allocation__in=over, until=None).update(until=at, held_until=at + HOLD)
+    PoolAllocation.objects.filter(pk__in=over).update(until=at, held_until=at + HOLD)
 
 
 def _open(plan: Plan, wanted: Allocation, offer: int, protocols: list[str], at: datetime) -> None:
@@ -89,6 +91,7 @@ def _open(plan: Plan, wanted: Allocation, offer: int, protocols: list[str], at: 
                 subscribers=wanted.subscribers,
                 public=wanted.public,
                 block_size=wanted.block_size,
+                blocks=wanted.blocks,
                 protocols=protocols,
                 mapping=mapping_name(plan.tenant.name, wanted),
                 ports=ports_of(wanted.public),

@@ -18,6 +18,7 @@ from drivers.nat import PORTS_PER_ADDRESS
 MAX_RULES = 200
 MAX_PATTERNS = 64
 PATTERN_OCTETS = (4, 64)
+MAX_BLOCKS, MAX_ADDRESSES = 8, 65536
 BLOCK_SIZES = (16, PORTS_PER_ADDRESS)
 PROTOCOLS = ("", "tcp", "udp", "sctp", "icmp", "icmpv6")
 RULE_FIELDS = ("verdict", "protocol", "source", "destination", "source_ports", "destination_ports")
@@ -102,10 +103,14 @@ def _pattern(data: Any, path: str, errors: list[FieldError]) -> dict[str, str]:
 
 
 def _nat(data: Any, path: str, errors: list[FieldError]) -> dict[str, Any]:
-    fields = Fields(data, path, errors, ("block_size",))
+    fields = Fields(data, path, errors, ("block_size", "blocks", "addresses"))
+    given = {"blocks": MAX_BLOCKS, "addresses": MAX_ADDRESSES}
+    on_demand = {name: fields.integer(name, 0, most, default=0) for name, most in given.items()}
+    if on_demand["addresses"] and not on_demand["blocks"]:
+        fields.fail("addresses", "invalid", "counts for blocks on demand only: set blocks, how many one may have")
     size = fields.integer("block_size", 0, BLOCK_SIZES[1], default=0)
     if 0 < size < BLOCK_SIZES[0]:
         fields.fail(
             "block_size", "out-of-range", f"must be 0 (the offer's) or {BLOCK_SIZES[0]} to {BLOCK_SIZES[1]}"
         )
-    return {"block_size": size}
+    return {"block_size": size, **{name: value for name, value in on_demand.items() if value}}

@@ -11,6 +11,7 @@ from chains.services.attempts import (
     change_postpone,
     change_refused,
 )
+from chains.services.blocks import blocks_settle, pools_claim
 from chains.services.breaker import device_answered, device_failed, reading_begins
 from chains.services.clock import now
 from chains.services.conditions import conditions_write
@@ -63,6 +64,8 @@ __all__ = [
     "asker_rests",
     "askers_claim",
     "attempt_over",
+    "blocks_settle",
+    "pools_claim",
     "attempt_waits",
     "bell",
     "canary_passed",

@@ -139,6 +139,7 @@ def _driver(name: str) -> Driver:
             has_confirmed_commit=family.is_confirming,
             tags=family.tags,
             has_standby=bool(family.tags),
+            gives_blocks=Kind.NATPOOL in family.kinds,
             has_copies=bool(family.tags),
         ),
         render=lambda changes, target: render(changes, target, kinds=family.kinds),

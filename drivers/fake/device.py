@@ -140,7 +140,8 @@ class Box:
     foreign: one line for each object of others; a line that begins with "attached " is told as attached to ours.
     counters: str(key) -> [packets, octets, dropped]. history: the last writes, oldest first.
     probes: what it was told to ask; silent_probes: names of those that get no answer now, others do.
-    now_s: when it was opened.
+    wishes: who wants port blocks of any pool, and how many he has used up (drivers.base.Demand). given: str(key) ->
+    the blocks that were given, each as its fields. now_s: when it was opened.
     """
 
     state: DeviceState = field(default_factory=DeviceState)
@@ -152,6 +153,8 @@ class Box:
     history: list[Event] = field(default_factory=list)
     probes: list[dict[str, Any]] = field(default_factory=list)
     silent_probes: list[str] = field(default_factory=list)
+    wishes: dict[str, int] = field(default_factory=dict)
+    given: dict[str, list[list[Any]]] = field(default_factory=dict)
     now_s: float = field(default=0.0, compare=False)
 
     @property
@@ -207,6 +210,8 @@ class Box:
             "pending": self.pending and self.pending.to_json(),
             "probes": self.probes,
             "silent_probes": self.silent_probes,
+            "wishes": self.wishes,
+            "given": self.given,
             "history": [asdict(event) for event in self.history],
         }
         return json.dumps(data, indent=1, sort_keys=True)
@@ -224,6 +229,8 @@ class Box:
             faults=Faults(**data["faults"]),
             probes=data.get("probes", []),
             silent_probes=data.get("silent_probes", []),
+            wishes=data.get("wishes", {}),
+            given=data.get("given", {}),
             pending=pending and Pending.from_json(pending),
             history=[Event(**event) for event in data.get("history", ())],
         )

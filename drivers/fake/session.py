@@ -8,17 +8,18 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 from typing import Any, TypeVar
 
-from drivers.base import Counter, DriverError, Identity, Observation, Rejected, Target, Transient
+from drivers.base import Counter, Demand, DriverError, Identity, Observation, Rejected, Target, Transient
 from drivers.codec import state_to_json
 from drivers.fake.device import Box, Faults
 from drivers.fake.text import applied, parse
+from drivers.nat import Block
 from drivers.probe import Probe, ProbeResult, probes_from_json, probes_to_json
-from drivers.state import DeviceState, Key, Kind
+from drivers.state import DeviceState, Key, Kind, NatPool
 
 T = TypeVar("T")
 LABEL = re.compile(r"[a-z0-9-]{1,63}")
@@ -73,6 +74,33 @@ class FakeSession:
                 for one in probes_from_json(held.probes)
             )
         )
+
+    def demands(self) -> Mapping[Key, Demand]:
+        """drivers.base.Giving."""
+
+        def look(held: Box) -> dict[Key, Demand]:
+            found = {}
+            for key, item in held.state.items():
+                if isinstance(item, NatPool) and item.blocks:
+                    given = tuple(Block(*row) for row in held.given.get(str(key), ()))
+                    found[key] = Demand(item, given, dict(held.wishes), frozenset())
+            return found
+
+        return self._call(look)
+
+    def give(self, key: Key, taken: tuple[Block, ...], given: tuple[Block, ...]) -> None:
+        """drivers.base.Giving."""
+
+        def write(held: Box) -> None:
+            reason = self._fault(held, "reject")
+            if reason:
+                raise self._refused(reason)
+            old = [Block(*row) for row in held.given.get(str(key), ())]
+            if key not in held.state or set(taken) - set(old):
+                raise self._refused(f"{key} has no such blocks")
+            held.given[str(key)] = [list(astuple(one)) for one in (*(o for o in old if o not in taken), *given)]
+
+        self._call(write, is_write=True)
 
     def configuration(self) -> str:
         """drivers.base.Printable: a line for each item and each object of others."""

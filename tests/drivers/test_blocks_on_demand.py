@@ -54,7 +54,7 @@ def send(wire: Wire, first: int, count: int) -> None:
 def test_nobody_has_a_port_before_it_was_given_and_who_asks_is_known(wire: Wire) -> None:
     wire.hold(POOL)
     client, server = udp(wire.client, CLIENT), udp(wire.server, SERVER, 53)
-    assert demand(wire) == Demand((), {}, frozenset())
+    assert demand(wire) == Demand(POOL, (), {}, frozenset())
     assert not arrives(client, (SERVER, 53), server)
     assert (demand(wire).wanted, wire.counter().dropped) == ({CLIENT: 0}, 1)
     give(wire, (), (FIRST,))
