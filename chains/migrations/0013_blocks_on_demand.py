@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('chains', '0011_health'),
+        ('chains', '0012_links_down'),
     ]
 
     operations = [
