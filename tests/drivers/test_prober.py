@@ -161,7 +161,13 @@ def test_it_needs_no_orchestrator_and_survives_restarts_of_itself_and_of_the_swi
     plant.hang("fn1", is_hung=True)
     plant.until_known(fn1=False)
     assert plant.switch.flows("dump-groups").count("type=indirect") == 2
-    plant.switch.box.servers[-1].kill()
+    # The switch forgets everything: flows that catch, and marks, are there again.
+    plant.switch.box.servers[1].kill()
+    plant.switch.box.servers[1].wait(10)
+    plant.switch.start_daemon()
+    until(lambda: plant.switch.box.listens(6653), "the bridge listens")
+    until(lambda: plant.switch.flows("dump-groups").count("type=indirect") == 2, "the marks are back")
+    plant.switch.box.servers[2].kill()
     plant.hang("fn1", is_hung=False)
     time.sleep(0.5)
     assert plant.switch.flows("dump-groups").count("type=indirect") == 2

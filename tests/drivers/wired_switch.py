@@ -47,7 +47,7 @@ class WiredSwitch:
         self._serve("ovsdb-server", f"{folder}/conf.db", *remotes, f"--unixctl={folder}/db.ctl", *quiet)
         until((folder / "db.sock").exists, "the database listens")
         self.vsctl("--no-wait", "init")
-        self._serve("ovs-vswitchd", f"unix:{folder}/db.sock", f"--unixctl={folder}/switch.ctl", *quiet)
+        self.start_daemon()
         words = ["add-br", BRIDGE, "--", "set", "bridge", BRIDGE, "datapath_type=netdev", "fail_mode=secure"]
         words += ["protocols=OpenFlow13,OpenFlow14", "--", "set-controller", BRIDGE, f"ptcp:{OPENFLOW_PORT}:127.0.0.1"]
         for number, port in enumerate(self.ports, 1):
@@ -56,6 +56,12 @@ class WiredSwitch:
         self.vsctl(*words)
         until(lambda: self.box.listens(OPENFLOW_PORT), "the bridge listens")
         self.flows("add-flow", "priority=0,actions=resubmit(,1)")
+
+    def start_daemon(self) -> None:
+        """ovs-vswitchd: the second server of the box, and again after it died."""
+        folder = self.box.folder
+        quiet = ("-vconsole:off", "-vsyslog:off")
+        self._serve("ovs-vswitchd", f"unix:{folder}/db.sock", f"--unixctl={folder}/switch.ctl", *quiet)
 
     def _serve(self, *command: str) -> None:
         places = (f"OVS_{name}DIR={self.box.folder}" for name in ("RUN", "LOG", "DB", "SYSCONF"))
