@@ -16,6 +16,8 @@ from lab.fabric import GATEWAY_MAC, MANAGEMENT_PORT, Device, End, Fabric, Link
 
 # Next hops of a function's two arms: never seen on a wire, only their permanent MAC counts.
 NEXT_HOP = {4: "169.254.0.1", 6: "fe80::1"}
+# Probes through a function in the lab: from, to (RFC 2544, nobody else's here) and the UDP port.
+ASKS, ASKED, ASKED_PORT = "198.18.0.1", "198.18.1.1", 3503
 FIRST_TABLE = 1001
 LAST_RESORT = 4294967294  # the largest metric: taken only when the interface of the other route is down
 
@@ -188,6 +190,7 @@ def _addresses(
 def closed_script(device: Device) -> str:
     """An appliance's own boot configuration: it forwards only what an item of Viaduct's has let pass (by a mark).
 
+    And the packets of probes through it, which get that mark: a box must be known to live before it has an item.
     So a box that comes back without Viaduct's rules is shut, not a way past its function.
     """
     if not device.arms:
@@ -198,6 +201,8 @@ delete table inet boot
 table inet boot {{
   chain closed {{
     type filter hook forward priority 5; policy drop;
+    ip saddr {ASKS} ip daddr {ASKED} udp dport {ASKED_PORT} meta mark set meta mark | {CLAIM_BIT:#x} accept
+    ip saddr {ASKED} ip daddr {ASKS} udp sport {ASKED_PORT} meta mark set meta mark | {CLAIM_BIT:#x} accept
     meta mark & {CLAIM_BIT:#x} != 0 accept
     ct state related meta l4proto {{ icmp, ipv6-icmp }} accept
   }}

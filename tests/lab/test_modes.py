@@ -24,7 +24,6 @@ from drivers.probe import Probe, ProbeKind, Probing
 from drivers.registry import driver
 from drivers.state import (
     ANY_PORT,
-    EMPTY,
     Guard,
     Item,
     Match,
@@ -37,6 +36,7 @@ from drivers.state import (
 )
 from lab import Lab
 from lab.scenarios.plot import TENANT, Plot
+from lab.wiring import ASKED, ASKED_PORT, ASKS, closed_script
 from tests.drivers.samples import state
 
 pytestmark = pytest.mark.lab
@@ -44,9 +44,8 @@ pytestmark = pytest.mark.lab
 THERE = Match("10.1.1.0/24", "10.2.1.0/24")
 BACK = THERE.reversed()
 A, B = "10.1.1.10", "10.2.1.10"
-ASKED = Match("198.18.0.1/32", "198.18.1.1/32", "udp")
-PROBE = Probe("x", ProbeKind.THROUGH, "198.18.1.1", 3503, source="198.18.0.1", inside="x", outside="x",
-              interval_ms=100, timeout_ms=300, rise=2, fall=3)  # fmt: skip
+PROBE = Probe("x", ProbeKind.THROUGH, ASKED, ASKED_PORT, source=ASKS, inside="x", outside="x", interval_ms=100,
+              timeout_ms=300, rise=2, fall=3)  # fmt: skip
 PATIENCE_S = 15.0
 
 
@@ -68,8 +67,8 @@ def lab(ground: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]
     fabric = tmp_path_factory.mktemp("modes") / "fabric.yaml"
     fabric.write_text(plot())
     with Lab.up(fabric, name=f"t{os.getpid()}m", has_agents=False) as made:
-        hold(made, "fw1", rules((80,)), probed("arm", "arm"))
-        hold(made, "ips1", Signatures(THERE, (b"attack".hex(),), "in", "out"), probed("in", "out"))
+        hold(made, "fw1", rules((80,)))
+        hold(made, "ips1", Signatures(THERE, (b"attack".hex(),), "in", "out"))
         hold(made, "leaf1", *steering(made))
         yield made
 
@@ -78,10 +77,6 @@ def rules(ports: tuple[int, ...]) -> RuleSet:
     anywhere = "0.0.0.0/0"
     allowed = [Rule(Verdict.PERMIT, Match(anywhere, anywhere, "tcp", ANY_PORT, (port, port))) for port in ports]
     return RuleSet(THERE, tuple(allowed), Verdict.DENY, "arm", "arm")
-
-
-def probed(inside: str, outside: str) -> RuleSet:
-    return RuleSet(ASKED, (), Verdict.PERMIT, inside, outside)
 
 
 def steering(lab: Lab) -> list[Item]:
@@ -114,7 +109,7 @@ def opened(lab: Lab, name: str) -> Iterator[tuple[Session, Target]]:
 def hold(lab: Lab, name: str, *items: Item) -> None:
     wanted = state(list(items))
     with opened(lab, name) as (session, target):
-        session.push(driver(target.driver).render(diff(EMPTY, wanted), target))
+        session.push(driver(target.driver).render(diff(session.read().state, wanted), target))
         assert session.read().state == wanted
 
 
@@ -164,6 +159,13 @@ def test_the_labs_prober_asks_through_real_functions(lab: Lab) -> None:
         wait(session, {"fw1": True, "ips1": True})
         lab.exec("fw1", ["nft", "insert", "rule", "inet", "boot", "closed", "udp", "dport", "3503", "drop"])
         wait(session, {"fw1": False, "ips1": True})
+        # A box that has nothing of ours, and is shut, can be asked as well.
+        for name in ("fw1", "ips1"):
+            hold(lab, name)
+        lab.exec("fw1", ["sh", "-c", closed_script(lab.device("fw1"))])
+        wait(session, {"fw1": True, "ips1": True})
+        lab.exec("ips1", ["sh", "-c", "nft flush chain inet boot closed"])
+        wait(session, {"fw1": True, "ips1": False})
         session.set_probes(())
 
 
