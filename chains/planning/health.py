@@ -60,9 +60,9 @@ class Flaps:
     at_s: float = 0.0
     is_suppressed: bool = False
 
-    def now(self, now_s: float) -> float:
+    def left(self, at_s: float) -> float:
         """What is left of the penalty."""
-        return float(self.penalty * 0.5 ** (max(0.0, now_s - self.at_s) / HALF_S))
+        return float(self.penalty * 0.5 ** (max(0.0, at_s - self.at_s) / HALF_S))
 
 
 def judge(before: Judgement, seen: Evidence) -> Judgement:
@@ -106,7 +106,7 @@ def _doubt(seen: Evidence) -> str:
 
 def damped(flaps: Flaps, before: Judgement, after: Judgement, now_s: float) -> tuple[Flaps, Judgement]:
     """The same judgement, but for one who goes up and down: it stays down until it was quiet for long enough."""
-    penalty = flaps.now(now_s)
+    penalty = flaps.left(now_s)
     is_falling = after.health == Health.DOWN and before.health not in (Health.DOWN,)
     if is_falling:
         penalty = min(CEILING, penalty + PENALTY)

@@ -91,7 +91,7 @@ def test_three_falls_in_a_row_are_too_many_and_two_are_not() -> None:
         now_s += 1
         flaps, said = damped(flaps, said, UP, now_s)
     assert falls == 3 and said.health == "down" and "too often" in said.reason
-    assert flaps.now(now_s) > SUPPRESS - 100
+    assert flaps.left(now_s) > SUPPRESS - 100
 
 
 def test_the_same_number_of_falls_spread_over_an_hour_is_no_flapping() -> None:
