@@ -279,8 +279,16 @@ class Traffic:
 def built(folder: Path, fabric: Callable[[Path], Path], name: str) -> Iterator[Stage]:
     """Viaduct and the lab side by side; both are gone afterwards. Errors: LabError, ServiceError."""
     folder.mkdir(parents=True, exist_ok=True)
+    before = dict(os.environ)
     os.environ.update(PACE, VIADUCT_STATE=str(folder))
-    path = fabric(folder / "wanted.yaml")
+    try:
+        yield from _built(folder, fabric(folder / "wanted.yaml"), name)
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
+def _built(folder: Path, path: Path, name: str) -> Iterator[Stage]:
     with ThreadPoolExecutor(1) as pool:
         building = pool.submit(Lab.up, path, name)
         try:

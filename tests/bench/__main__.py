@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """`python -m tests.bench [NAME] [--json] [--small]`, called by ./run bench.
 
-Exit status: 1 if a goal is missed, 2 for bad use.
+Exit status: 1 if a goal is missed, 2 for bad use, 3 if this machine cannot carry the one that was named.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 
 from orchestrator.services.places import ServiceError
 from tests.bench import placement, posting
-from tests.bench.report import Figure, line, show
+from tests.bench.report import Figure, Impossible, line, show
 
 
 def compile_figures(is_small: bool) -> Iterator[Figure]:
@@ -61,6 +61,13 @@ def vendor_figures(is_small: bool) -> Iterator[Figure]:
         yield from vendors.figures(vendors.SMALL if is_small else vendors.FULL)
 
 
+def lab_figures(is_small: bool) -> Iterator[Figure]:
+    from tests.bench import throughput
+
+    yield from throughput.figures(throughput.SMALL if is_small else throughput.FULL)
+
+
+NO_GROUND = 3
 BENCHES: dict[str, Callable[[bool], Iterator[Figure]]] = {
     "placement": placement_figures,
     "compile": compile_figures,
@@ -68,6 +75,7 @@ BENCHES: dict[str, Callable[[bool], Iterator[Figure]]] = {
     "sweep": sweep_figures,
     "wall": wall_figures,
     "vendors": vendor_figures,
+    "lab": lab_figures,
 }
 
 
@@ -84,10 +92,15 @@ def main(arguments: list[str]) -> int:
     found: list[Figure] = []
     try:
         for name in [given.name] if given.name else BENCHES:
-            for figure in BENCHES[name](given.small):
-                found.append(figure)
-                if given.json:
-                    print(line(figure), flush=True)
+            try:
+                for figure in BENCHES[name](given.small):
+                    found.append(figure)
+                    if given.json:
+                        print(line(figure), flush=True)
+            except Impossible as error:
+                print(f"run: {name}: {error}", file=sys.stderr)
+                if given.name:
+                    return NO_GROUND
     except ServiceError as error:
         print(f"run: {error}", file=sys.stderr)
         return 1

@@ -38,6 +38,10 @@ def line(figure: Figure) -> str:
     return json.dumps({name: told[name] for name in ORDER})
 
 
+class Impossible(Exception):
+    """This machine cannot carry the benchmark. The text says why, and what would help."""
+
+
 ORDER = ("name", "value", "unit", "against", "ratio", "size", "goal", "ok")
 
 
