@@ -118,13 +118,18 @@ def _at_edge(device: str, change: Change, edges: frozenset[tuple[str, str]]) -> 
 
 
 def _is_entered(changes: Mapping[str, Sequence[Change]]) -> bool:
-    """Does an appliance begin to follow flows of a chain? One that did before knows those there are."""
+    """Does an appliance begin to follow flows of a chain? One that did before knows those there are.
+
+    Where translation begins as well no flow can be spared, and replies to new addresses have to find their way first.
+    """
+    is_found = False
     for found in changes.values():
         items = [(change.before is None, change.item) for change in found]
-        stateful = [is_new for is_new, item in items if isinstance(item, RuleSet | NatPool) and item.inside]
-        if stateful and all(stateful):
-            return True
-    return False
+        if any(is_new and isinstance(item, NatPool) for is_new, item in items):
+            return False
+        rules = [is_new for is_new, item in items if isinstance(item, RuleSet) and item.inside]
+        is_found |= bool(rules) and all(rules)
+    return is_found
 
 
 def _by_direction(batch: Batch) -> tuple[Batch, ...]:

@@ -228,7 +228,7 @@ class _Judge:
         )
         if is_wanted and not needs_steering and self._in_order(demand, trace, must_be_new=is_last):
             return ""
-        if not is_wanted and (is_last or was_bare or not _holds(self.case.target, trace.packets)):
+        if not is_wanted and (is_last or was_bare or not _holds(self.case, demand, trace.packets)):
             return ""
         return "" if was_bare and not is_last else "bypass"
 
@@ -340,12 +340,13 @@ def _preceding(chain: Chain, others: Mapping[str, DeviceState], end: Endpoint) -
     return (packets(item.match) for _, item in held if item.precedence > chain.precedence)
 
 
-def _holds(states: Mapping[str, DeviceState], box: Packets) -> bool:
-    """Does any edge item of the target mean these packets?"""
-    items = (item for state in states.values() for item in state.values())
+def _holds(case: Case, demand: Demand, box: Packets) -> bool:
+    """Does any item of the target at an edge mean these packets, in their direction?"""
     return any(
-        isinstance(i, Redirect | Filter) and not i.tag and packets(i.match).intersect(box) for i in items
-    )
+        isinstance(item, Redirect | Filter) and not item.tag and key.direction == demand.direction
+        and Endpoint(device, item.ingress) in case.edges and packets(item.match).intersect(box)
+        for device, state in case.target.items() for key, item in state.items()
+    )  # fmt: skip
 
 
 def _network(case: Case, states: Mapping[str, DeviceState]) -> Network:

@@ -104,6 +104,18 @@ def test_a_firewall_that_is_only_left_is_left_by_the_answers_first() -> None:
         assert answering <= asking
 
 
+def test_a_nat_is_replaced_by_one_with_another_pool() -> None:
+    """Nobody means packets to the old pool any more: they are the operator's, not a way past a function."""
+    builder = demo()
+    builder.appliance("cgn2", "cgn", "leaf2", pool="198.51.100.16/28", cost_fixed=12.0)
+    place = builder.fabric()
+    before = chain("ngfw", "cgn", "ips")
+    first = make_plan(place, before, {}, {})
+    left = replace(place, offers=tuple(offer for offer in place.offers if offer.device != "cgn1"))
+    plan = make_plan(left, in_force(before, first), first.target, {})
+    assert not plan.proof.violations
+
+
 def _edited(after: Chain, before: Chain, plan: Plan) -> Chain:
     """The wanted chain, with what is in force of the one before."""
     now = in_force(before, plan)
