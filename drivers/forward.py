@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
+from drivers.lookup import Row, table_of
 from drivers.packets import Packets, interval, packets
 from drivers.state import (
     DeviceState,
@@ -41,6 +42,7 @@ class Outcome(StrEnum):
     CLOSED = "closed"  # an appliance that no function claims it on
     LOOP = "loop"
     LOST = "lost"  # sent to a port without a link
+    COPIED = "copied"  # a copy that came to an appliance
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,19 +50,22 @@ class Network:
     """kinds: device -> switch, appliance, host or external. peers: port -> port at the other end of the link.
 
     A device holds what `states` and `others` say of it together: of many networks that differ in a few
-    items, the rest is indexed once.
+    items, the rest is indexed once. dead: ports whose link is lost. marks: appliance -> DSCPs that its function may
+    give to packets on their way forward.
     """
 
     kinds: Mapping[str, str]
     peers: Mapping[Place, Place]
     states: Mapping[str, DeviceState] = field(default_factory=dict)
     others: Mapping[str, DeviceState] = field(default_factory=dict)
+    dead: frozenset[Place] = frozenset()
+    marks: Mapping[str, frozenset[int]] = field(default_factory=dict)
 
-    def steering(self, device: str, ingress: str, tag: int) -> Sequence[tuple[Key, Steering]]:
-        """As DeviceState.steering."""
-        own = self.states[device].steering(ingress, tag) if device in self.states else ()
-        rest = self.others[device].steering(ingress, tag) if device in self.others else ()
-        return sorted((*own, *rest), key=decisive) if own and rest else own or rest
+    def steering(self, device: str, ingress: str, tag: int, box: Packets) -> Sequence[Row]:
+        """What may decide about packets of the box, as DeviceState.steering."""
+        own = table_of(self.states[device], ingress, tag).about(box) if device in self.states else ()
+        rest = table_of(self.others[device], ingress, tag).about(box) if device in self.others else ()
+        return sorted((*own, *rest), key=lambda row: decisive(row[:2])) if own and rest else own or rest
 
     def functions(self, device: str) -> tuple[tuple[Key, FunctionItem], ...]:
         """As DeviceState.functions."""
@@ -74,7 +79,8 @@ class Trace:
     """One set of packets that fared alike.
 
     origin: as it entered (its part of what was asked); packets: as it ended, after translations.
-    functions: (device, key) of the functions passed, in order; steering: of the steering items used.
+    functions: (device, key) of the functions passed, in order; steering: of the steering items used. is_copy: these
+    are copies for a tap, never the flow itself. marked: the appliance that gave them another DSCP, "" for none.
     """
 
     outcome: Outcome
@@ -85,6 +91,8 @@ class Trace:
     functions: tuple[tuple[str, Key], ...] = ()
     steering: tuple[tuple[str, Key], ...] = ()
     trail: tuple[str, ...] = ()
+    is_copy: bool = False
+    marked: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +110,11 @@ def walk(network: Network, start: Place, box: Packets, *, is_reply: bool) -> tup
 
     is_reply: replies of flows that the functions already know; else packets that open flows.
     """
+    return tuple(trace for trace in walk_all(network, start, box, is_reply=is_reply) if not trace.is_copy)
+
+
+def walk_all(network: Network, start: Place, box: Packets, *, is_reply: bool) -> tuple[Trace, ...]:
+    """The same, with the fates of their copies."""
     device, port = start
     first = Trace(Outcome.LOOP, box, box, device)
     flights = [_Flight(first, device, port, 0)]
@@ -127,8 +140,11 @@ def _switch(network: Network, flight: _Flight) -> Iterator[Trace | _Flight]:
     """The first matching item in order of precedence and rank decides, for each part of the set."""
     trace = replace(flight.trace, trail=(*flight.trace.trail, f"{flight.device}:{flight.port}"))
     rest: tuple[Packets, ...] = (trace.packets,)
-    for key, item in network.steering(flight.device, flight.port, flight.tag):
-        match = packets(item.match)
+    for key, item, match in network.steering(flight.device, flight.port, flight.tag, trace.packets):
+        if not rest:
+            break
+        if len(rest) == 1 and rest[0].intersect(match) is None:
+            continue
         missed: list[Packets] = []
         for part in rest:
             hit = part.intersect(match)
@@ -151,21 +167,34 @@ def _hit(
     elif isinstance(item, Pass):
         yield replace(used, outcome=Outcome.BASE)
     elif isinstance(item, Redirect):
-        yield _hand_over(network, device, item.next, used)
+        yield from _hand_over(network, device, item, used)
     else:
         passed = replace(used, functions=(*used.functions, (device, key)))
         for part, is_permitted in _judge(item, passed.packets):
             if is_permitted:
-                yield _hand_over(network, device, item.next, _narrowed(passed, part))
+                yield from _hand_over(network, device, item, _narrowed(passed, part))
             else:
                 yield replace(_narrowed(passed, part), outcome=Outcome.DENIED)
 
 
-def _hand_over(network: Network, device: str, hand: NextHop, trace: Trace) -> Trace | _Flight:
+def _hand_over(
+    network: Network, device: str, item: Redirect | Filter, trace: Trace
+) -> Iterator[Trace | _Flight]:
+    """Copies first; a copy of a copy is none, and where one cannot be sent it is as if it had not been made."""
+    for copy in item.copies:
+        if (device, copy.port) not in network.dead:
+            yield _send(network, device, copy, replace(trace, is_copy=True))
+    hand = item.next
+    if (device, hand.port) in network.dead and item.standby is not None:
+        hand = item.standby
+    yield _send(network, device, hand, trace)
+
+
+def _send(network: Network, device: str, hand: NextHop, trace: Trace) -> Trace | _Flight:
     if hand.vrf and not hand.port:
         return replace(trace, outcome=Outcome.ROUTED, vrf=hand.vrf)
     peer = network.peers.get((device, hand.port))
-    if peer is None:
+    if peer is None or (device, hand.port) in network.dead:
         return replace(trace, outcome=Outcome.LOST)
     return _Flight(trace, *peer, tag=hand.tag)
 
@@ -178,6 +207,9 @@ def _box(network: Network, flight: _Flight, is_reply: bool) -> Iterator[Trace | 
     pair = next((pair for pair in sorted(arms) if port == (pair[1] if is_reply else pair[0])), None)
     trail = (*flight.trace.trail, f"{device}:{port}")
     trace = replace(flight.trace, trail=trail, device=device)
+    if trace.is_copy and network.kinds.get(device) == "appliance" and not flight.tag:
+        yield replace(trace, outcome=Outcome.COPIED)
+        return
     if network.kinds.get(device) != "appliance" or pair is None or flight.tag:
         yield replace(trace, outcome=Outcome.CLOSED)
         return
@@ -193,6 +225,9 @@ def _box(network: Network, flight: _Flight, is_reply: bool) -> Iterator[Trace | 
             yield replace(done, outcome=Outcome.LOST)
         else:
             yield _Flight(done, *peer, tag=0)
+            for mark in sorted(network.marks.get(device, ())) if not is_reply else ():
+                marked = replace(done.packets, dscp=(mark, mark))
+                yield _Flight(replace(done, packets=marked, marked=device), *peer, tag=0)
 
 
 def _functions(
@@ -269,6 +304,6 @@ def _judge(item: Filter | RuleSet, box: Packets) -> Iterator[tuple[Packets, bool
 
 
 def _narrowed(trace: Trace, part: Packets) -> Trace:
-    """The same trace for a part of its packets; the origin is narrowed while nothing was translated."""
-    origin = part if trace.origin == trace.packets else trace.origin
+    """The same trace for a part of its packets; the origin is narrowed while nothing was translated or marked."""
+    origin = part if trace.origin == trace.packets and not trace.marked else trace.origin
     return replace(trace, packets=part, origin=origin)

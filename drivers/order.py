@@ -8,11 +8,12 @@ remove: what no packet meets any more. Between switch and remove, old flows drai
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from drivers.diff import Change
-from drivers.state import FunctionItem, NatPool, RuleSet, Slot, slot
+from drivers.packets import overlaps
+from drivers.state import Filter, FunctionItem, Item, Key, NatPool, Redirect, RuleSet, Slot, slot
 
 
 class Phase(StrEnum):
@@ -90,7 +91,9 @@ def order_of_entry(
 def _split(
     device: str, changes: Sequence[Change], edges: frozenset[tuple[str, str]]
 ) -> dict[Phase, list[Change]]:
-    """A slot that is both left and taken is switched in one push; so is everything at an edge."""
+    """A slot that is both left and taken is switched in one push; so is everything at an edge, and what says
+    otherwise of some of the packets that are there. Nobody's public addresses are translated twice at once.
+    """
     left: dict[Slot, Change] = {}
     taken: dict[Slot, Change] = {}
     for change in changes:
@@ -99,14 +102,47 @@ def _split(
         if change.after is not None:
             taken[slot(change.after)] = change
     parts: dict[Phase, list[Change]] = {phase: [] for phase in Phase}
+    against = _against(changes)
     for change in changes:
         is_update = change.before is not None and change.after is not None
         place = slot(change.item)
-        if is_update or _at_edge(device, change, edges) or (place in left and place in taken):
+        if is_update or _at_edge(device, change, edges) or (place in left and place in taken) or change.key in against:
             parts[Phase.SWITCH].append(change)
         else:
             parts[Phase.BUILD if change.before is None else Phase.REMOVE].append(change)
     return parts
+
+
+def _against(changes: Sequence[Change]) -> frozenset[Key]:
+    """Changes that come and go at one place, in other slots, and would both be about some packets."""
+    gone: dict[tuple[str, ...], list[Change]] = {}
+    for change in changes:
+        if change.after is None and change.before is not None:
+            gone.setdefault(_place(change.before), []).append(change)
+    found: set[Key] = set()
+    for change in changes:
+        if change.before is not None or change.after is None:
+            continue
+        for other in gone.get(_place(change.after), ()):
+            assert other.before is not None, "it goes"
+            if _is_against(change.after, other.before):
+                found |= {change.key, other.key}
+    return frozenset(found)
+
+
+def _place(item: Item) -> tuple[str, ...]:
+    if isinstance(item, FunctionItem):
+        return (type(item).__name__, item.inside, item.outside)
+    role = "redirect" if isinstance(item, Redirect | Filter) else type(item).__name__
+    return (role, item.ingress, str(item.tag), str(item.precedence))
+
+
+def _is_against(one: Item, other: Item) -> bool:
+    if isinstance(one, NatPool) and isinstance(other, NatPool):
+        return overlaps(one.traffic, other.traffic)
+    if isinstance(one, Redirect | Filter) and isinstance(other, Redirect | Filter):
+        return overlaps(one.match, other.match) and replace(one, match=other.match) != other
+    return False
 
 
 def _at_edge(device: str, change: Change, edges: frozenset[tuple[str, str]]) -> bool:

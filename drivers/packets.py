@@ -10,7 +10,6 @@ from __future__ import annotations
 import ipaddress
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Any
 
 from drivers.state import Match
 
@@ -36,20 +35,33 @@ class Packets:
 
     def intersect(self, other: Packets) -> Packets | None:
         """What is in both, or None."""
-        if self.family != other.family:
+        if self is other:
+            return self
+        # Written out, and addresses first: most pairs that are asked about part there.
+        (a, b), (c, d) = self.source, other.source
+        (e, f), (g, h) = self.destination, other.destination
+        if a > d or c > b or e > h or g > f or self.family != other.family:
             return None
-        fields = {}
-        for name in FIELDS:
-            (low, high), (other_low, other_high) = getattr(self, name), getattr(other, name)
-            fields[name] = (max(low, other_low), min(high, other_high))
-            if fields[name][0] > fields[name][1]:
+        found = [(max(a, c), min(b, d)), (max(e, g), min(f, h))]
+        for (low, high), (other_low, other_high) in (
+            (self.protocol, other.protocol),
+            (self.source_ports, other.source_ports),
+            (self.destination_ports, other.destination_ports),
+            (self.dscp, other.dscp),
+        ):
+            low, high = max(low, other_low), min(high, other_high)
+            if low > high:
                 return None
-        return Packets(self.family, **fields)
+            found.append((low, high))
+        return Packets(self.family, *found)
 
     def minus(self, other: Packets) -> tuple[Packets, ...]:
         """What is here and not in `other`, as disjoint boxes (at most two for each field)."""
-        if self.intersect(other) is None:
+        both = self.intersect(other)
+        if both is None:
             return (self,)
+        if both == self:
+            return ()
         parts = []
         rest = self
         for name in FIELDS:
@@ -87,8 +99,7 @@ class Packets:
 
 
 def _narrowed(box: Packets, name: str, to: Interval) -> Packets:
-    fields: dict[str, Any] = {name: to}
-    return replace(box, **fields)
+    return Packets(box.family, *(to if field == name else getattr(box, field) for field in FIELDS))
 
 
 def _with_port(address: ipaddress.IPv4Address | ipaddress.IPv6Address, port: int) -> str:

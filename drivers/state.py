@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
 from types import MappingProxyType
+from typing import Any, TypeVar
 
+T = TypeVar("T")
 Ports = tuple[int, int]
 ANY_PORT: Ports = (0, 65535)
 ANYWHERE = {4: "0.0.0.0/0", 6: "::/0"}
@@ -306,7 +308,7 @@ def slot(item: Item) -> Slot:
 class DeviceState(Mapping[Key, Item]):
     """A frozen mapping key -> item, iterated in key order; equal when the contents are equal."""
 
-    __slots__ = ("_functions", "_items", "_places")
+    __slots__ = ("_functions", "_items", "_places", "_remembered")
 
     def __init__(self, items: Mapping[Key, Item] | None = None) -> None:
         given = items or {}
@@ -316,6 +318,7 @@ class DeviceState(Mapping[Key, Item]):
         self._items: Mapping[Key, Item] = MappingProxyType({key: given[key] for key in sorted(given)})
         self._functions: tuple[tuple[Key, FunctionItem], ...] | None = None
         self._places: dict[tuple[str, int], tuple[tuple[Key, Steering], ...]] | None = None
+        self._remembered: dict[Hashable, Any] = {}
 
     def __getitem__(self, key: Key) -> Item:
         return self._items[key]
@@ -338,6 +341,13 @@ class DeviceState(Mapping[Key, Item]):
                     places.setdefault((item.ingress, item.tag), []).append((key, item))
             self._places = {place: tuple(sorted(found, key=decisive)) for place, found in places.items()}
         return self._places.get((ingress, tag), ())
+
+    def remembered(self, what: Hashable, make: Callable[[], T]) -> T:
+        """What was worked out about this state once: it never changes."""
+        if what not in self._remembered:
+            self._remembered[what] = make()
+        found: T = self._remembered[what]
+        return found
 
     def functions(self) -> tuple[tuple[Key, FunctionItem], ...]:
         """The function items, in key order. Indexed once."""

@@ -18,6 +18,7 @@ from chains import models, selectors
 from chains.engine.document import digest, plain
 from chains.errors import NotFound
 from chains.planning import types
+from chains.planning.buckets import buckets_to_json
 from chains.planning.plan import Draft as Compiled
 from chains.planning.plan import clashes, draft_plan, draft_removal, proven, shared
 from chains.services import record
@@ -285,6 +286,8 @@ def summary(draft: Draft, plan: types.Plan) -> dict[str, Any]:
         "link_uses": [plain(use) | {"a": end_name(use.a), "b": end_name(use.b)} for use in plan.link_uses],
         "path_devices": list(devices_of(plan)),
         "bypassed": bypassed(plan),
+        "buckets": {name: buckets_to_json(held) for name, held in plan.buckets.items()},
+        "breaks": plain(plan.breaks),
         "intent": draft.intent,
         "inventory": draft.inventory,
         "others": {"devices": sorted(draft.others), "digest": others_digest(plain(draft.others))},

@@ -11,9 +11,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from chains.planning.classes import pairs
+from chains.planning.demands import demands
+from chains.planning.judge import Case
 from chains.planning.plan import edges_in_force, network_of
 from chains.planning.types import Allocation, Chain, Fabric, Violation
-from chains.planning.verify import Case, demands, prove_held
+from chains.planning.verify import prove_held
 from drivers.state import EMPTY, DeviceState, FunctionItem, Item, Key, NatPool, Redirect, Signatures, slot
 
 States = Mapping[str, DeviceState]

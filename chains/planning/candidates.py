@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from chains.planning.addresses import allocated, no_room, subscribers, translations_before
-from chains.planning.routing import LATENCY_COST_PER_US
+from chains.planning.routing import LATENCY_COST_PER_US, why_unfit
 from chains.planning.types import (
     Attachment,
     Candidate,
@@ -21,6 +21,8 @@ from chains.planning.types import (
     Fabric,
     Health,
     Hop,
+    Link,
+    Mode,
     NatPolicy,
     Offer,
     Realm,
@@ -77,6 +79,8 @@ class Context:
     latency_weight: float = LATENCY_COST_PER_US
     # Offer name -> why it must not be taken this time.
     avoid: Mapping[str, str] = field(default_factory=dict)
+    # Both ends of every link -> the link.
+    cables: Mapping[Endpoint, Link] = field(default_factory=dict)
 
 
 def spots(context: Context, hop: Hop) -> tuple[tuple[Spot, ...], tuple[Candidate, ...]]:
@@ -118,13 +122,13 @@ def own_cost(context: Context, hop: Hop, offers: Sequence[Offer]) -> dict[str, f
     if any(offer.is_last_resort for offer in offers):
         terms["last resort"] = LAST_RESORT_COST
     current = context.chain.current.get(hop.position, ())
-    if current and set(current) != {offer.name for offer in offers}:
+    if current and not {offer.name for offer in offers} <= set(current):
         terms["move"] = MOVE_COST
     return terms
 
 
 def _spot(context: Context, hop: Hop, offer: Offer) -> Spot | Candidate:
-    refused = _why_not(context, hop, offer)
+    refused = _why_not(context, hop, offer, share=hop.instances)
     ends: tuple[Endpoint, Endpoint] | str
     if offer.realm == Realm.SWITCH:
         ends = (Endpoint(offer.device, ""), Endpoint(offer.device, ""))
@@ -171,6 +175,11 @@ def _ends(context: Context, hop: Hop, offer: Offer) -> tuple[Endpoint, Endpoint]
             return f"its port {port} is not linked to a switch in service"
         if device.doubt:
             return f"{peer.device}, where its port {port} is, {device.doubt}"
+        cable = context.cables.get(peer)
+        if cable is not None and (unfit := why_unfit(context.fabric, context.chain, cable)):
+            return f"its link to {peer.device}:{peer.port} {unfit}"
+        if offer.mode is Mode.TRANSPARENT and device.caps is not None and device.caps.is_routed:
+            return f"{peer.device} routes: it cannot send to a box that has no address"
         held = device.ports[peer.port].vrf if peer.port in device.ports else ""
         if held and held != vrf:
             return f"{peer.device}:{peer.port}, which leads to it, is in VRF {held}; the chain is in {vrf} there"
@@ -187,39 +196,51 @@ def _vrfs(chain: Chain, hop: Hop) -> tuple[str, str]:
     )
 
 
-def _unable(hop: Hop, offer: Offer, device: Device) -> str:
-    """What the device's family cannot do of what is asked, "" if it can."""
-    kind = KIND_NEEDED.get((offer.realm, hop.capability))
-    if kind is None or device.caps is None or kind not in device.caps.kinds:
-        return f"its driver {device.driver!r} cannot do {hop.capability} in the {offer.realm} realm"
-    if isinstance(hop.policy, NatPolicy) and hop.policy.blocks and not device.caps.gives_blocks:
-        return f"its driver {device.driver!r} gives no port blocks on demand: give everybody one (blocks: 0)"
-    return ""
-
-
 def _why_not(context: Context, hop: Hop, offer: Offer, share: int = 1) -> str:
-    """The first constraint that excludes the offer, in words; "" if none does."""
-    chain, device = context.chain, context.fabric.devices[offer.device]
+    """The first constraint that excludes the offer, in words; "" if none does. share: so many carry the load."""
+    chain = context.chain
     needed_mbps = -(-chain.bandwidth_mbps // share)
+    found = _why_unable(context, hop, offer)
+    if found:
+        return found
+    if not offer.is_shared and offer.tenants - {chain.tenant}:
+        return "dedicated to another tenant"
+    if offer.capacity_mbps and offer.used_mbps + needed_mbps > offer.capacity_mbps:
+        return f"needs {needed_mbps} Mb/s, {max(0, offer.capacity_mbps - offer.used_mbps)} Mb/s are left"
+    # What a later NAT hop, or a member of a group, translates is known only when the others have their places.
+    is_sure = hop.capability is Capability.NAT and hop.instances == 1 and not translations_before(chain, hop)
+    if is_sure and not allocated(chain, hop, offer, subscribers(chain)):
+        return no_room(offer)
+    return context.avoid.get(offer.name, "")
+
+
+def _why_unable(context: Context, hop: Hop, offer: Offer) -> str:
+    """The same, whatever is free."""
+    device = context.fabric.devices[offer.device]
+    # A member of a group that is drained hands its buckets to the others.
+    is_kept = hop.instances == 1 and offer.name in context.chain.current.get(hop.position, ())
     if hop.realm and hop.realm != offer.realm:
         return f"the hop is pinned to the {hop.realm} realm"
     if hop.device and hop.device != offer.device:
         return f"the hop is pinned to {hop.device}"
     if not offer.is_enabled or not device.is_enabled or device.doubt:
         return f"{device.name} {device.doubt}" if device.doubt else "switched off by an operator"
-    if offer.is_draining and offer.name not in chain.current.get(hop.position, ()):
+    if offer.is_draining and not is_kept:
         return "being drained"
     if offer.health is Health.DOWN:
         return "down"
-    unable = _unable(hop, offer, device)
-    if unable:
-        return unable
-    if not offer.is_shared and offer.tenants - {chain.tenant}:
-        return "dedicated to another tenant"
-    if offer.capacity_mbps and offer.used_mbps + needed_mbps > offer.capacity_mbps:
-        return f"needs {needed_mbps} Mb/s, {max(0, offer.capacity_mbps - offer.used_mbps)} Mb/s are left"
-    # What a later NAT hop translates is known only when the one before it has its place.
-    is_first_nat = hop.capability is Capability.NAT and not translations_before(chain, hop)
-    if is_first_nat and not allocated(chain, hop, offer, subscribers(chain)):
-        return no_room(offer)
-    return context.avoid.get(offer.name, "")
+    return _beyond(hop, offer, device)
+
+
+def _beyond(hop: Hop, offer: Offer, device: Device) -> str:
+    """What the device, or its family, cannot do of what is asked, "" if it can."""
+    if hop.instances + hop.standby > 1 and offer.realm != Realm.APPLIANCE:
+        return "a group is made of appliances"
+    if hop.capability is Capability.TAP and offer.realm == Realm.APPLIANCE:
+        return ""
+    kind = KIND_NEEDED.get((offer.realm, hop.capability))
+    if kind is None or device.caps is None or kind not in device.caps.kinds:
+        return f"its driver {device.driver!r} cannot do {hop.capability} in the {offer.realm} realm"
+    if isinstance(hop.policy, NatPolicy) and hop.policy.blocks and not device.caps.gives_blocks:
+        return f"its driver {device.driver!r} gives no port blocks on demand: give everybody one (blocks: 0)"
+    return ""

@@ -7,7 +7,7 @@ Called by compile and verify; both must speak of the same packets.
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from chains.planning.types import Allocation, Attachment, Chain
@@ -28,19 +28,27 @@ class Pair:
     stages: tuple[tuple[Match, ...], ...]
 
 
-def pairs(chain: Chain, allocations: Sequence[Allocation]) -> tuple[Pair, ...]:
-    """Every pair that has traffic."""
+Cut = Callable[[str], tuple[str, ...]]
+
+
+def whole(prefix: str) -> tuple[str, ...]:
+    """All of a source prefix."""
+    return (prefix,)
+
+
+def pairs(chain: Chain, allocations: Sequence[Allocation], cut: Cut = whole) -> tuple[Pair, ...]:
+    """Every pair that has traffic. cut: what is meant of a source prefix, if not all of it."""
     hops = sorted({allocation.hop for allocation in allocations})
     found = []
     for source in chain.source.attachments:
         for destination in chain.destination.attachments:
-            matches = tuple(_matches(chain, source, destination))
+            matches = tuple(_matches(chain, source, destination, cut))
             if not matches:
                 continue
             stages = [matches]
             for hop in hops:
                 mapping = {a.subscribers: a.public for a in allocations if a.hop == hop}
-                stages.append(_unique(translated(match, mapping) for match in stages[-1]))
+                stages.append(_unique(new for match in stages[-1] for new in translated(match, mapping)))
             found.append(Pair(source, destination, tuple(stages)))
     return tuple(found)
 
@@ -50,12 +58,17 @@ def count_matches(chain: Chain) -> int:
     return sum(len(pair.stages[0]) for pair in pairs(chain, ()))
 
 
-def translated(match: Match, mapping: dict[str, str]) -> Match:
-    """The match behind a NAT that maps subscriber prefixes to public prefixes."""
-    for subscribers, public in mapping.items():
-        if within(match.source, subscribers):
-            return replace(match, source=public, source_ports=ANY_PORT)
-    return match
+def translated(match: Match, mapping: dict[str, str]) -> Iterator[Match]:
+    """The matches behind a NAT that maps subscriber prefixes to public prefixes; parts of a prefix may differ."""
+    inside = [
+        subscribers
+        for subscribers in mapping
+        if within(match.source, subscribers) or within(subscribers, match.source)
+    ]
+    for subscribers in inside:
+        yield replace(match, source=mapping[subscribers], source_ports=ANY_PORT)
+    if not inside:
+        yield match
 
 
 def within(prefix: str, other: str) -> bool:
@@ -68,9 +81,9 @@ def within(prefix: str, other: str) -> bool:
     return False
 
 
-def _matches(chain: Chain, source: Attachment, destination: Attachment) -> Iterator[Match]:
+def _matches(chain: Chain, source: Attachment, destination: Attachment, cut: Cut) -> Iterator[Match]:
     for classifier in chain.classifiers:
-        for inside in source.prefixes:
+        for inside in (part for prefix in source.prefixes for part in cut(prefix)):
             for outside in destination.prefixes:
                 family = ipaddress.ip_network(inside).version
                 if family != ipaddress.ip_network(outside).version or classifier.family not in (0, family):

@@ -11,12 +11,25 @@ from __future__ import annotations
 
 import heapq
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from chains.planning.candidates import AT_DESTINATION, AT_SOURCE, Context, Spot, spots
-from chains.planning.routing import INFINITE, LATENCY_COST_PER_US, Arc, Graph, graph
-from chains.planning.types import Candidate, Endpoint, Hop, HopPlacement, Placement, Realm, Reason, Refused
+from chains.planning.groups import Priced, grouped
+from chains.planning.routing import INFINITE, LATENCY_COST_PER_US, Arc, Graph, cables, graph, unfit_links
+from chains.planning.shares import Group, Share, divided
+from chains.planning.types import (
+    Buckets,
+    Candidate,
+    Capability,
+    Endpoint,
+    Hop,
+    HopPlacement,
+    Placement,
+    Realm,
+    Reason,
+    Refused,
+)
 
 MAX_BRANCHES = 400
 # How often the price of latency is raised before a latency budget is called unreachable.
@@ -28,16 +41,25 @@ Closed = frozenset[tuple[int, Arc]]
 
 @dataclass(frozen=True, slots=True)
 class Solution:
-    """layers: the hops that are realised (bypassed ones left out), spots in the same order.
+    """layers: the hops on the way that are realised (bypassed ones left out), groups in the same order.
 
-    closed: (leg, arc) that a way may not use; leg i leads to layer i, the last to the destination.
+    closed: (leg, arc) that a way may not use; leg i leads to layer i, the last to the destination. shares: parts of the
+    traffic that meet the same members; held: the buckets that made them, by function.
     """
 
     layers: tuple[Hop, ...]
-    spots: tuple[Spot, ...]
+    groups: tuple[Group, ...]
     closed: Closed
     graph: Graph
     placement: Placement
+    shares: tuple[Share, ...] = ()
+    held: Mapping[str, Buckets] = field(default_factory=dict)
+    taps: tuple[tuple[Hop, Spot], ...] = ()
+
+    @property
+    def spots(self) -> tuple[Spot, ...]:
+        """The first member of each group."""
+        return tuple(group.members[0] for group in self.groups)
 
     def way(self, leg: int, start: str, end: str) -> tuple[Arc, ...]:
         found = self.graph.way(start, end, _closed_on(self.closed, leg))
@@ -54,8 +76,8 @@ def place(context: Context) -> Solution:
     chain = context.chain
     weight = LATENCY_COST_PER_US
     for _ in range(LATENCY_RAISES):
-        priced = replace(context, latency_weight=weight)
-        solution = _place(priced, graph(context.fabric, chain.bandwidth_mbps, weight))
+        priced = replace(context, latency_weight=weight, cables=context.cables or cables(context.fabric))
+        solution = _place(priced, graph(context.fabric, chain, weight))
         if chain.latency_budget_us is None or solution.placement.latency_us <= chain.latency_budget_us:
             return solution
         weight *= 4
@@ -68,14 +90,29 @@ def place(context: Context) -> Solution:
 
 
 def _place(context: Context, ways: Graph) -> Solution:
-    found = [(hop, *spots(context, hop)) for hop in context.chain.hops]
+    found = [(hop, *spots(context, hop)) for hop in context.chain.hops if hop.capability is not Capability.TAP]
     _refuse_empty(context, found)
     layers = tuple(hop for hop, able, _ in found if able)
     options = tuple(able for _, able, _ in found if able)
     problem = _Problem(context, ways, layers, options)
     chosen, cost, banned, closed = problem.solve()
-    placement = _explain(problem, found, chosen, cost, banned, closed)
-    return Solution(layers, chosen, closed, ways, placement)
+    groups = grouped(context, layers, chosen, _priced_spots(problem, banned, closed))
+    parts = divided(context.chain, groups, context.matches)
+    placement = _explain(problem, found, groups, cost, banned, closed)
+    latency_us = max(_latency_us(problem, share.spots, closed) for share in parts.shares)
+    placement = replace(placement, latency_us=latency_us)
+    return Solution(layers, groups, closed, ways, placement, parts.shares, parts.held)
+
+
+def _priced_spots(problem: _Problem, banned: Banned, closed: Closed) -> tuple[Priced, ...]:
+    """Of each layer: every candidate with what the whole chain costs through it, the others at their best."""
+    if all(hop.instances + hop.standby == 1 for hop in problem.layers):
+        return ()
+    forward, backward = problem.forward(banned, closed), problem.backward(banned, closed)
+    return tuple(
+        tuple((spot, forward[layer][index][0] + backward[layer][index]) for index, spot in enumerate(options))
+        for layer, options in enumerate(problem.options)
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +148,9 @@ class _Problem:
             "no way with enough free bandwidth visits the functions in order (links whose ends share no tag "
             "are left out): free capacity or add an offer"
         )
+        unfit = unfit_links(self.context.fabric, self.context.chain)
+        if unfit:
+            detail = f"{detail}. Left out as well: {'; '.join(unfit)}"
         raise Refused((Reason("no-route", detail),))
 
     def relaxed(self, banned: Banned, closed: Closed) -> tuple[tuple[Spot, ...], float] | None:
@@ -266,7 +306,7 @@ def _refuse_empty(context: Context, found: Found) -> None:
 
 
 def _explain(
-    problem: _Problem, found: Found, chosen: tuple[Spot, ...], cost: float, banned: Banned, closed: Closed
+    problem: _Problem, found: Found, groups: tuple[Group, ...], cost: float, banned: Banned, closed: Closed
 ) -> Placement:
     """Every candidate with what the whole chain would cost if this hop ran there."""
     hops: list[HopPlacement] = []
@@ -281,27 +321,27 @@ def _explain(
                 HopPlacement(hop.position, hop.function, None, unable, f"bypassed as the hop allows: {why}")
             )
             continue
-        pick = chosen[layer]
+        group = groups[layer]
+        pick = group.members[0]
         terms.update(pick.candidate.cost_terms)
         others = []
         for index, spot in enumerate(able):
             total = forward[layer][index][0] + backward[layer][index]
-            if spot != pick:
+            if spot not in group.members and spot not in group.backups:
                 others.append(_priced(spot, total))
         others.sort(key=lambda candidate: (bool(candidate.excluded), candidate.cost, candidate.offers))
         hops.append(
             HopPlacement(
                 hop.position,
                 hop.function,
-                _priced(pick, cost),
+                _chosen(group, cost),
                 (*others, *unable),
-                _reason(pick, cost, others),
+                _reason(group, cost, others),
             )
         )
         layer += 1
     links = cost - sum(terms.values())
-    latency = _latency_us(problem, chosen, closed)
-    return Placement(tuple(hops), round(cost, 6), _rounded({**terms, "links": links}), latency)
+    return Placement(tuple(hops), round(cost, 6), _rounded({**terms, "links": links}), 0)
 
 
 def _priced(spot: Spot, total: float) -> Candidate:
@@ -312,8 +352,22 @@ def _priced(spot: Spot, total: float) -> Candidate:
     return replace(spot.candidate, cost=round(total, 6), cost_terms=_rounded(terms))
 
 
-def _reason(pick: Spot, cost: float, others: list[Candidate]) -> str:
+def _chosen(group: Group, cost: float) -> Candidate:
+    """The first member's candidate; of a group with the names of all its members."""
+    first = _priced(group.members[0], cost)
+    if len(group.members) == 1:
+        return first
+    return replace(first, offers=tuple(spot.offers[0].name for spot in group.members))
+
+
+def _reason(group: Group, cost: float, others: list[Candidate]) -> str:
     rivals = [other for other in others if not other.excluded]
+    if group.hop.instances + group.hop.standby > 1:
+        ready = ", ".join(spot.offers[0].name for spot in group.backups) or "nobody"
+        return (
+            f"{len(group.members)} of {group.hop.instances} wanted share the traffic, the cheapest that can serve; "
+            f"kept ready: {ready}"
+        )
     if not rivals:
         return "the only place that can serve this hop"
     runner_up = rivals[0]

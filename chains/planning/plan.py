@@ -6,17 +6,19 @@ Called by the engine with a snapshot; what it returns is stored and is what gets
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice, permutations
 from types import MappingProxyType
 
-from chains.planning.candidates import Context, entries_needed
+from chains.planning.allocate import allocate
+from chains.planning.candidates import Context
 from chains.planning.classes import count_matches
 from chains.planning.collisions import function_collisions
-from chains.planning.compile import Compiled, allocate, compile_states
-from chains.planning.paths import LINK, backwards
+from chains.planning.compile import Compiled, compile_states
+from chains.planning.demands import demands
+from chains.planning.judge import Case
+from chains.planning.mirrors import tapped
 from chains.planning.placement import Solution, place
 from chains.planning.routing import peers
 from chains.planning.types import (
@@ -25,17 +27,15 @@ from chains.planning.types import (
     Chain,
     Endpoint,
     Fabric,
-    LinkUse,
-    OfferUse,
     Placement,
     Plan,
     Proof,
-    Realm,
     Reason,
     Refused,
     Step,
 )
-from chains.planning.verify import Case, demands, prove
+from chains.planning.uses import link_uses, offer_uses, refuse_full
+from chains.planning.verify import prove
 from drivers.diff import Change, diff
 from drivers.forward import Network
 from drivers.order import Batch, Phase, order, order_of_entry
@@ -78,9 +78,10 @@ def draft_plan(fabric: Fabric, chain: Chain, base: States, avoid: Mapping[str, s
     _refuse_homeless(chain)
     links = peers(fabric)
     context = Context(fabric, chain, links, count_matches(chain), avoid=avoid)
-    solution = place(context)
+    solution = tapped(context, place(context))
     allocations = allocate(chain, solution)
-    compiled = compile_states(fabric, chain, solution, allocations, links, base)
+    compiled = compile_states(context, solution, allocations, base)
+    refuse_full(chain, solution, compiled)
     edges = compiled.edges | edges_in_force(fabric, base)
     return Draft(fabric, chain, base, compiled.target, edges, context, solution, allocations, compiled)
 
@@ -90,7 +91,8 @@ def clashes(draft: Draft, others: States) -> dict[str, str]:
 
     A box asks every rule set that means a packet, and one no is final: two chains cannot share it then.
     """
-    spots = draft.solution.spots if draft.solution else ()
+    groups = draft.solution.groups if draft.solution else ()
+    spots = [spot for group in groups for spot in (*group.members, *group.backups)]
     busy = {device for device, _, _ in function_collisions(draft.target, others)}
     reason = "another chain has rules for some of the same packets on it"
     return {offer.name: reason for spot in spots for offer in spot.offers if offer.device in busy}
@@ -111,7 +113,9 @@ def proven(draft: Draft, others: States) -> Plan:
     """The plan, ordered and proved. others: other chains' items on `draft.devices`. Errors: Refused."""
     chain, compiled, solution = draft.chain, draft.compiled, draft.solution
     asked = demands(chain, compiled.pairs, others) if compiled else ()
-    case = Case(network_of(draft.fabric), chain, draft.base, draft.target, others, asked, (), draft.edges)
+    taps = frozenset(spot.device for _, spot in solution.taps) if solution else frozenset()
+    network = network_of(draft.fabric)
+    case = Case(network, chain, draft.base, draft.target, others, asked, (), draft.edges, taps)
     changes = _changes(draft.base, draft.target)
     if compiled is None or solution is None or draft.context is None:
         waves, proof = _proven(case, changes, None)
@@ -126,9 +130,10 @@ def proven(draft: Draft, others: States) -> Plan:
         target=compiled.target,
         steps=steps(waves),
         allocations=draft.allocations,
-        offer_uses=_offer_uses(draft.context, solution),
-        link_uses=_link_uses(chain, compiled),
+        offer_uses=offer_uses(draft.context, solution),
+        link_uses=link_uses(chain, compiled),
         proof=proof,
+        buckets=solution.held,
     )
 
 
@@ -230,38 +235,6 @@ def edges_in_force(fabric: Fabric, base: States) -> frozenset[Endpoint]:
                 if kind not in ("switch", "appliance"):
                     found.add(end)
     return frozenset(found)
-
-
-def _offer_uses(context: Context, solution: Solution) -> tuple[OfferUse, ...]:
-    found: list[OfferUse] = []
-    for hop, spot in zip(solution.layers, solution.spots, strict=True):
-        entries = entries_needed(context, hop) if spot.offers[0].realm == Realm.SWITCH else 0
-        share = -(-context.chain.bandwidth_mbps // len(spot.offers))
-        found.extend(OfferUse(hop.position, offer.name, share, entries) for offer in spot.offers)
-    return tuple(found)
-
-
-def _link_uses(chain: Chain, compiled: Compiled) -> tuple[LinkUse, ...]:
-    """Both directions of every pair; a pair may carry all of the chain's bandwidth."""
-    most: dict[tuple[Endpoint, Endpoint], int] = {}
-    for forward in compiled.ways:
-        crossings: Counter[tuple[Endpoint, Endpoint]] = Counter()
-        for way in (forward, backwards(forward)):
-            for stop in way:
-                if stop.leaves == LINK:
-                    end = Endpoint(stop.device, stop.egress)
-                    crossings[end, compiled.tags.peers[end]] += 1
-        for arc, count in crossings.items():
-            most[arc] = max(most.get(arc, 0), count)
-    found = []
-    for ends, link in compiled.tags.links.items():
-        from_a, from_b = most.get((link.a, link.b), 0), most.get((link.b, link.a), 0)
-        if from_a or from_b:
-            tags = tuple(sorted(tag for (cable, _), tag in compiled.tags.crossings.items() if cable == ends))
-            found.append(
-                LinkUse(link.a, link.b, from_a * chain.bandwidth_mbps, from_b * chain.bandwidth_mbps, tags)
-            )
-    return tuple(sorted(found, key=lambda use: (use.a, use.b)))
 
 
 def _refuse_homeless(chain: Chain) -> None:

@@ -10,7 +10,7 @@ import heapq
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from chains.planning.types import Endpoint, Fabric, Link
+from chains.planning.types import Chain, Endpoint, Fabric, Link
 
 INFINITE = float("inf")
 # Cost units for carrying 1 Gb/s over one link, and for one microsecond of latency (a tie-break).
@@ -100,12 +100,14 @@ class _Tree:
     arrivals: dict[str, Arc]
 
 
-def graph(fabric: Fabric, bandwidth_mbps: int, latency_weight: float = LATENCY_COST_PER_US) -> Graph:
-    """The arcs of enabled switches whose links have room for the bandwidth and whose ends share a tag.
+def graph(fabric: Fabric, chain: Chain, latency_weight: float = LATENCY_COST_PER_US) -> Graph:
+    """The arcs of enabled switches whose links are up, have room for the chain, and whose ends share a tag.
 
     On a link between switches the operator's base forwarding may carry the very same packets, so
     without a stage tag a redirect there could not tell them apart.
     """
+    # Where a group shares the traffic a link may carry a part of it; what is too much is refused once it is shared.
+    needed_mbps = -(-chain.bandwidth_mbps // max((hop.instances for hop in chain.hops), default=1))
     switches = {
         device.name
         for device in fabric.devices.values()
@@ -113,11 +115,48 @@ def graph(fabric: Fabric, bandwidth_mbps: int, latency_weight: float = LATENCY_C
     }
     arcs: dict[str, list[Arc]] = {name: [] for name in sorted(switches)}
     for link in fabric.links:
-        if link.is_up and link.a.device in switches and link.b.device in switches and _shares_tag(fabric, link):
+        if link.a.device in switches and link.b.device in switches and _shares_tag(fabric, link):
+            if why_unfit(fabric, chain, link):
+                continue
             for arc in _arcs(link):
-                if arc.free_mbps >= bandwidth_mbps:
+                if arc.free_mbps >= needed_mbps:
                     arcs[arc.start.device].append(arc)
-    return Graph({name: tuple(found) for name, found in arcs.items()}, bandwidth_mbps, latency_weight)
+    return Graph({name: tuple(found) for name, found in arcs.items()}, needed_mbps, latency_weight)
+
+
+def why_unfit(fabric: Fabric, chain: Chain, link: Link) -> str:
+    """Why no packet of the chain may go over the link, in words; "" if it may."""
+    if not link.is_up:
+        return "is down"
+    needed = min(chain.source.mtu_bytes, chain.destination.mtu_bytes)
+    tagged = ""
+    if all(fabric.devices[end.device].kind == "switch" for end in (link.a, link.b)) and _is_untagged(fabric, link):
+        # Elsewhere a stage tag takes the place of the VRF's (IEEE 802.1Q: four octets).
+        needed, tagged = needed + 4, " and a stage tag"
+    if link.mtu_bytes < needed:
+        return f"carries {link.mtu_bytes} bytes, the chain's largest packets{tagged} are {needed}"
+    return ""
+
+
+def unfit_links(fabric: Fabric, chain: Chain) -> tuple[str, ...]:
+    """Links between switches that are left out, each with the reason."""
+    kinds = {name: device.kind for name, device in fabric.devices.items()}
+    return tuple(
+        f"{link.a.device}:{link.a.port} - {link.b.device}:{link.b.port} {why}"
+        for link in fabric.links
+        if kinds[link.a.device] == kinds[link.b.device] == "switch" and (why := why_unfit(fabric, chain, link))
+    )
+
+
+def cables(fabric: Fabric) -> Mapping[Endpoint, Link]:
+    """Both ends of every link -> the link."""
+    return {end: link for link in fabric.links for end in (link.a, link.b)}
+
+
+def _is_untagged(fabric: Fabric, link: Link) -> bool:
+    """Does it carry one VRF without a tag? A port that its operator put into a VRF does."""
+    ports = (fabric.devices[end.device].ports.get(end.port) for end in (link.a, link.b))
+    return any(port is not None and port.vrf for port in ports)
 
 
 def _shares_tag(fabric: Fabric, link: Link) -> bool:

@@ -48,27 +48,56 @@ def assign(
     Errors: Refused if a link has no stage tag left.
     """
     links = {frozenset((link.a, link.b)): link for link in fabric.links}
+    found = [
+        (before, stop, frozenset((Endpoint(stop.device, stop.ingress), Endpoint(before.device, before.egress))))
+        for way in ways
+        for before, stop in zip(way, way[1:], strict=False)
+        if stop.arrives == LINK
+    ]
     crossings: dict[Crossing, int] = {}
-    taken: dict[frozenset[Endpoint], set[int]] = {}
-    for way in ways:
-        for before, stop in zip(way, way[1:], strict=False):
-            if stop.arrives != LINK:
-                continue
-            arrival, departure = Endpoint(stop.device, stop.ingress), Endpoint(before.device, before.egress)
-            ends = frozenset((arrival, departure))
+    taken = {ends: set(links[ends].tags) for _, _, ends in found}
+    # First those whose tag can be followed from where the packets come from: another leg must not take it.
+    for is_sure in (True, False):
+        for before, stop, ends in found:
             if (ends, stop.leg) in crossings:
                 continue
-            used = taken.setdefault(ends, set(links[ends].tags))
-            kept = _in_force(base, stop) - used
-            if kept and (ends, stop.leg) not in changed:
-                tag = min(kept)
-            else:
-                tag = _lowest(
-                    used | _all_in_force(base, arrival) | _all_in_force(base, departure), chain, ends
-                )
-            used.add(tag)
+            kept = set() if (ends, stop.leg) in changed else _in_force(base, stop) - taken[ends]
+            if is_sure:
+                came = _tag_before(crossings, peers, before)
+                kept &= _sent(base, before, came) if came is not None else set()
+            if is_sure and not kept:
+                continue
+            held = {tag for end in ends for tag in _all_in_force(base, end)}
+            tag = min(kept) if kept else _lowest(taken[ends] | held, chain, ends)
+            taken[ends].add(tag)
             crossings[ends, stop.leg] = tag
     return Tags(crossings, links, peers)
+
+
+def _tag_before(
+    crossings: Mapping[Crossing, int], peers: Mapping[Endpoint, Endpoint], stop: Stop
+) -> int | None:
+    """With which tag packets come to a stop; None if that is not settled yet."""
+    if stop.arrives != LINK:
+        return 0
+    end = Endpoint(stop.device, stop.ingress)
+    return crossings.get((frozenset((end, peers[end])), stop.leg))
+
+
+def _sent(base: Mapping[str, DeviceState], stop: Stop, tag: int) -> set[int]:
+    """Tags with which the chain now sends on what comes to the stop with `tag`."""
+    hands = [
+        hand
+        for item in base.get(stop.device, DeviceState()).values()
+        if isinstance(item, Redirect | Filter)
+        for hand in ((item.next, item.standby, *item.copies) if _comes_by(item, stop, tag) else ())
+    ]
+    return {hand.tag for hand in hands if hand is not None and hand.port == stop.egress}
+
+
+def _comes_by(item: Redirect | Filter, stop: Stop, tag: int) -> bool:
+    """A stop that begins a way aside has no ingress of its own: it may be any."""
+    return not stop.ingress or (item.ingress, item.tag) == (stop.ingress, tag)
 
 
 def _in_force(base: Mapping[str, DeviceState], stop: Stop) -> set[int]:

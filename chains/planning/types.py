@@ -11,6 +11,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from chains.planning.held import Allocation as Allocation
+from chains.planning.held import Buckets as Buckets
+from chains.planning.held import OfferUse as OfferUse
 from chains.planning.policies import IpsPolicy as IpsPolicy
 from chains.planning.policies import NatPolicy as NatPolicy
 from chains.planning.policies import Policy as Policy
@@ -216,17 +219,6 @@ class Branch:
 
 
 @dataclass(frozen=True, slots=True)
-class Buckets:
-    """A group's members by bucket of the source prefixes (a power of two of them), as offer names.
-
-    homes: whose each bucket is: of a member that was lost, the others only keep it.
-    """
-
-    owners: tuple[str, ...]
-    homes: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
 class Chain:
     """number: as in drivers.state.Key. excluded: prefixes of the tenant that a wide destination does not mean.
 
@@ -307,12 +299,16 @@ class Visit:
 
 @dataclass(frozen=True, slots=True)
 class Path:
-    """Device by device between one source and one destination attachment. reverse visits the same backwards."""
+    """Device by device between one source and one destination attachment. reverse visits the same backwards.
+
+    sources: the prefixes that take it, where a group shares the traffic; () for all.
+    """
 
     source: Endpoint
     destination: Endpoint
     forward: tuple[Visit, ...]
     reverse: tuple[Visit, ...]
+    sources: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -323,32 +319,6 @@ class Step:
     phase: str
     device: str
     changes: tuple[Change, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Allocation:
-    """Public addresses for a NAT hop: recorded before they are activated.
-
-    vrf: where the subscribers have their addresses. protocols: those that are translated. blocks: as in
-    drivers.state.NatPool.
-    """
-
-    hop: int
-    offer: str
-    subscribers: str
-    public: str
-    block_size: int
-    vrf: str = ""
-    protocols: tuple[str, ...] = ()
-    blocks: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class OfferUse:
-    hop: int
-    offer: str
-    bandwidth_mbps: int
-    entries: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -364,7 +334,10 @@ class LinkUse:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The whole answer for one chain. base and target: the chain's own items by device."""
+    """The whole answer for one chain. base and target: the chain's own items by device.
+
+    buckets: of its groups, by function. breaks: which flows will not survive the change, and why.
+    """
 
     chain: int
     revision: int
@@ -377,6 +350,8 @@ class Plan:
     offer_uses: tuple[OfferUse, ...]
     link_uses: tuple[LinkUse, ...]
     proof: Proof
+    buckets: Mapping[str, Buckets] = field(default_factory=dict)
+    breaks: tuple[Reason, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

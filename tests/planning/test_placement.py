@@ -147,7 +147,7 @@ def test_equals_brute_force_on_random_fabrics(seed: int):
     fabric = random_fabric(rng)
     wanted = chain("ngfw", "ips", "filter", bandwidth_mbps=rng.choice([10, 500]))
     context = Context(fabric, wanted, peers(fabric), count_matches(wanted))
-    ways = graph(fabric, wanted.bandwidth_mbps)
+    ways = graph(fabric, wanted)
     best = float("inf")
     options = [spots(context, h)[0] for h in wanted.hops]
     for picks in product(*options):

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chains.planning import verify
+from chains.planning.judge import Case
 from chains.planning.plan import make_plan, make_removal
 from chains.planning.types import Attachment, Chain, Classifier, Endpoint, Fabric, Plan, Refused
 from drivers.diff import patch
@@ -167,11 +168,11 @@ def test_no_traffic_and_no_attachment_are_refused_in_words():
 # --- the proof must bite: plant a bug into compiled states and order, expect a violation ------------
 
 
-def case_of(monkeypatch: pytest.MonkeyPatch, wanted: Chain, base: States | None = None) -> verify.Case:
-    seen: list[verify.Case] = []
+def case_of(monkeypatch: pytest.MonkeyPatch, wanted: Chain, base: States | None = None) -> Case:
+    seen: list[Case] = []
     real = verify.prove
 
-    def spy(case: verify.Case) -> object:
+    def spy(case: Case) -> object:
         seen.append(case)
         return real(case)
 
@@ -180,11 +181,11 @@ def case_of(monkeypatch: pytest.MonkeyPatch, wanted: Chain, base: States | None 
     return seen[-1]
 
 
-def codes(case: verify.Case) -> set[str]:
+def codes(case: Case) -> set[str]:
     return {violation.code for violation in verify.prove(case).violations}
 
 
-def planted(case: verify.Case, device: str, change: object) -> verify.Case:
+def planted(case: Case, device: str, change: object) -> Case:
     """The same plan, with `change(state)` as what the last wave that writes the device leaves behind."""
     broken = {**case.target, device: change(case.target[device])}  # type: ignore[operator]
     batch = Batch(Phase.BUILD, device, tuple(_diff(case.base.get(device, DeviceState()), broken[device])))

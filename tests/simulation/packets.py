@@ -13,9 +13,9 @@ from django.db import connection
 
 from chains import models, selectors
 from chains.planning.classes import pairs
+from chains.planning.demands import Demand, demands
 from chains.planning.routing import peers
 from chains.planning.types import Allocation, Chain
-from chains.planning.verify import Demand, demands
 from drivers.codec import state_from_json
 from drivers.forward import Network, Outcome, Trace, on_host, walk
 from drivers.state import EMPTY, DeviceState, Filter, FunctionItem, Key, Redirect, slot
