@@ -21,7 +21,7 @@ from hashlib import blake2s
 
 from drivers.base import Rejected, Unsupported
 from drivers.state import Filter, Key, Kind, NextHop, Redirect
-from drivers.switch.openflow_text import cookie_of, is_ours, key_of
+from drivers.switch.openflow_text import PROBER_MAGIC, cookie_of, is_ours, key_of
 
 # Our groups have numbers from FIRST on, a prober's marks from FIRST_MARK on; others seldom count so far.
 FIRST, FIRST_MARK, LAST_MARK = 0x10000000, 0xD6000000, 0xD6FFFFFF
@@ -219,6 +219,14 @@ def _is_handed(cookie: int) -> bool:
         return is_ours(cookie) and key_of(cookie).kind in (Kind.REDIRECT, Kind.FILTER)
     except ValueError:
         return False
+
+
+def is_probers(line: str) -> bool:
+    """Is this line of a dump a flow or a mark of a prober's?"""
+    mark = re.match(r"\s*group_id=(\d+),", line)
+    if mark is not None:
+        return FIRST_MARK <= int(mark[1]) <= LAST_MARK
+    return re.search(rf"\bcookie={PROBER_MAGIC:#x}[0-9a-f]{{14}}\b", line) is not None
 
 
 def parse_groups(dump: str) -> tuple[Group, ...]:

@@ -36,6 +36,7 @@ from drivers.switch.handover import (
     Pipeline,
     forget_line,
     group_line,
+    is_probers,
     numbers_of,
     parse_groups,
 )
@@ -62,8 +63,6 @@ CAPS = Capabilities(
     has_standby=True,
     has_copies=True,
 )
-
-
 def render(changes: tuple[Change, ...], target: Target) -> str:
     """Lines of an `ovs-ofctl bundle` file: all deletes (by exact cookie), then all adds, in key order.
 
@@ -224,8 +223,9 @@ class BridgeSession:
         return Identity("Open vSwitch", self.channel.software(), verified=verified)
 
     def configuration(self) -> str:
-        """drivers.base.Printable: the bridge's flows and groups."""
-        return self.channel.configuration()
+        """drivers.base.Printable: the bridge's flows and groups, without a prober's: nobody configures those."""
+        lines = self.channel.configuration().splitlines(keepends=True)
+        return "".join(line for line in lines if not is_probers(line))
 
 
 @contextmanager

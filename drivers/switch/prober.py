@@ -27,9 +27,11 @@ from drivers.switch.probe_packets import TOKEN_OCTETS
 from drivers.transport import openflow, openflow_wire, ovsdb
 
 RUNDIR = "/run/openvswitch"
+# After so many losses in a row it is looked whether the flows that catch are there; it takes a while, so not at each.
+DOUBTS = frozenset((-1, -10, *range(-100, -100_000, -100)))
 # How often notes are read, and how old one with results may be; changes are written at once.
 CLERK_S, FRESH_S = 0.5, 2.0
-RETRY_S, REWRITE_S, TIMEOUT_S, LONGEST_S, IDLE_S, FAR = 0.2, 1.0, 5.0, 0.1, 0.5, float("inf")
+RETRY_S, REWRITE_S, TIMEOUT_S, LONGEST_S, IDLE_S, FAR = 0.2, 0.5, 5.0, 0.1, 0.5, float("inf")
 
 
 class Bridge:
@@ -47,7 +49,6 @@ class Bridge:
         self._marked: frozenset[int] = frozenset()
         # When flows and marks are to be written (again). At first always: what a process before left may be old.
         self._write_s = 0.0
-        self._lost = 0
 
     @property
     def wires(self) -> list[openflow_wire.Wire]:
@@ -81,17 +82,14 @@ class Bridge:
 
     def _write(self) -> None:
         """Flows that catch the packets, marks of what is dead; marks that nobody stands for any more go."""
-        self._hang_up()
-        wire = openflow_wire.connect(self._path)
+        wire = self._wire or openflow_wire.connect(self._path)
         self._channel.bundle("".join(f"{line}\n" for line in self._rounds.catches()))
         held = {group.number for group in parse_groups(self._channel.dump_groups())}
         self._marked = frozenset(number - FIRST_MARK for number in held if FIRST_MARK <= number <= LAST_MARK)
         self._mark(wire)
-        self._write_s = FAR
-        if self._rounds.asked:
-            self._wire = wire
-        else:
-            wire.close()
+        self._wire, self._write_s = wire, FAR
+        if not self._rounds.asked:
+            self._hang_up()
 
     def _exchange(self, wire: openflow_wire.Wire) -> None:
         for port, frame in wire.packets():
@@ -100,11 +98,10 @@ class Bridge:
         for sending in self._rounds.due(time.monotonic()):
             wire.send_packet(*sending)
         self._mark(wire)
+        before = {result.name: result.streak for result in self.told}
         self.told = self._rounds.results()
-        lost = sum(result.lost for result in self.told)
-        if lost != self._lost:
+        if any(one.streak in DOUBTS and one.streak != before.get(one.name) for one in self.told):
             # Somebody may have cleared the table, and our flows with it: that is no function's fault.
-            self._lost = lost
             self._write_s = min(self._write_s, time.monotonic() + REWRITE_S)
 
     def _mark(self, wire: openflow_wire.Wire) -> None:

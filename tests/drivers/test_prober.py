@@ -157,9 +157,15 @@ def test_what_is_wrong_in_one_direction_only_is_told_by_the_evidence(plant: Plan
 
 def test_it_needs_no_orchestrator_and_survives_restarts_of_itself_and_of_the_switch(plant: Plant) -> None:
     """Probes are kept beside the switch. A mark stays while nobody knows better, and is taken away when it is wrong."""
+    with plant.open() as session:
+        assert isinstance(session, BridgeSession)
+        configured = session.configuration()
     plant.ask(FAST)
     plant.hang("fn1", is_hung=True)
     plant.until_known(fn1=False)
+    with plant.open() as session:
+        assert isinstance(session, BridgeSession)
+        assert session.configuration() == configured
     assert plant.switch.flows("dump-groups").count("type=indirect") == 2
     # The switch forgets everything: flows that catch, and marks, are there again.
     plant.switch.box.servers[1].kill()
