@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from chains.engine import observe
+from chains.engine import giving, observe
 from chains.engine.limits import Limits
 from chains.fabric import schema
 from chains.services import drift, foreign, looks, parking
@@ -149,5 +149,5 @@ def test_findings_are_those_of_the_engine() -> None:
     given = re.findall(r"finding_open\(\s*code=([\w\"-]+)", "\n".join(path.read_text() for path in paths))
     constants = {"DRIFT": drift.DRIFT, "ADOPTED": drift.ADOPTED, "SILENT": observe.SILENT}
     constants |= {"ATTACHED": foreign.ATTACHED, "COMMIT": foreign.COMMIT}
-    constants |= {"PARKED": parking.PARKED, "BROKEN": looks.BROKEN}
+    constants |= {"PARKED": parking.PARKED, "BROKEN": looks.BROKEN, "FULL": giving.FULL}
     assert documented == {code.strip('"') if code.startswith('"') else constants[code] for code in given}
