@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import lru_cache
+from types import MappingProxyType
 from typing import Any
 
 from django.db.models import Prefetch
@@ -36,6 +37,11 @@ def _all_at_once(
     return lambda names: {name: every()[name] for name in names if name in every()}
 
 
+def _by_doubts(read: Callable[..., dict[str, Any]]) -> Callable[..., dict[str, Any]]:
+    known = lru_cache(lambda names, doubts: read(names, dict(doubts)))
+    return lambda names=None, doubts=MappingProxyType({}): known(names, tuple(sorted(doubts.items())))
+
+
 @contextmanager
 def kept() -> Iterator[None]:
     """For one schedule: the next one switches off other devices."""
@@ -43,7 +49,7 @@ def kept() -> Iterator[None]:
     with ExitStack() as stack:
         for module, name, value in (
             (fabric, "vrf_tags", lru_cache(tags)),
-            (fabric, "_devices", lru_cache(devices)),
+            (fabric, "_devices", _by_doubts(devices)),
             (health, "_peers", lru_cache(peers)),
             (selectors, "targets_of", _all_at_once(targets)),
             (chain_reading, "_chain_row", _Rows(chain_reading._chain_row)),
