@@ -243,6 +243,15 @@ class Printable(Protocol):
         ...
 
 
+@runtime_checkable
+class Glancing(Protocol):
+    """A session that can say for little which ports have a link. Optional: without it only `read` tells."""
+
+    def links(self) -> Mapping[str, bool]:
+        """As `Observation.links_up`. Errors: DriverError kinds."""
+        ...
+
+
 def is_unverified(settings: Mapping[str, str]) -> bool:
     """Does the fabric file say that the device need not prove who it is?"""
     return settings.get("unverified", "no") == "yes"

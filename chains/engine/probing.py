@@ -1,37 +1,48 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Has functions asked whether they live: devices ask by themselves and tell; a worker asks what only it can reach.
+"""Has functions asked whether they live, and looks at links: devices tell, a worker asks what only it can reach.
 
 Called by the pulse, every second. What a result means is for `health`; a chain whose function died is looked at then
-and there.
+and there. A switch whose links are not as they were read last, or that does not answer, is read as a whole at once.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 
 from chains import models, selectors
 from chains.engine import converge
 from chains.engine.health import refresh_health
 from chains.engine.limits import Limits
+from chains.engine.observe import observe_devices
 from chains.engine.sessions import fleet_of
 from chains.planning.probes import WORKER
 from chains.selectors.probes import Wanted
 from chains.services import record
 from drivers.asking import ask
-from drivers.base import DriverError, Session, Unsupported
+from drivers.base import DriverError, Glancing, Session
 from drivers.probe import Probe, ProbeResult, Probing, judged
 
 CHAINS_AT_ONCE = 50
 THREADS = 32
 # Longer than that a round waits for nobody: others are due again.
 PATIENCE_S = 3.0
+# So many devices are visited in a second at most, however many there are.
+VISITS_A_SECOND = 100
 
 Results = Mapping[int, tuple[ProbeResult, ...]]
 # What this process told each device to ask: telling it again is harmless, and is not needed.
 _told: dict[str, tuple[Probe, ...]] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class Visit:
+    """What a device said. results None: it asks nothing by itself. links None: they are not to be had alone."""
+
+    results: tuple[ProbeResult, ...] | None
+    links: Mapping[str, bool] | None
 
 
 def probe(given: Limits) -> int:
@@ -40,41 +51,59 @@ def probe(given: Limits) -> int:
     own = _by_worker(wanted, given)
     if own:
         _heard(own, wanted)
-    names = record.askers_claim(wanted.probes.keys() - {WORKER}, given.pulse_s * 0.9)
-    if not names:
-        return len(own)
-    devices = {row.name: row for row in models.Device.objects.filter(name__in=names).exclude(driver="")}
+    is_switch = models.Device.objects.filter(kind=models.Device.Kind.SWITCH, is_enabled=True).exclude(driver="")
+    carrying = is_switch.filter(contributions__isnull=False).order_by().values_list("name", flat=True)
+    names = {*carrying.distinct(), *wanted.probes} - {WORKER}
+    due = record.askers_claim(names, max(given.pulse_s * 0.9, len(names) / VISITS_A_SECOND))
+    return len(own) + (_visit_all(due, names, wanted, given) if due else 0)
+
+
+def _visit_all(due: list[str], names: set[str], wanted: Wanted, given: Limits) -> int:
+    """Each answer is acted on as it comes; who is to be read as a whole is read in the end.
+
+    Of those that are due, `names` are visited on; the others stop asking, and rest.
+    """
+    devices = {row.name: row for row in models.Device.objects.filter(name__in=due).exclude(driver="")}
+    read_last = dict(models.DeviceStatus.objects.filter(device__in=devices.values()).values_list("device", "links_up"))
     short = replace(given, device_timeout_s=min(given.device_timeout_s, PATIENCE_S))
     asks = {name: tuple(p for held in wanted.probes.get(name, {}).values() for p in held) for name in devices}
+    suspects = []
     with fleet_of(devices.values(), short) as fleet:
         for name, answer in fleet.arrivals({name: partial(_visit, name, asks[name]) for name in devices}):
             if isinstance(answer, DriverError):
                 _told.pop(name, None)
-                answer = _cannot(asks[name], answer) if isinstance(answer, Unsupported) else ()
-            elif not asks[name]:
+                suspects.append(devices[name].pk)
+                continue
+            if answer.links is not None and dict(answer.links) != read_last.get(devices[name].pk, {}):
+                suspects.append(devices[name].pk)
+            _hear(name, answer, asks[name], wanted)
+            if name not in names:
                 record.asker_rests(name)
-            said = {result.name: result for result in answer}
-            offers = wanted.probes.get(name, {})
-            _heard({pk: tuple(said[p.name] for p in held if p.name in said) for pk, held in offers.items()}, wanted)
-    return len(own) + len(devices)
+    if suspects:
+        observe_devices(suspects)
+    return len(devices)
 
 
-def _visit(name: str, probes: tuple[Probe, ...], session: Session) -> tuple[ProbeResult, ...]:
+def _visit(name: str, probes: tuple[Probe, ...], session: Session) -> Visit:
     """In the device's thread."""
+    links = session.links() if isinstance(session, Glancing) else None
     if not isinstance(session, Probing):
-        if not probes:
-            return ()
-        raise Unsupported(f"{name}: its driver asks nothing by itself")
-    found = session.probe_results() if _told.get(name) == probes else ()
-    if {result.name for result in found} != {one.name for one in probes} or not probes:
+        return Visit(None, links)
+    found = session.probe_results() if probes and _told.get(name) == probes else ()
+    if _told.get(name) != probes or {result.name for result in found} != {one.name for one in probes}:
         session.set_probes(probes)
         _told[name] = probes
         found = session.probe_results()
-    return found
+    return Visit(found, links)
 
 
-def _cannot(probes: tuple[Probe, ...], error: DriverError) -> tuple[ProbeResult, ...]:
-    return tuple(ProbeResult(one.name, evidence=str(error)[:200]) for one in probes)
+def _hear(name: str, answer: Visit, probes: tuple[Probe, ...], wanted: Wanted) -> None:
+    found = answer.results
+    if found is None:
+        found = tuple(ProbeResult(one.name, evidence=f"{name} asks nothing by itself") for one in probes)
+    said = {result.name: result for result in found}
+    offers = wanted.probes.get(name, {})
+    _heard({pk: tuple(said[p.name] for p in held if p.name in said) for pk, held in offers.items()}, wanted)
 
 
 def _by_worker(wanted: Wanted, given: Limits) -> Results:
@@ -108,6 +137,8 @@ def _by_worker(wanted: Wanted, given: Limits) -> Results:
 
 def _heard(found: Results, wanted: Wanted) -> None:
     """Write down, judge, and have chains looked at that lost something, or may have won."""
+    if not found:
+        return
     record.results_record(found, {pk: wanted.names(pk) for pk in found})
     if refresh_health(found.keys()):
         for chain_id in converge.chains_to_look_at(CHAINS_AT_ONCE):

@@ -127,11 +127,18 @@ class FakeSession:
         return Observation(
             state=held.state,
             counters={key: counters.get(key, Counter()) for key in held.state},
-            links_up={port: port not in held.links_down for port in self.target.ports},
+            links_up=self._links(held),
             foreign=len(held.foreign),
             attached=tuple(line for line in held.foreign if line.startswith(ATTACHED)),
             pending="" if is_hidden or held.pending is None else held.pending.label,
         )
+
+    def links(self) -> Mapping[str, bool]:
+        """drivers.base.Glancing."""
+        return self._call(self._links)
+
+    def _links(self, held: Box) -> dict[str, bool]:
+        return {port: port not in held.links_down for port in self.target.ports}
 
     def _write(self, held: Box, native: str, label: str = "", revert_in_s: int = 0) -> None:
         """A push, or with a label a commit."""

@@ -117,7 +117,6 @@ def test_probes_that_are_not_wanted_any_more_end_on_the_device(chain: models.Cha
     pulse()
     with fake.box("leaf2") as box:
         assert box.probes == []
-    assert models.DeviceStatus.objects.get(device__name="leaf2").probes_due_at is None
     assert instance("ips@ips1").health == "up", "judged by its links again"
 
 
@@ -171,3 +170,25 @@ def test_a_round_costs_as_many_queries_for_many_probes_as_for_one(chain: models.
     probes("cgn@cgn1", THROUGH)
     pulse(2)
     assert cost() <= few + 1
+
+
+def test_a_link_that_goes_is_seen_without_waiting_for_the_next_reading(chain: models.Chain) -> None:
+    """Readings are half a minute apart; the pulse glances at the links of switches that carry chains."""
+    models.Offer.objects.filter(device__name="ips2").update(is_enabled=True)
+    models.DeviceStatus.objects.update(due_at="2100-01-01T00:00:00Z")
+    pulse()
+    for name in ("ips1-in", "ips1-out"):
+        with fake.box("leaf2") as box:
+            box.links_down.append(name)
+    pulse()
+    assert instance("ips@ips1").health == "down"
+    assert chain.uses.get().offer == world.offer("ips@ips2"), "one beat, and the chain has moved"
+
+
+def test_a_switch_that_stops_answering_is_seen_by_the_pulse(chain: models.Chain) -> None:
+    models.DeviceStatus.objects.update(due_at="2100-01-01T00:00:00Z")
+    pulse()
+    with fake.box("leaf2") as box:
+        box.faults.is_unreachable = True
+    pulse()
+    assert models.DeviceStatus.objects.get(device__name="leaf2").condition == "unreachable"
