@@ -25,6 +25,7 @@ from drivers.base import Driver, Rejected, Unsupported
 from drivers.diff import diff
 from drivers.state import EMPTY, Match, Rule, RuleSet, Verdict
 from tests.drivers.appliance_rigs import SITE, appliance_processes, target_of
+from tests.drivers.hostile import COUNT
 from tests.drivers.samples import sample, state, states
 from tests.drivers.verify_only import VerifyRig, _without_dscp
 
@@ -80,7 +81,7 @@ def test_hostile_names_never_become_commands(family: str) -> None:
     seeded, target, driver = random.Random(7), target_of(family, ""), FAMILIES[family]
     changes = diff(EMPTY, FIRST)
     lines = driver.render(changes, target).count("\n")
-    for _ in range(10_000):
+    for _ in range(COUNT):
         zone = "".join(seeded.choices([*HOSTILE, "a", "0", "-"], k=seeded.randint(1, 4)))
         hostile = replace(target, settings={**target.settings, "zone_in": zone})
         try:

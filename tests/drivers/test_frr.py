@@ -25,6 +25,7 @@ from drivers.transport.frr_box import grammar
 from drivers.transport.napalm_frr import FRRDriver
 from tests.drivers.contract import TIMEOUT_S, Rig
 from tests.drivers.frr_rig import GOOD, Lab
+from tests.drivers.hostile import COUNT
 from tests.drivers.samples import Site, key, sample, state, states
 
 GOLDEN = Path(__file__).with_name("golden")
@@ -113,7 +114,7 @@ def test_what_we_never_write_is_never_sent(line: str) -> None:
 
 
 @given(st.text(st.characters(codec="utf-8"), min_size=1, max_size=20))
-@settings(max_examples=10000, deadline=None, derandomize=True)
+@settings(max_examples=COUNT, deadline=None, derandomize=True)
 def test_no_name_of_an_interface_becomes_a_command(name: str) -> None:
     """Names come from the fabric file: what Linux cannot call an interface is refused, so no text depends on it."""
     device = Target("r1", "frr", "192.0.2.1", ports={"b": PortInfo("b", 1, interface=name)})

@@ -24,6 +24,7 @@ from lab.devices.iosxr import Router
 from lab.devices.process import Emulated, emulated
 from tests.drivers.confirming import LABEL, commit, held, opened
 from tests.drivers.contract import Rig
+from tests.drivers.hostile import COUNT
 from tests.drivers.iosxr_rig import OPERATOR, SITE, others, target_of
 from tests.drivers.samples import sample, state, states
 
@@ -115,7 +116,7 @@ def test_hostile_names_never_become_commands() -> None:
     seeded = random.Random(7)
     wanted = diff(EMPTY, state([Redirect("a", 0, WEB, SITE.hop("b", 0, ""))]))
     lines = iosxr.render(wanted, PURE).count("\n")
-    for number in range(10_000):
+    for number in range(COUNT):
         text = "".join(seeded.choices([*HOSTILE, "a", "0", "/"], k=seeded.randint(1, 4)))
         ports = dict(PURE.ports)
         where = number % 3

@@ -28,6 +28,7 @@ from drivers.switch.stanzas import split
 from lab.devices import ios as emulated_ios
 from lab.devices import nxos as emulated_nxos
 from tests.drivers import ios_rig, nxos_rig
+from tests.drivers.hostile import COUNT
 from tests.drivers.samples import Site, matches, sample, states
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -209,14 +210,14 @@ def _hostile() -> Iterator[str]:
         "SI ",
         "\t",
     ]
-    for number in range(5000):
+    for number in range(COUNT // 2):
         at, other = pieces[number % len(pieces)], pieces[number // len(pieces) % len(pieces)]
         yield f"p{number}{at}hostname owned{other}"
         yield f"{other}{at}{number}"
 
 
 def test_no_name_becomes_a_command(box: Box) -> None:
-    """10,000 of them, as interface and as VRF: refused while planning."""
+    """As interface and as VRF: refused while planning."""
     state = sample(box.site)
     key = next(key for key, item in state.items() if key.kind is Kind.GUARD)
     changes = diff(EMPTY, DeviceState({key: state[key]}))
@@ -230,7 +231,7 @@ def test_no_name_becomes_a_command(box: Box) -> None:
             with pytest.raises(Unsupported):
                 box.family.render(changes, target)
         count += 1
-    assert count == 10_000
+    assert count == COUNT
 
 
 def golden(name: str, text: str) -> None:
