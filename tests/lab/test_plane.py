@@ -96,3 +96,12 @@ def test_a_next_hop_that_is_down_drops(names: dict[str, str], follower: Follower
     assert not reaches(names, 443) and reaches(names, 80)
     follower.follow(plane(STEER))
     assert reaches(names, 443)
+
+
+def test_sub_interfaces_of_like_names_never_meet() -> None:
+    """Linux gives a name 15 characters; two cables may begin with the same ten."""
+    cables = {f"Ethernet{number}": f"downstream-{number:04}" for number in range(300)}
+    follower = Follower("", cables)
+    subs = [Interface(f"{name}.{tag}", parent=name, vlan=tag) for name in cables for tag in (3, 3000, 4094)]
+    names = {follower._name(one) for one in subs}
+    assert len(names) == len(subs) and max(map(len, names)) <= 15
