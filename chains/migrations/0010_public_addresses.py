@@ -9,7 +9,8 @@ import django.db.models.expressions
 from django.contrib.postgres.operations import BtreeGistExtension
 from django.db import migrations, models
 
-# The names of mappings in force are as chains.planning.addresses makes them; what ended has none, and rests nevertheless.
+# A table is not altered while checks of its rows wait for the end of the transaction.
+NOW = "SET CONSTRAINTS ALL IMMEDIATE"
 FILL = """
 UPDATE chains_poolallocation SET
     ports = int8range(
@@ -18,6 +19,7 @@ UPDATE chains_poolallocation SET
     protocols = '["icmp", "tcp", "udp"]',
     held_until = until + interval '120 seconds'
 """
+# The names of mappings in force are as chains.planning.addresses makes them; what ended has none, and rests nevertheless.
 NAME = """
 UPDATE chains_poolallocation AS row SET
     vrf = vrf.name,
@@ -91,7 +93,7 @@ class Migration(migrations.Migration):
             name='since',
             field=models.DateTimeField(),
         ),
-        migrations.RunSQL([FILL, NAME], migrations.RunSQL.noop),
+        migrations.RunSQL([NOW, FILL, NAME], migrations.RunSQL.noop),
         migrations.AlterField(
             model_name='poolallocation',
             name='ports',
