@@ -2,7 +2,8 @@
 """Rounds of probes through functions: when a packet goes out, what an arriving one means, and which ports are dead.
 
 Called by `drivers.switch.prober` with the time and the packets; no clock, no socket. A round is one question into the
-inside arm that must come out of the outside arm, and its answer the other way, both within the probe's time-out.
+inside arm that must come out of the outside arm, and its answer the other way, both within the probe's time-out. The
+next one does not wait for it.
 """
 
 from __future__ import annotations
@@ -12,18 +13,27 @@ from dataclasses import dataclass, field
 
 from drivers.probe import Probe, ProbeResult, judged
 from drivers.switch.openflow_text import COOKIE_MAGIC_SHIFT, PROBER_MAGIC
-from drivers.switch.probe_packets import Datagram, answer, datagram, question
+from drivers.switch.probe_packets import answer, datagram, question
 
 # Above all that Viaduct writes, so that a probe's own packets are always caught.
 CATCH_PRIORITY = 60000
+MOST_OPEN = 64
 Sending = tuple[int, bytes]
+
+
+@dataclass(slots=True)
+class Round:
+    """is_through: the question came out of the far arm."""
+
+    sent_s: float
+    is_through: bool = False
 
 
 @dataclass(slots=True)
 class Asked:
     """A probe that is being asked. Times are monotonic, in seconds; the result's are Unix time.
 
-    inside, outside: port numbers. token: says that a packet is ours. is_through: the question came out of the far arm.
+    inside, outside: port numbers. token: says that a packet is ours. open: rounds without an end, oldest first.
     """
 
     probe: Probe
@@ -32,9 +42,12 @@ class Asked:
     token: bytes
     result: ProbeResult
     next_s: float
-    round: int = 0
-    sent_s: float | None = None
-    is_through: bool = False
+    number: int = 0
+    open: dict[int, Round] = field(default_factory=dict)
+
+    def ends_s(self) -> float:
+        """When the oldest round is lost."""
+        return next((one.sent_s + self.probe.timeout_ms / 1000 for one in self.open.values()), float("inf"))
 
 
 @dataclass(slots=True)
@@ -76,35 +89,34 @@ class Rounds:
     def due(self, now_s: float) -> Iterator[Sending]:
         """(port, frame) to send now. Rounds whose time is over are lost first."""
         for one in self.asked.values():
-            if one.sent_s is not None and now_s >= one.sent_s + one.probe.timeout_ms / 1000:
-                self._end(one, now_s, is_good=False)
-            if one.sent_s is None and now_s >= one.next_s:
-                one.round = (one.round + 1) & 0xFFFFFFFF
-                one.sent_s, one.is_through = now_s, False
+            while now_s >= one.ends_s():
+                self._end(one, next(iter(one.open)), now_s, is_good=False)
+            if now_s >= one.next_s:
                 # A machine that was busy does not make up for what it missed.
                 interval_s = one.probe.interval_ms / 1000
                 one.next_s = one.next_s + interval_s if one.next_s + interval_s > now_s else now_s + interval_s
-                yield one.inside, question(one.probe, one.token, one.round)
+                if len(one.open) < MOST_OPEN:
+                    one.number = (one.number + 1) & 0xFFFFFFFF
+                    one.open[one.number] = Round(now_s)
+                    yield one.inside, question(one.probe, one.token, one.number)
 
     def next_s(self) -> float:
         """When something will be due."""
-        ends = (
-            one.next_s if one.sent_s is None else one.sent_s + one.probe.timeout_ms / 1000
-            for one in self.asked.values()
-        )
-        return min(ends, default=float("inf"))
+        return min((min(one.next_s, one.ends_s()) for one in self.asked.values()), default=float("inf"))
 
     def arrived(self, port: int, frame: bytes, now_s: float) -> Iterator[Sending]:
         """What to send for a packet that came in by this port."""
         seen = datagram(frame)
-        one = None if seen is None else next((one for one in self.asked.values() if _is_of(one, seen)), None)
-        if seen is None or one is None or one.sent_s is None:
+        one = None if seen is None else next((one for one in self.asked.values() if one.token == seen.token), None)
+        found = None if seen is None or one is None else one.open.get(seen.round)
+        # What waited here while we were busy is not late: `due` says when a round is over, and is asked afterwards.
+        if seen is None or one is None or found is None:
             return
-        if not one.is_through and port == one.outside and seen.destination_port == one.probe.port:
-            one.is_through = True
+        if not found.is_through and port == one.outside and seen.destination_port == one.probe.port:
+            found.is_through = True
             yield one.outside, answer(one.probe, seen)
-        elif one.is_through and port == one.inside and seen.source == one.probe.destination:
-            self._end(one, now_s, is_good=True)
+        elif found.is_through and port == one.inside and seen.source == one.probe.destination:
+            self._end(one, seen.round, now_s, is_good=True)
 
     def dead(self) -> frozenset[int]:
         """Numbers of the ports that are to be taken for ports without a link."""
@@ -119,19 +131,13 @@ class Rounds:
     def results(self) -> tuple[ProbeResult, ...]:
         return tuple(self.asked[name].result for name in sorted(self.asked))
 
-    def _end(self, one: Asked, now_s: float, *, is_good: bool) -> None:
-        began_s, probe = one.sent_s or now_s, one.probe
+    def _end(self, one: Asked, number: int, now_s: float, *, is_good: bool) -> None:
+        ended, probe = one.open.pop(number), one.probe
         if is_good:
-            evidence = f"in by {probe.inside}, out of {probe.outside} and back in {(now_s - began_s) * 1000:.1f} ms"
-        elif one.is_through:
+            evidence = f"in by {probe.inside}, out of {probe.outside}, back in {(now_s - ended.sent_s) * 1000:.1f} ms"
+        elif ended.is_through:
             evidence = f"the answer did not come back from {probe.outside} to {probe.inside} in {probe.timeout_ms} ms"
         else:
             evidence = f"nothing sent into {probe.inside} came out of {probe.outside} in {probe.timeout_ms} ms"
         at_s = now_s + self.skew_s
         one.result = judged(one.result, probe, is_good=is_good, now_s=at_s, evidence=evidence)
-        one.sent_s = None
-
-
-def _is_of(one: Asked, seen: Datagram) -> bool:
-    return (seen.token, seen.round) == (one.token, one.round)
-

@@ -111,3 +111,17 @@ def test_what_stays_keeps_its_result_and_what_changes_begins_anew() -> None:
     assert asked.unknown() == {1, 2}
     asked.set((), {}, lambda: TOKEN, 2.0)
     assert asked.results() == () and len(asked.catches()) == 1
+
+
+def test_rounds_overlap_where_the_time_out_is_longer_than_the_interval() -> None:
+    """So that a long time-out does not make the last of `fall` losses late."""
+    asked = rounds(replace(FOUR, timeout_ms=500, fall=3))
+    frames = [frame for now_s in (0.0, 0.1, 0.2, 0.3) for _, frame in asked.due(now_s + 0.001)]
+    assert len(frames) == 4
+    ((_, reply),) = asked.arrived(2, frames[1], 0.35)
+    assert list(asked.arrived(1, reply, 0.36)) == []
+    assert (asked.results()[0].sent, asked.results()[0].is_up) == (1, True)
+    for now_s in range(40, 85, 2):
+        list(asked.due(now_s / 100))
+    (result,) = asked.results()
+    assert (result.sent, result.lost, result.is_up) == (4, 3, False)
