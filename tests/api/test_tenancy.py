@@ -50,6 +50,7 @@ POLICIES: Mapping[tuple[str, str], tuple[str, str]] = {
     ("chains/{id}/", "PATCH"): (EDIT, OWN),
     ("chains/{id}/", "DELETE"): (EDIT, OWN),
     ("chains/{id}/counters/", "GET"): (VIEW, OWN),
+    ("chains/{id}/traffic/", "GET"): (VIEW, OWN),
     ("chains/{id}/explain/", "GET"): (VIEW, OWN),
     ("chains/{id}/plan/", "POST"): (EDIT, OWN),
     ("changes/", "GET"): (VIEW, LIST),
