@@ -26,8 +26,13 @@ def compile_figures(is_small: bool) -> Iterator[Figure]:
         yield from editing.figures(editing.SMALL if is_small else editing.FULL)
 
 
-def placement_figures(is_small: bool) -> Iterator[Figure]:
+def placement_figures(is_small: bool, is_large: bool = False) -> Iterator[Figure]:
+    """One chain through the whole planner, then the solvers of many chains and of churn."""
+    from tests.bench import online, placing
+
     yield from placement.figures(placement.SMALL if is_small else placement.FULL)
+    for part in (online, placing):
+        yield from part.small_figures() if is_small else part.figures(is_large)
 
 
 def post_figures(is_small: bool) -> Iterator[Figure]:
@@ -68,7 +73,7 @@ def lab_figures(is_small: bool) -> Iterator[Figure]:
 
 
 NO_GROUND = 3
-BENCHES: dict[str, Callable[[bool], Iterator[Figure]]] = {
+BENCHES: dict[str, Callable[..., Iterator[Figure]]] = {
     "placement": placement_figures,
     "compile": compile_figures,
     "post": post_figures,
@@ -84,6 +89,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("name", nargs="?", default="", help=f"one of {', '.join(BENCHES)}; all if none is named")
     parser.add_argument("--json", action="store_true", help="one JSON object a line")
     parser.add_argument("--small", action="store_true", help="small sizes, for the test suite; figures mean little")
+    parser.add_argument("--large", action="store_true", help="placement: fat-tree-16 and the widest network too")
     given = parser.parse_args(arguments)
     if given.name and given.name not in BENCHES:
         print(f"run: there is no benchmark {given.name!a}; there are {', '.join(BENCHES)}", file=sys.stderr)
@@ -93,7 +99,8 @@ def main(arguments: list[str]) -> int:
     try:
         for name in [given.name] if given.name else BENCHES:
             try:
-                for figure in BENCHES[name](given.small):
+                large = {"is_large": True} if given.large and name == "placement" else {}
+                for figure in BENCHES[name](given.small, **large):
                     found.append(figure)
                     if given.json:
                         print(line(figure), flush=True)

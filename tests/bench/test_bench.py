@@ -37,11 +37,15 @@ def test_editing_one_chain_costs_what_it_changes_and_touches_nobody_else() -> No
 
 
 def test_placement_costs_what_a_shortest_path_costs() -> None:
-    """That the costs are equal is asserted inside; here, that it was measured at all."""
+    """That the costs are equal is asserted inside; here, that it was measured at all. Times mean little here."""
     code, figures, errors = run("placement", "--small")
-    assert [figure["name"] for figure in figures] == ["placement"], errors
-    assert code == (0 if figures[0]["ok"] else 1)
-    assert figures[0]["value"] > 0 and figures[0]["against"] > 0
+    by_name = {figure["name"]: figure for figure in figures}
+    assert code == (0 if all(figure["ok"] for figure in figures) else 1)
+    assert by_name["placement"]["value"] > 0 and by_name["placement"]["against"] > 0, errors
+    for name in ("gap.fat-tree-4", "gap.wide-20"):
+        assert by_name[f"placement.{name}"]["ok"], by_name[f"placement.{name}"]
+    for name in ("placing-one.exact.fat-tree-4", "failure.strayed.fat-tree-4"):
+        assert by_name[name]["ok"] and by_name[name]["value"] == 0, by_name[name]
 
 
 def test_a_write_is_accepted_whatever_the_broker_does() -> None:

@@ -118,10 +118,10 @@ def relax(pool: Pool, kept: Ints, left: Floats, box: Floats, moves: Moves | None
     )  # fmt: skip
 
 
-def settle(pool: Pool, kept: Ints, left: Floats, nodes: int) -> Ints | None:
+def settle(pool: Pool, kept: Ints, left: Floats, nodes: int, most_s: float = INFINITY) -> Ints | None:
     """One of the kept routes, or none, for each of their chains, within what is left, at least cost.
 
-    nodes: how many the branch and bound may look at.
+    nodes: how many the branch and bound may look at. most_s: for who measures; with it two runs may differ.
     Result: rows of the pool; None if nothing was found.
     """
     network, demands = pool.network, pool.demands
@@ -153,6 +153,7 @@ def settle(pool: Pool, kept: Ints, left: Floats, nodes: int) -> Ints | None:
     engine = _engine()
     engine.setOptionValue("mip_max_nodes", nodes)
     engine.setOptionValue("mip_rel_gap", 1e-6)
+    engine.setOptionValue("time_limit", most_s)
     engine.passModel(model)
     engine.run()
     found = np.array(engine.getSolution().col_value)

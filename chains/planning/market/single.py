@@ -184,7 +184,8 @@ class Desk:
         """[S]: what a site costs for the hop, per Mb/s; infinite where it has no room."""
         mbps = self.mbps[chain]
         needs = self.needs[chain][hop]
-        found = menu.price + menu.fixed / mbps
+        found = menu.fixed / mbps
+        found += menu.price
         if menu.has_kind_price:
             for need, price in zip(needs, menu.kind_price, strict=True):
                 found += price * (need / mbps)
@@ -192,7 +193,7 @@ class Desk:
         short = free[0] < mbps
         for kind in range(1, len(free)):
             short |= free[kind] < needs[kind - 1]
-        found[short] = np.inf
+        np.copyto(found, np.inf, where=short)
         return found
 
     def relaxed(self, chain: int, barred: frozenset[tuple[int, int]] = frozenset()) -> Found | None:
@@ -209,8 +210,7 @@ class Desk:
             have = menus[0].reach[source] + owns[0]
             stages = [have]
             for hop in range(1, len(numbers)):
-                between = self.between(numbers[hop - 1], numbers[hop])
-                have = (have[:, None] + between).min(0) + owns[hop]
+                have = self._onward(have, numbers[hop - 1], numbers[hop]) + owns[hop]
                 stages.append(have)
             have = have + menus[-1].leave[target]
             at = int(have.argmin())
@@ -235,6 +235,18 @@ class Desk:
                 legs += [leg] * len(way)
             here = there
         return Found(sites, arcs, tuple(legs), self.cost(chain, sites, arcs), total * mbps)
+
+    def _onward(self, have: Floats, here: int, there: int) -> Floats:
+        """The least cost at each site of the next menu. A site that is dearer than the cheapest one and the way
+        from there to it leads nowhere cheaper, so most are left out."""
+        at = int(have.argmin())
+        between = self.between(here, there)
+        useful = (have < have[at] + self.between(here, here)[at]).nonzero()[0]
+        if len(useful) == 0:
+            return between[at] + float(have[at])
+        rows = np.append(useful, at)
+        found: Floats = (have[rows][:, None] + between[rows]).min(0)
+        return found
 
     def _in_time(self, chain: int, budget_us: float) -> Found | None:
         """The cheapest within the budget of those that a rising price of latency gives (as LARAC)."""

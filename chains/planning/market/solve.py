@@ -49,7 +49,7 @@ class Effort:
     nodes: int = 20
     split: int = 150
     rivals: int = 8
-    polishes: int = 4
+    polishes: int = 6
 
 
 QUICK = Effort(masters=0, polishes=0)
