@@ -243,9 +243,10 @@ class Desk:
         between = self.between(here, there)
         useful = (have < have[at] + self.between(here, here)[at]).nonzero()[0]
         if len(useful) == 0:
-            return between[at] + float(have[at])
-        rows = np.append(useful, at)
-        found: Floats = (have[rows][:, None] + between[rows]).min(0)
+            useful = np.array([at])
+        elif have[at] < np.inf:
+            useful = np.append(useful, at)
+        found: Floats = (have[useful][:, None] + between[useful]).min(0)
         return found
 
     def _in_time(self, chain: int, budget_us: float) -> Found | None:
