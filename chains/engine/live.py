@@ -93,8 +93,9 @@ class Trial:
             seen = session.read()
         return seen.state, seen.pending
 
-    def native(self, before: DeviceState, after: DeviceState) -> str:
-        return self.family.render(diff(before, after), replace(self.target, held=before))
+    def native(self, before: DeviceState, after: DeviceState, residue: str = "") -> str:
+        """residue: see `Observation`."""
+        return self.family.render(diff(before, after), replace(self.target, held=before, residue=residue))
 
     def write(self, before: DeviceState, after: DeviceState, *, label: str = "") -> None:
         """Through a new connection, written down before it is sent. label: a commit that is not confirmed yet."""
