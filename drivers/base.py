@@ -96,6 +96,7 @@ class Target:
     management: IP address or host name of the management interface. settings: what the fabric
     file's `settings` says (strings), documented in each driver. ports by name. vrfs: name -> VLAN tag.
     held: all of ours that the device holds before the changes to render, where `Capabilities.shares_objects`.
+    residue: see `Observation`; a repair is rendered from it.
     """
 
     name: str
@@ -106,6 +107,7 @@ class Target:
     vrfs: Mapping[str, int] = field(default_factory=dict)
     secret: str = field(default="", repr=False)
     held: DeviceState = field(default_factory=DeviceState)
+    residue: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +130,8 @@ class Observation:
     foreign: how many objects of others were seen beside ours (never touched). attached: those of them that sit
     inside our objects or in their way, one line each, in the device's words (see SHADOWS). pending: the name of a
     commit that the device will take back by itself unless it is confirmed, "" for none; it may be a stranger's.
+    residue: ours as it stands, in the device's words, where that is not just what `state` would be written as ("" if it
+    is): what a repair must know to say every line that it sends.
     """
 
     state: DeviceState
@@ -136,6 +140,7 @@ class Observation:
     foreign: int = 0
     attached: tuple[str, ...] = ()
     pending: str = ""
+    residue: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,37 +2,48 @@
 """The session of every family that NAPALM drives: the same steps, the same doubts.
 
 A family gives a `Syntax` (pure) and a `Box` (an open NAPALM driver, from `drivers.transport`). Nothing is
-loaded before what is there was read and claimed, nothing believed before it was read back. `validate` has the device
-compute its own difference and refuses it if a line cannot be ours; that the lines are the planned ones shows in the
-reading afterwards. NAPALM's `rollback()` is never called: it takes the whole device back, other people's work too.
+loaded before what is there was read and claimed, nothing believed before it was read back. Before a loaded text takes
+effect, the device's own difference must be the text's: every line that it changes, and no other. Where a commit also
+saves, nothing is sent while lines of others are not saved: they would become permanent with ours. NAPALM's `rollback()`
+is never called: it takes the whole device back, other people's work too.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections import Counter as Multiset
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from drivers.base import Counter, Identity, Observation, Rejected, Target
-from drivers.introspection import configured, verified_by
+from drivers.introspection import configured
 from drivers.state import DeviceState, Key
 
 LABEL = re.compile(r"[a-z0-9-]{1,63}")
 MAX_REVERT_S = 24 * 3600 - 60
+STARTUP = "--- startup ---\n"
+# The setting that lets our commits save what others left unsaved.
+UNSAVED = "saves_others"
+SHOWN = 5
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
     """Ours in a running configuration. missing: prerequisites, each with the exact line to add.
 
-    attached, foreign: as in `Observation`.
+    attached, foreign, residue: as in `Observation`.
     """
 
     state: DeviceState
     attached: tuple[str, ...] = ()
     foreign: int = 0
     missing: tuple[str, ...] = ()
+    residue: str = ""
+
+
+# (running configuration, native text or the part of it that was loaded, the device's difference). Raises Rejected.
+Agree = Callable[[str, str, str], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,26 +56,38 @@ class Facts:
 
 
 class Box(Protocol):
-    """An open NAPALM driver. Every method raises drivers.base kinds only; all text is in the device's words."""
+    """An open NAPALM driver. Every method raises drivers.base kinds only; all text is in the device's words.
+
+    agree: is asked with the text loaded and before it takes effect; if it raises, nothing does. The difference is in
+    the form that the family's `Syntax.differs` takes.
+    """
 
     def running(self) -> str:
         """The running configuration."""
         ...
 
+    def startup(self) -> str | None:
+        """What the device starts with, if that is saved by a step of its own; else None."""
+        ...
+
     def facts(self) -> Facts: ...
 
-    def trial(self, native: str) -> str:
-        """Load, let the device (or the driver) compute the difference, discard. Lines begin with + or -.
+    def proof(self) -> str:
+        """How the device proved who it is in this session, or that it did not: words of `drivers.introspection`."""
+        ...
+
+    def trial(self, native: str, agree: Agree) -> None:
+        """Load, let the device (or the driver) compute the difference, discard.
 
         Errors: Rejected if the device refuses a line, with its words.
         """
         ...
 
-    def commit(self, native: str) -> None:
+    def commit(self, native: str, agree: Agree) -> None:
         """Load and commit for good. An error text that the driver overlooks is Rejected all the same."""
         ...
 
-    def commit_confirmed(self, native: str, label: str, revert_in_s: int) -> None:
+    def commit_confirmed(self, native: str, label: str, revert_in_s: int, agree: Agree) -> None:
         """Load and commit, to be taken back by the device. `label` must be found again by `pending`, by any process."""
         ...
 
@@ -72,7 +95,9 @@ class Box(Protocol):
         """The label of the commit that waits for its confirmation, a stranger's name, or ""."""
         ...
 
-    def confirm(self, label: str) -> None: ...
+    def confirm(self, label: str, *, is_saved: bool) -> None:
+        """is_saved: where saving is a step of its own, it is done too."""
+        ...
 
     def cancel(self, label: str) -> None: ...
 
@@ -90,16 +115,28 @@ class Syntax:
     """A family's words. All pure.
 
     check(native, target): Rejected unless every line is one that `render` writes. read(running, target): Rejected
-    for text inside our objects that nobody here writes. is_ours(line, target): may a line of the device's difference
-    come from us? claim(running, native, target): what stands in the way, one line each with the cause and the fix,
-    before anything is touched. key_of: of an entry's name.
+    for text inside our objects that nobody here writes. differs(running, native, said, target): how the device's
+    difference is not what the text makes of the running configuration, "" if it is just that. claim(running, native,
+    target): what stands in the way, one line each with the cause and the fix, before anything is touched.
+    key_of: of an entry's name. adds(running, native, target): does the text bring anything, or only take away? needs:
+    what must be there for what it brings, beside `Reading.missing`. others(text, target): the lines of a configuration
+    that are not ours, each after the lines around it. save: the command that saves.
     """
 
     check: Callable[[str, Target], None]
     read: Callable[[str, Target], Reading]
-    is_ours: Callable[[str, Target], bool]
+    differs: Callable[[str, str, str, Target], str]
     claim: Callable[[str, str, Target], tuple[str, ...]]
     key_of: Callable[[str], Key | None]
+    adds: Callable[[str, str, Target], bool]
+    needs: Callable[[str, str, Target], tuple[str, ...]]
+    others: Callable[[str, Target], Iterable[str]]
+    save: str
+
+
+def nothing(running: str, native: str, target: Target) -> tuple[str, ...]:
+    """For a family whose every prerequisite is in `Reading.missing`."""
+    return ()
 
 
 @dataclass(slots=True)
@@ -123,6 +160,7 @@ class BoxSession:
             foreign=reading.foreign,
             attached=reading.attached,
             pending=self.box.pending(),
+            residue=reading.residue,
         )
 
     def validate(self, native: str) -> None:
@@ -130,12 +168,12 @@ class BoxSession:
         if not native:
             return
         self._claim(native)
-        self._agree(native)
+        self.box.trial(native, self._agree)
 
     def push(self, native: str) -> None:
         if native:
             self._claim(native)
-            self.box.commit(native)
+            self.box.commit(native, self._agree)
 
     def commit(self, native: str, label: str, revert_in_s: int) -> None:
         if LABEL.fullmatch(label) is None:
@@ -145,10 +183,14 @@ class BoxSession:
             raise Rejected(f"{self.target.name}: {revert_in_s!r} s is not 1 to 1439 whole minutes")
         if native:
             self._claim(native)
-        self.box.commit_confirmed(native, label, revert_in_s)
+        self.box.commit_confirmed(native, label, revert_in_s, self._agree)
 
     def confirm(self, label: str) -> None:
-        self.box.confirm(label)
+        """What others changed while it was pending does not become permanent with it: then nothing is saved.
+
+        A reload would lose ours too; that is drift, which is seen and repaired, and a log-in names the unsaved lines.
+        """
+        self.box.confirm(label, is_saved=not self._unsaved(self._running()))
 
     def cancel(self, label: str) -> None:
         self.box.cancel(label)
@@ -158,31 +200,53 @@ class BoxSession:
         facts, running = self.box.facts(), self._running()
         missing = self.syntax.read(running, self.target).missing
         if native:
-            missing += tuple(self.syntax.claim(running, native, self.target))
-        return Identity(facts.platform, facts.version, facts.serial, verified_by(self.target), missing)
+            missing += self.syntax.needs(running, native, self.target)
+            missing += self.syntax.claim(running, native, self.target)
+        missing = tuple(dict.fromkeys((*missing, *self._unsaved(running))))
+        return Identity(facts.platform, facts.version, facts.serial, self.box.proof(), missing)
 
     def configuration(self) -> str:
-        """drivers.base.Printable."""
-        return configured(self._running())
+        """drivers.base.Printable. What the device starts with too, where that is another text."""
+        startup = self.box.startup()
+        said = configured(self._running())
+        return said if startup is None else f"{said}{STARTUP}{configured(startup)}"
 
     def _running(self) -> str:
         self._seen = self.box.running()
         return self._seen
 
     def _claim(self, native: str) -> None:
+        """Prerequisites are asked for what is brought: what we hold must go when the operator has dropped one."""
         self.syntax.check(native, self.target)
         running = self._seen or self._running()
         reading = self.syntax.read(running, self.target)
-        found = (*reading.missing, *self.syntax.claim(running, native, self.target))
+        found = [*self.syntax.claim(running, native, self.target), *self._unsaved(running)]
+        if self.syntax.adds(running, native, self.target):
+            found = [*reading.missing, *self.syntax.needs(running, native, self.target), *found]
         if found:
-            raise Rejected(f"{self.target.name}: " + "; ".join(found))
+            raise Rejected(f"{self.target.name}: " + "; ".join(dict.fromkeys(found)))
 
-    def _agree(self, native: str) -> None:
-        """No line of what the device would change may be somebody else's."""
-        for line in self.box.trial(native).splitlines():
-            if line[:1] in "+-" and line[1:].strip() and not self.syntax.is_ours(line[1:], self.target):
-                said = f"the device would also change {line.strip()!r}, which is not ours; nothing was sent"
-                raise Rejected(f"{self.target.name}: {said}")
+    def _unsaved(self, running: str) -> tuple[str, ...]:
+        """What others changed and did not save: our commit would make it permanent."""
+        startup = None if self.target.settings.get(UNSAVED, "no") == "yes" else self.box.startup()
+        if startup is None:
+            return ()
+        now, then = (Multiset(self.syntax.others(configured(text), self.target)) for text in (running, startup))
+        lines = [f"+ {line}" for line in now - then] + [f"- {line}" for line in then - now]
+        if not lines:
+            return ()
+        more = f" and {len(lines) - SHOWN} more" if len(lines) > SHOWN else ""
+        said = "; ".join(f"`{line}`" for line in lines[:SHOWN])
+        return (
+            f"somebody's changes are not saved, and our commit would save them: {said}{more}; give "
+            f"`{self.syntax.save}`, or take them back, or set `{UNSAVED}: yes` in the device's settings",
+        )
+
+    def _agree(self, running: str, native: str, said: str) -> None:
+        """Exactly what is meant changes, or nothing."""
+        wrong = self.syntax.differs(running, native, said, self.target)
+        if wrong:
+            raise Rejected(f"{self.target.name}: {wrong}; nothing was committed")
 
     def _counters(self, state: DeviceState) -> dict[Key, Counter]:
         """Parts of one item count together."""

@@ -3,10 +3,7 @@
 
 from __future__ import annotations
 
-import json
 import re
-
-from drivers.base import Target, is_unverified
 
 # The head of a running configuration: when it was printed, how long it is, by whom it was changed last.
 VOLATILE = re.compile(
@@ -22,17 +19,6 @@ def configured(running: str) -> str:
     return "".join(f"{line}\n" for line in running.splitlines() if not VOLATILE.match(line))
 
 
-def verified_by(target: Target) -> str:
-    """How the device proved who it is, by what its credential names."""
-    if is_unverified(target.settings):
-        return "not verified: its setting unverified is yes"
-    try:
-        fields = json.loads(target.secret)
-    except ValueError:
-        fields = {}
-    named = fields if isinstance(fields, dict) else {}
-    if named.get("authority_file"):
-        return "its TLS certificate is signed by the authority of its credential"
-    if named.get("known_hosts_file"):
-        return "its SSH host key is the known one"
-    return "verified by its driver"
+TLS = "its TLS certificate is signed by the authority of its credential"
+SSH = "its SSH host key is the known one"
+UNVERIFIED = "not verified: its setting unverified is yes"

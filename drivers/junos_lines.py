@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 
 from drivers.base import Rejected
+from drivers.difference import differs as differ
 
 GROUP = "SI-viaduct"
 # Holds the label of a commit that waits for its confirmation. Nothing applies it.
@@ -99,7 +100,7 @@ def body_of(native: str, device: str) -> tuple[str, ...]:
 def changes_of(compared: str) -> str:
     """`show | compare` as one line for each statement, with the whole path: "+ groups SI-viaduct firewall ...".
 
-    What only moved ("!") is a "+". A value that stays in a list is no change of it.
+    What only moved among its neighbours is signed "!". A value that stays in a list is no change of it.
     """
     found: list[tuple[str, str]] = []
     path: list[str] = []
@@ -116,9 +117,9 @@ def changes_of(compared: str) -> str:
         elif said.endswith("{"):
             inside.append(said[:-1].strip())
         else:
-            found += [("-" if sign == "-" else "+", one) for one in _spread([*path, *inside], _words(said))]
+            found += [(sign, one) for one in _spread([*path, *inside], _words(said))]
     counts = Counter(found)
-    other = {"+": "-", "-": "+"}
+    other = {"+": "-", "-": "+", "!": ""}
     left = [(sign, one) for sign, one in found if not counts[(other[sign], one)]]
     return "".join(f"{sign} {one}\n" for sign, one in left)
 
@@ -127,10 +128,37 @@ def _words(said: str) -> list[str]:
     return [token for token in _TOKEN.findall(said) if token != ";"]
 
 
-def is_ours(line: str) -> bool:
-    """May a line of `changes_of` (without its sign) come from us?"""
-    said = line.strip()
-    return said == APPLY or said.startswith((f"{OURS} ", f"groups {PENDING} "))
+def differs(running: str, native: str, said: str, device: str) -> str:
+    """See `drivers.box.Syntax`. said: of `changes_of`. A commit's label is not the text's; what moves is ours alone."""
+    old, new = _held(lines_of(running)), _brought(native, device)
+    found, strange = set(), ""
+    for line in said.splitlines():
+        sign, path = line[:1], line[1:].strip()
+        if sign == "!" and not path.startswith(f"{OURS} ") and path != APPLY:
+            strange = strange or f"the device would also move {path!r}, which is not ours"
+        elif sign != "!" and not path.startswith(f"groups {PENDING} "):
+            found.add(f"{sign}{path}")
+    planned = {f"+{path}" for path in _beyond(new, old)} | {f"-{path}" for path in _beyond(old, new)}
+    return strange or differ(planned, found)
+
+
+def _beyond(some: set[str], others: set[str]) -> set[str]:
+    """Lines that the others do not have, not even as what stands around one of them."""
+    around = {line[:at] for line in others for at, letter in enumerate(line) if letter == " "}
+    return some - others - around
+
+
+def adds(running: str, native: str, device: str) -> bool:
+    return bool(_brought(native, device) - _held(lines_of(running)))
+
+
+def _held(lines: Iterable[str]) -> set[str]:
+    return {line for line in lines if line == APPLY or line.startswith(f"{OURS} ")}
+
+
+def _brought(native: str, device: str) -> set[str]:
+    body_of(native, device)
+    return {line.removeprefix("set ") for line in native.splitlines() if line.startswith("set ")}
 
 
 def pending_label(changes: str) -> str:

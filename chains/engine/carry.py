@@ -163,7 +163,7 @@ def _run(session: Session, job: Job, must_hold: Callable[[], None]) -> Arrival:
         return Arrival(observation, "")
     if held != job.start and job.is_strict:
         raise Rejected(f"{job.target.name}: {difference(held, job.start)}; somebody else changed it")
-    native = _native(job, held, observation.state)
+    native = _native(job, held, observation)
     must_hold()
     if job.can_confirm:
         cast(ConfirmingSession, session).commit(native, job.label, job.revert_in_s)
@@ -173,7 +173,7 @@ def _run(session: Session, job: Job, must_hold: Callable[[], None]) -> Arrival:
     return Arrival(_require(after, job), native)
 
 
-def _native(job: Job, held: DeviceState, everything: DeviceState) -> str:
+def _native(job: Job, held: DeviceState, seen: Observation) -> str:
     """As planned, unless the device holds something else, or items share objects and the others' are not as planned.
 
     Errors: Rejected in the latter case if is_strict: such a text would write the others' items too, as they were.
@@ -181,14 +181,14 @@ def _native(job: Job, held: DeviceState, everything: DeviceState) -> str:
     family: Driver = driver(job.target.driver)
     if held == job.start and not family.caps.shares_objects:
         return job.native
-    target = replace(job.target, held=everything)
+    target = replace(job.target, held=seen.state, residue=seen.residue)
     try:
         native = family.render(diff(held, job.goal), target)
     except Unsupported:
         if job.is_strict or job.others is None:
             raise
         # The way back is never refused for what is somebody else's: that comes right with it.
-        native = family.render(diff(everything, job.others.merged(job.goal)), target)
+        native = family.render(diff(seen.state, job.others.merged(job.goal)), target)
     if job.is_strict and native != job.native:
         why = "other chains' items there are not as planned from: repair them if they drifted, else ask for a new plan"
         raise Rejected(f"{job.target.name}: {why}")

@@ -141,7 +141,7 @@ def _repair(
         leases.must_hold()
 
     wanted = _wanted(device, observation.state, chains_under_way(device))
-    for number, bare in enumerate(_jobs(fleet.targets[device.name], observation.state, wanted)):
+    for number, bare in enumerate(_jobs(fleet.targets[device.name], observation, wanted)):
         job = _named(bare, f"{LABEL}{number}-{leases.epoch(device.pk)}", observation, given)
         gate.check()
         push = record.Push(device.pk, leases.epoch(device.pk), job.native)
@@ -173,12 +173,12 @@ def _in_sync(device: models.Device, observation: Observation) -> None:
     record.finding_close(code=DRIFT, device=device)
 
 
-def _jobs(target: Target, held: DeviceState, wanted: DeviceState) -> Iterator[Job]:
+def _jobs(target: Target, seen: Observation, wanted: DeviceState) -> Iterator[Job]:
     """One push where the device takes it all at once, or its family orders what items share; else make before break.
 
     Errors: Unsupported, where what is damaged cannot be written from here.
     """
-    family = driver(target.driver)
+    family, held = driver(target.driver), seen.state
     changes = diff(held, wanted)
     if family.caps.is_atomic or family.caps.shares_objects:
         batches = [changes] if changes else []
@@ -186,5 +186,6 @@ def _jobs(target: Target, held: DeviceState, wanted: DeviceState) -> Iterator[Jo
         batches = [batch.changes for wave in order({target.name: changes}) for batch in wave]
     for batch in batches:
         after = patch(held, batch)
-        yield Job(target, None, held, after, family.render(batch, replace(target, held=held)), is_strict=True)
+        native = family.render(batch, replace(target, held=held, residue=seen.residue))
+        yield Job(target, None, held, after, native, is_strict=True)
         held = after

@@ -30,6 +30,7 @@ from drivers.base import (
     DriverError,
     Identity,
     Introspective,
+    Observation,
     Printable,
     Rejected,
     Session,
@@ -89,16 +90,21 @@ class Trial:
 
     def held(self) -> tuple[DeviceState, str]:
         """What it holds of ours and what is pending, through a new connection."""
-        with self.session() as session:
-            seen = session.read()
+        seen = self.seen()
         return seen.state, seen.pending
 
-    def native(self, before: DeviceState, after: DeviceState) -> str:
-        return self.family.render(diff(before, after), replace(self.target, held=before))
+    def seen(self) -> Observation:
+        """Through a new connection."""
+        with self.session() as session:
+            return session.read()
 
-    def write(self, before: DeviceState, after: DeviceState, *, label: str = "") -> None:
+    def native(self, before: DeviceState, after: DeviceState, residue: str = "") -> str:
+        """residue: see `Observation`."""
+        return self.family.render(diff(before, after), replace(self.target, held=before, residue=residue))
+
+    def write(self, before: DeviceState, after: DeviceState, *, label: str = "", residue: str = "") -> None:
         """Through a new connection, written down before it is sent. label: a commit that is not confirmed yet."""
-        native = self.native(before, after)
+        native = self.native(before, after, residue)
         assert self.leases is not None, "nothing is written without the lease"
         Gate().check()
         self.leases.check()
@@ -224,13 +230,13 @@ def _cases(trial: Trial, report: Report) -> None:
 def _tidy(trial: Trial, report: Report) -> None:
     """Whatever happened: nothing of ours stays, and the configuration is compared."""
     try:
-        state, pending = trial.held()
+        pending = trial.held()[1]
         if pending == LABEL:
             with trial.session() as session:
                 cast(ConfirmingSession, session).cancel(LABEL)
-            state, pending = trial.held()
-        if state:
-            trial.write(state, EMPTY)
+        seen = trial.seen()
+        if seen.state:
+            trial.write(seen.state, EMPTY, residue=seen.residue)
         with trial.session() as session:
             after = cast(Printable, session).configuration()
     except (DriverError, Frozen, LeaseLost) as error:

@@ -16,10 +16,9 @@ from chains.engine.limits import limits
 from chains.engine.specimen import Place, wishes
 from chains.engine.vault import sealed_of
 from chains.services import record
-from drivers.base import Driver, DriverError, Identity, Introspective, Target, Unsupported
+from drivers.base import Driver, DriverError, Identity, Introspective, Observation, Target, Unsupported
 from drivers.diff import diff
 from drivers.registry import driver
-from drivers.state import DeviceState
 
 UNTOLD = Identity(verified="verified by its driver")
 
@@ -45,13 +44,13 @@ def _log_in(device: models.Device, secrets: list[str]) -> tuple[Identity, int]:
     target = replace(selectors.target_of(device), secret=secrets[0])
     family = driver(target.driver)
     with family.open(target, limits().device_timeout_s) as session:
-        held = session.read().state
+        seen = session.read()
         if not isinstance(session, Introspective):
-            return UNTOLD, len(held)
-        return session.login(_wish(device, family, target, held)), len(held)
+            return UNTOLD, len(seen.state)
+        return session.login(_wish(device, family, target, seen)), len(seen.state)
 
 
-def _wish(device: models.Device, family: Driver, target: Target, held: DeviceState) -> str:
+def _wish(device: models.Device, family: Driver, target: Target, seen: Observation) -> str:
     """A text as chains could want it here, never sent: so that the device's session tells what it would need."""
     ports = device.ports.select_related("link_a__b__device", "link_b__a__device").prefetch_related("attachments")
     seats, crossings, vrf = [], [], ""
@@ -74,6 +73,7 @@ def _wish(device: models.Device, family: Driver, target: Target, held: DeviceSta
     )
     wanted = wishes(family, target, place, tuple(crossings))
     try:
-        return family.render(diff(held, held.merged(wanted)), replace(target, held=held))
+        known = replace(target, held=seen.state, residue=seen.residue)
+        return family.render(diff(seen.state, seen.state.merged(wanted)), known)
     except Unsupported:
         return ""

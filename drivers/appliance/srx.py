@@ -12,11 +12,12 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
+from drivers import junos_lines
 from drivers.appliance.srx_text import interface_of, item_of, key_of, lines_for, text_of, zone_of
 from drivers.base import SHADOWS, Capabilities, Driver, Rejected, Session, Target, Unsupported
 from drivers.box import BoxSession, Reading, Syntax
 from drivers.diff import Change, patch
-from drivers.junos_lines import APPLY, GROUP, MARKER, body_of, is_ours, lines_of, ours, theirs, written
+from drivers.junos_lines import APPLY, GROUP, MARKER, body_of, lines_of, ours, theirs, written
 from drivers.nftables_parse import DAMAGED_ITEMS
 from drivers.state import EMPTY, DeviceState, Item, Key, Kind, RuleSet
 from drivers.transport import junos as transport
@@ -158,7 +159,7 @@ def _in_the_way(others: tuple[str, ...], body: tuple[str, ...]) -> Iterator[str]
 
 
 def claim(running: str, native: str, target: Target) -> tuple[str, ...]:
-    """What is missing or in the way, one line each."""
+    """What is in the way, one line each."""
     lines = lines_of(running)
     mine, others = ours(lines), theirs(lines)
     body = body_of(native, target.name)
@@ -169,7 +170,13 @@ def claim(running: str, native: str, target: Target) -> tuple[str, ...]:
         found.append(f"{line!r} is the operator's and would decide before ours; remove it")
     if "security policies default-policy permit-all" in others:
         found.append("what no policy matches is let through: delete security policies default-policy permit-all")
-    for item in read_lines(body, target).values():
+    return tuple(dict.fromkeys(found))
+
+
+def needs(running: str, native: str, target: Target) -> tuple[str, ...]:
+    """The zones, each with the exact line to add."""
+    others, found = theirs(lines_of(running)), list[str]()
+    for item in read_lines(body_of(native, target.name), target).values():
         if isinstance(item, RuleSet) and item != DAMAGED:
             for port in (item.inside, item.outside):
                 found += _zone(others, port, target)
@@ -186,7 +193,20 @@ def _zone(others: tuple[str, ...], port: str, target: Target) -> Iterator[str]:
         yield f"zone {zone} holds {other} too, for which the policies would count: give port {port} a zone of its own"
 
 
-SYNTAX = Syntax(check, read, lambda line, target: is_ours(line), claim, key_of)
+
+def differs(running: str, native: str, said: str, target: Target) -> str:
+    return junos_lines.differs(running, native, said, target.name)
+
+
+def adds(running: str, native: str, target: Target) -> bool:
+    return junos_lines.adds(running, native, target.name)
+
+
+def others(text: str, target: Target) -> tuple[str, ...]:
+    return theirs(lines_of(text))
+
+
+SYNTAX = Syntax(check, read, differs, claim, key_of, adds, needs, others, "")
 
 
 @contextmanager

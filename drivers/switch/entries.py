@@ -6,9 +6,13 @@ Called by `policies` and `generations`. Pure.
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from drivers.switch.routemaps import FAMILY, MAP, MATCH, Stock, Words
+
+LETTERS = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,3 +47,10 @@ def raw_entries(stock: Stock, map_name: str, words: Words) -> tuple[Raw, ...] | 
         raw = Raw(names[0], family, head["action"], sets, matches[0]["name"], aces)
         found.append((int(head["number"]), raw))
     return tuple(raw for _, raw in sorted(found, key=lambda pair: pair[0]))
+
+
+def letters(lines: Iterable[str], attempt: int = 0) -> str:
+    """What stands for these lines in a name. attempt: others, while the name is taken by something that was altered."""
+    said = "\n".join((str(attempt), *lines))
+    number = int.from_bytes(hashlib.sha256(said.encode()).digest()[:8])
+    return "".join(chr(ord("a") + number // 26**at % 26) for at in range(LETTERS))

@@ -18,11 +18,13 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 from drivers.base import Capabilities, Driver, Target, Unsupported
-from drivers.box import BoxSession, Syntax
+from drivers.box import BoxSession, Reading, Syntax
 from drivers.diff import Change, patch
 from drivers.state import Kind
-from drivers.switch.eos_claim import check, claim, expanded, is_ours
-from drivers.switch.eos_parse import key_of, read
+from drivers.switch.eos_claim import adds, check, claim, differs, needs, others
+from drivers.switch.eos_clear import clearing, left_of
+from drivers.switch.eos_parse import key_of
+from drivers.switch.eos_parse import read as items_read
 from drivers.switch.eos_text import commands, objects_of, promises
 from drivers.switch.flows import torn
 from drivers.switch.tables import Tables, tables_of
@@ -59,10 +61,9 @@ def render(changes: tuple[Change, ...], target: Target) -> str:
     _check_names(before, target)
     _check_names(after, target)
     changed = [place for place, entries in after.entries.items() if before.entries.get(place) != entries]
-    cleared = [change.key for change in changes if change.before == torn(change.key.kind)]
-    return commands(
-        objects_of(before, target), objects_of(after, target), cleared, list(promises(after, changed, target))
-    )
+    said = commands(objects_of(before, target), objects_of(after, target), list(promises(after, changed, target)))
+    cleared = {change.key for change in changes if change.before == torn(change.key.kind)}
+    return clearing(cleared, said, target) + said
 
 
 def _check_names(tables: Tables, target: Target) -> None:
@@ -85,20 +86,21 @@ def _check_names(tables: Tables, target: Target) -> None:
             raise Unsupported(f"{target.name}: {mac!r} is no MAC address in lower case with colons")
 
 
-SYNTAX = Syntax(check=check, read=read, is_ours=is_ours, claim=claim, key_of=key_of)
+def read(running: str, target: Target) -> Reading:
+    """Errors: Rejected."""
+    found = items_read(running, target)
+    is_damaged = any(item == torn(key.kind) for key, item in found.state.items())
+    return replace(found, residue=left_of(running, target)) if is_damaged else found
+
+
+SYNTAX = Syntax(check, read, differs, claim, key_of, adds, needs, others, "copy running-config startup-config")
 
 
 @contextmanager
 def open_session(target: Target, timeout_s: float) -> Iterator[BoxSession]:
     """Errors: Transient, Rejected."""
-    plain = replace(target, secret="")
-    with transport.opened(
-        target,
-        timeout_s,
-        expand=lambda native, running: expanded(native, running, plain),
-        is_ours=lambda line: is_ours(line, plain),
-    ) as box:
-        yield BoxSession(plain, box, SYNTAX)
+    with transport.opened(target, timeout_s) as box:
+        yield BoxSession(replace(target, secret=""), box, SYNTAX)
 
 
 DRIVER = Driver(name="eos", caps=CAPS, render=render, open=open_session)

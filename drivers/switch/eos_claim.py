@@ -2,22 +2,25 @@
 """What may be sent to an EOS device, and what stands in its way there. Pure.
 
 Called by `drivers.switch.eos`. `check` takes the lines that `render` writes and no others; `claim` compares them with
-the running configuration before anything is touched; `expanded` puts in the lines that depend on what is there.
+the running configuration before anything is touched; `differs` says what the device would change beside them.
 """
 
 from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
+from contextlib import suppress
 
-from drivers.base import Rejected, Target
-from drivers.state import Key
-from drivers.switch.eos_blocks import Block, blocks_of, paths
-from drivers.switch.eos_parse import Device, device_of, key_of, policy_at, vrf_of
-from drivers.switch.eos_text import ATTACH, CLEAR, DEFAULT_VRF, MARK, VRF, is_our_name, style
-from drivers.switch.eos_traffic import SECTION, groups_of, part_of
-from drivers.switch.tables import CLOSED, CROSSINGS, FIRST_TAG, LAST_TAG, crossing_addresses, parse_table_name
+from drivers.base import Rejected, Target, Unsupported
+from drivers.difference import differs as differ
+from drivers.switch.crossings import crossing_prefix
+from drivers.switch.eos_blocks import Block, blocks_of, match_of, paths, permit
+from drivers.switch.eos_parse import Device, device_of, policy_at, vrf_of
+from drivers.switch.eos_text import ATTACH, DEFAULT_VRF, MARK, VRF, is_our_name, style
+from drivers.switch.eos_traffic import SECTION, part_of
+from drivers.switch.nested import changes, plain, respelled
+from drivers.switch.tables import FIRST_TAG, LAST_TAG, parse_table_name
 
 SEPARATOR = " / "
 _NAME, _TABLE, _ADDRESS = r"(?P<name>SI-[A-Za-z0-9-]+)", r"(?P<table>SI-t-[a-z0-9-]+)", r"[0-9a-f:.]+"
@@ -29,13 +32,13 @@ _HEADS = {
         rf"\d+ match (?:ip|ipv6) access-group {_NAME}"
     ),
     re.compile(rf"policy-map type pbr {_TABLE}"): re.compile(
-        rf"\d+ class {_NAME}|drop|set nexthop {_ADDRESS}"
+        rf"(?:no )?\d+ class {_NAME}|drop|set nexthop {_ADDRESS}"
     ),
     re.compile(rf"nexthop-group {_NAME} type ip"): re.compile(rf"size 1|entry 0 nexthop {_ADDRESS}"),
     re.compile(rf"traffic-policy {_TABLE}"): re.compile(
-        rf"match (?P<name>SI-[A-Za-z0-9-]+|ipv[46]-all-default) ipv[46]|(?:source|destination) prefix {_ADDRESS}/\d+"
-        r"|protocol (?:tcp|udp|icmp|icmpv6)[a-z0-9 -]*|dscp \d+|actions|count|drop"
-        r"|redirect next-hop group (?P<group>SI-[A-Za-z0-9-]+)"
+        r"(?:no )?match (?P<name>SI-[A-Za-z0-9-]+|ipv[46]-all-default) ipv[46]"
+        rf"|(?:source|destination) prefix {_ADDRESS}/\d+|protocol (?:tcp|udp|icmp|icmpv6)[a-z0-9 -]*|dscp \d+"
+        r"|actions|count|drop|redirect next-hop group (?P<group>SI-[A-Za-z0-9-]+)"
     ),
 }
 _SUBINTERFACE = re.compile(
@@ -65,8 +68,6 @@ def check(native: str, target: Target) -> None:
 
 
 def _first_alien(one: Block, target: Target) -> str:
-    if one.line.startswith(CLEAR):
-        return "" if not one.inside and _is_key(one.line.removeprefix(CLEAR)) else one.line
     if one.line == SECTION:
         wrong = [inner for inner in one.inside if not _is_object(inner, target)]
         return wrong[0].line if wrong else ""
@@ -75,21 +76,14 @@ def _first_alien(one: Block, target: Target) -> str:
     return "" if _is_object(one, target) else next(_aliens(one), one.line)
 
 
-def _is_key(text: str) -> bool:
-    try:
-        return str(Key.parse(text)) == text
-    except ValueError:
-        return False
-
-
 def _is_object(one: Block, target: Target) -> bool:
     """An object of ours, whole, or its removal."""
     is_no = one.line.startswith("no ")
     line = one.line.removeprefix("no ")
     if _NEIGHBOUR.fullmatch(line):
-        return not one.inside and _is_our_neighbour(line, target)
+        return not one.inside and is_our_neighbour(line, target)
     if is_no and line.startswith("interface "):
-        return not one.inside and _is_crossing(line, target)
+        return not one.inside and is_crossing(line, target)
     if is_no:
         return not one.inside and any(_fits(head, line) for head in _HEADS)
     return any(_fits(head, line) and not list(_aliens(one)) for head in _HEADS)
@@ -116,9 +110,11 @@ def _fits(pattern: re.Pattern[str], line: str) -> bool:
 
 
 def _alien_in_interface(one: Block, target: Target) -> str:
-    is_ours = _is_crossing(one.line, target)
+    is_ours = is_crossing(one.line, target)
     if not is_ours and not _is_port(one.line, target):
-        return one.line
+        # A policy of ours where it has no business is taken away.
+        kept = (line for line in one.lines() if not (line.startswith("no ") and _fits(_ATTACH, line)))
+        return next(kept, "") if _INTERFACE.fullmatch(one.line) else one.line
     for inner in one.inside:
         is_promise = inner.line.startswith(VRF) and bool(
             re.fullmatch(r"[A-Za-z0-9_.-]+", inner.line[len(VRF) :])
@@ -137,7 +133,7 @@ def _is_port(line: str, target: Target) -> bool:
     }
 
 
-def _is_crossing(line: str, target: Target) -> bool:
+def is_crossing(line: str, target: Target) -> bool:
     """A sub-interface that can only be ours: of a known port, with a stage tag."""
     found = _INTERFACE.fullmatch(line)
     if found is None or not found["tag"] or not FIRST_TAG <= int(found["tag"]) <= LAST_TAG:
@@ -145,19 +141,54 @@ def _is_crossing(line: str, target: Target) -> bool:
     return _is_port(f"interface {found['parent']}", target)
 
 
-def _is_our_neighbour(line: str, target: Target) -> bool:
+def is_our_neighbour(line: str, target: Target) -> bool:
     found = _NEIGHBOUR.fullmatch(line)
     if found is None:
         return False
-    family, setting = (4, "crossings") if found["four"] else (6, "crossings6")
+    family = 4 if found["four"] else 6
     try:
         address = ipaddress.ip_address(found["four"] or found["six"])
     except ValueError:
         return False
-    return address in ipaddress.ip_network(target.settings.get(setting) or CROSSINGS[family])
+    return address in crossing_prefix(target, family)
 
 
 # --- the device's difference ------------------------------------------------------------------
+
+
+def differs(running: str, native: str, said: str, target: Target) -> str:
+    """See `drivers.box.Syntax`. said: signed lines with the lines around them, outermost first, SEPARATOR between."""
+    told = (respelled(line, _spelled, SEPARATOR) for line in said.splitlines())
+    return differ(_planned(running, native), told, (f"+{SECTION}", f"-{SECTION}"))
+
+
+def _planned(running: str, native: str) -> list[str]:
+    wanted = blocks_of(native, is_native=True)
+    return list(changes(blocks_of(running), wanted, _spelled, SEPARATOR, ("vrf ", "encapsulation ", "description ")))
+
+
+def adds(running: str, native: str, target: Target) -> bool:
+    """An entry that stays and only gets another number is nothing new."""
+    bare = [re.sub(r"\d+ class ", "class ", line) for line in _planned(running, native)]
+    gone = {line[1:] for line in bare if line.startswith("-")}
+    return any(line.startswith("+") and line[1:] not in gone for line in bare)
+
+
+def others(text: str, target: Target) -> Iterator[str]:
+    """What is not ours, each line after those around it."""
+    for path in paths(blocks_of(text)):
+        line = SEPARATOR.join(path)
+        if not is_ours(line, target):
+            yield line
+
+
+def _spelled(line: str, around: tuple[str, ...]) -> str:
+    number, _, rule = line.partition(" ")
+    if around and " access-list " in around[-1] and rule.startswith("permit "):
+        with suppress(ValueError, Unsupported):
+            family = 6 if around[-1].startswith("ipv6") else 4
+            return f"{number} {permit(match_of(rule, family), '')}"
+    return plain(line)
 
 
 def is_ours(line: str, target: Target) -> bool:
@@ -166,11 +197,11 @@ def is_ours(line: str, target: Target) -> bool:
     if path[0] == SECTION:
         return len(path) == 1 or _fits(re.compile(rf"traffic-policy {_TABLE}"), path[1])
     if path[0].startswith("interface "):
-        return _is_crossing(path[0], target) or (
+        return is_crossing(path[0], target) or (
             len(path) == 2 and _is_port(path[0], target) and _fits(_ATTACH, path[1])
         )
     if _NEIGHBOUR.fullmatch(path[0]):
-        return len(path) == 1 and _is_our_neighbour(path[0], target)
+        return len(path) == 1 and is_our_neighbour(path[0], target)
     return any(_fits(head, path[0]) for head in _HEADS)
 
 
@@ -186,8 +217,13 @@ def claim(running: str, native: str, target: Target) -> tuple[str, ...]:
         found += _names_taken(device, one)
         if one.line.startswith("interface ") and one.inside:
             found += _interface(device, one, target)
-    found += _missing(device, wanted, target)
     return tuple(dict.fromkeys(found))
+
+
+def needs(running: str, native: str, target: Target) -> tuple[str, ...]:
+    """What must be there before our lines mean anything."""
+    wanted = blocks_of(native, is_native=True)
+    return tuple(dict.fromkeys(_missing(device_of(running, target), wanted, target)))
 
 
 def _names_taken(device: Device, one: Block) -> Iterator[str]:
@@ -276,95 +312,3 @@ def _missing_features(device: Device, target: Target) -> Iterator[str]:
     for need in needs:
         if not any(line == f"feature {need}" or line.startswith(f"feature {need} ") for line in features):
             yield f"add `feature {need}` to `profile {chosen}` under `hardware tcam`"
-
-
-# --- clearing what is damaged -----------------------------------------------------------------
-
-
-def expanded(native: str, running: Callable[[], str], target: Target) -> str:
-    """The native text with a line CLEAR turned into what removes all of that key on this device, as it now is."""
-    keys = {Key.parse(line.removeprefix(CLEAR)) for line in native.splitlines() if line.startswith(CLEAR)}
-    if not keys:
-        return native
-    device = device_of(running(), target)
-    rest = "".join(f"{line}\n" for line in native.splitlines() if not line.startswith(CLEAR))
-    lines = list(_clearing(device, keys, native, target))
-    return "".join(f"{line}\n" for one in lines for line in one.text()) + rest
-
-
-def _clearing(device: Device, keys: set[Key], native: str, target: Target) -> Iterator[Block]:
-    kept: set[str] = set()
-    gone: set[str] = set()
-    for name, one in device.policies.items():
-        if parse_table_name(name) is None:
-            continue
-        ours = {inner.line: key for inner in one.inside if (key := _entry_key(inner)) is not None}
-        doomed = [line for line, key in ours.items() if key in keys]
-        if len(doomed) == len(ours):
-            gone.add(name)
-            continue
-        kept.add(name)
-        if doomed:
-            yield _policy(one, *(f"no {line}" for line in doomed), target=target)
-    yield from _detached(device, gone, kept, target)
-    for one in device.blocks:
-        words = one.line.split()
-        is_object = words[0] in ("class-map", "ip", "ipv6", "nexthop-group")
-        if is_object and any(key_of(word) in keys for word in words):
-            yield Block(f"no {one.line}")
-    held = [device.policies[name] for name in kept]
-    used = {path[-1].rpartition(" ")[2] for path in paths(held)}
-    for one in device.blocks:
-        words = one.line.split()
-        if words[-1].startswith(CLOSED) and words[-1] not in used and words[0] in ("class-map", "ip", "ipv6"):
-            yield Block(f"no {one.line}")
-    yield from _idle_crossings(device, kept, native, target)
-
-
-def _detached(device: Device, gone: set[str], kept: set[str], target: Target) -> Iterator[Block]:
-    """Policies of which nothing would be left, or nothing is."""
-    for name in device.interfaces:
-        held = policy_at(device, name)
-        if parse_table_name(held) is not None and held not in kept:
-            yield Block(f"interface {name}", (Block(f"no {ATTACH[style(target)]} {held}"),))
-    for name in sorted(gone):
-        line = Block(f"no {device.policies[name].line}")
-        yield line if style(target) == "pbr" else Block(SECTION, (line,))
-
-
-def _policy(one: Block, *lines: str, target: Target) -> Block:
-    inside = Block(one.line, tuple(Block(line) for line in lines))
-    return inside if style(target) == "pbr" else Block(SECTION, (inside,))
-
-
-def _entry_key(inner: Block) -> Key | None:
-    words = inner.line.split()
-    return key_of(words[-1] if "class" in words else words[1]) if len(words) > 1 else None
-
-
-def _idle_crossings(device: Device, kept: Iterable[str], native: str, target: Target) -> Iterator[Block]:
-    """Sub-interfaces of ours that nothing needs once the keys are gone, and that the text does not speak of; and
-    neighbours that nothing sends to: those that the text needs, it makes."""
-    policies = [device.policies[name] for name in kept]
-    groups = groups_of(device.blocks)
-    used = {path[-1].rpartition(" ")[2] for path in paths(policies)}
-    used |= {groups[name] for name in used & groups.keys()}
-    for name, one in device.interfaces.items():
-        if f"description {MARK}" not in one.lines() or not _is_crossing(one.line, target):
-            continue
-        is_spoken_of = f"interface {name}\n" in native
-        if (
-            not is_spoken_of
-            and policy_at(device, name) not in kept
-            and not _far_addresses(name, target) & used
-        ):
-            yield Block(f"no interface {name}")
-    for one in device.blocks:
-        if _is_our_neighbour(one.line, target) and not used & set(one.line.split()):
-            yield Block(f"no {one.line}")
-
-
-def _far_addresses(name: str, target: Target) -> set[str]:
-    parent, _, tag = name.rpartition(".")
-    port = next(port.name for port in target.ports.values() if parent == (port.interface or port.name))
-    return {crossing_addresses(target, (port, int(tag)), family)[1] for family in (4, 6)}

@@ -16,7 +16,7 @@ from drivers.base import SHADOWS, Rejected, Target
 from drivers.box import Reading
 from drivers.state import ANYWHERE, Key, Match, NextHop
 from drivers.switch.eos_blocks import Block, blocks_of, match_of
-from drivers.switch.eos_text import MARK, attach_line, is_our_name, style
+from drivers.switch.eos_text import ATTACH, MARK, attach_line, is_our_name, style
 from drivers.switch.eos_traffic import LAST, SECTION, groups_of, part_of, read_match
 from drivers.switch.tables import (
     CLOSED,
@@ -42,7 +42,7 @@ _CLASS = re.compile(r"class-map type pbr match-any (?P<name>\S+)")
 _POLICY = re.compile(r"policy-map type pbr (?P<name>\S+)")
 _TRAFFIC = re.compile(r"traffic-policy (?P<name>\S+)")
 _GROUP = re.compile(r"nexthop-group (?P<name>\S+) type \S+")
-_ATTACHED = re.compile(r"(?:service-policy type pbr input|traffic-policy input) (?P<name>\S+)")
+ATTACHED = re.compile(r"(?:service-policy type pbr input|traffic-policy input) (?P<name>\S+)")
 _INTERFACE = re.compile(r"interface (?P<name>\S+)")
 _CROSSING = re.compile(
     rf"(?:description {MARK}|encapsulation dot1q vlan \d+|vrf \S+|ip address \S+|ipv6 address \S+"
@@ -121,7 +121,7 @@ def vrf_of(device: Device, name: str) -> str:
 def policy_at(device: Device, name: str) -> str:
     """What is attached to an interface; "" for nothing."""
     lines = device.interfaces[name].lines() if name in device.interfaces else ()
-    return next((found["name"] for line in lines if (found := _ATTACHED.fullmatch(line))), "")
+    return next((found["name"] for line in lines if (found := ATTACHED.fullmatch(line))), "")
 
 
 # --- reading ----------------------------------------------------------------------------------
@@ -130,6 +130,7 @@ def policy_at(device: Device, name: str) -> str:
 def read(running: str, target: Target) -> Reading:
     """Errors: Rejected."""
     device = device_of(running, target)
+    _refuse_other_style(device, target)
     crossings = dict(_crossings(device, target))
     entries: dict[Place, tuple[Entry, ...]] = {}
     torn: set[Key] = set()
@@ -150,6 +151,25 @@ def read(running: str, target: Target) -> Reading:
     torn |= {key for name in _orphans(device, used) if (key := key_of(name)) is not None}
     state = items_of(Tables(entries, crossings, tuple(sorted(torn))), target)
     return Reading(state, tuple(attached), _foreign(device))
+
+
+def _refuse_other_style(device: Device, target: Target) -> None:
+    """Items that stand in the style which the setting does not say would be invisible. Errors: Rejected."""
+    wanted = style(target)
+    other = next(one for one in ATTACH if one != wanted)
+    sections = [inner for one in device.blocks if one.line == SECTION for inner in one.inside]
+    pattern, blocks = (_TRAFFIC, sections) if wanted == "pbr" else (_POLICY, list(device.blocks))
+    ours = [name for name, _ in _named(pattern, blocks) if parse_table_name(name) is not None]
+    if not ours:
+        return
+    attached = [f"`interface {name}` / `no {ATTACH[other]} {policy_at(device, name)}`" for name in device.interfaces
+                if policy_at(device, name) in ours]
+    inside = f"`{SECTION}` / `no traffic-policy {{}}`" if other == "traffic-policy" else "`no policy-map type pbr {}`"
+    by_hand = ", ".join([*attached, *(inside.format(name) for name in ours)])
+    raise Rejected(
+        f"{target.name}: items of ours stand there in the style {other}, and its setting `steering` says {wanted}: set "
+        f"`steering: {other}` again, remove the chains there, then change it; or by hand: {by_hand}"
+    )
 
 
 def _table(

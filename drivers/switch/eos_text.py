@@ -12,7 +12,6 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 
 from drivers.base import Target, Unsupported
-from drivers.state import Key
 from drivers.switch.eos_blocks import Block, block, permit
 from drivers.switch.eos_traffic import traffic_objects
 from drivers.switch.tables import (
@@ -31,8 +30,8 @@ from drivers.switch.tables import (
 )
 
 MARK = "Viaduct"
-# Comments in a native text. The device never sees them: what the interfaces must be, and keys to clear away.
-VRF, CLEAR = "! vrf ", "! clear "
+# A comment in a native text, which the device never sees: in which VRF an interface must be.
+VRF = "! vrf "
 DEFAULT_VRF = "default"
 ATTACH = {"pbr": "service-policy type pbr input", "traffic-policy": "traffic-policy input"}
 
@@ -144,18 +143,18 @@ def _rank(named: tuple[tuple[str, ...], str]) -> tuple[int, tuple[str, ...], str
     return next(rank for rank, pattern in enumerate(_RANKS) if pattern.match(line)), outside, line
 
 
-def commands(before: Objects, after: Objects, cleared: Iterable[Key], promises: Iterable[Block]) -> str:
+def commands(before: Objects, after: Objects, promises: Iterable[Block]) -> str:
     """The native text; "" for no difference. promises: what must be so, or nothing is sent (see VRF)."""
     anew = {named for named, one in after.items() if before.get(named) != one}
     # What stands inside an interface of ours that is made anew goes with the old one.
     anew |= {named for named in after if ((), "".join(named[0])) in anew}
     gone = [named for named in before if named not in after]
     lost = {line for _, line in gone}
-    found = [Block(f"{CLEAR}{key}") for key in sorted(cleared)]
+    found: list[Block] = []
     for outside, line in sorted(gone, key=_rank, reverse=True):
         if "".join(outside) not in lost:
             found.append(_inside(outside, Block(f"no {line}")))
-    if anew or gone or found:
+    if anew or gone:
         found.extend(promises)
     for outside, line in sorted(anew, key=_rank):
         one = after[outside, line]

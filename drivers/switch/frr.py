@@ -17,10 +17,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from drivers.base import Capabilities, Driver, Rejected, Target, Unsupported
-from drivers.box import BoxSession, Reading, Syntax
+from drivers.box import BoxSession, Reading, Syntax, nothing
 from drivers.diff import Change, patch
 from drivers.state import Key, Kind
-from drivers.switch import frr_parse, frr_text
+from drivers.switch import frr_delta, frr_parse, frr_text
 from drivers.switch.flows import torn
 from drivers.switch.tables import items_of, parse_name, tables_of
 from drivers.transport import frr
@@ -47,11 +47,6 @@ BOOT_HOOK = (
 )
 _MARKS = re.compile(r"meta mark set (0x[0-9a-f]+)")
 _ADDED = re.compile(r"link add link (\S+) name (\S+) type vlan id (\d+)")
-_OURS = re.compile(
-    r"link \S+\.\d{4}|nft .*|(?:no )?pbr-map SI-t-\S+ seq \d+.*| ?(?:no )?pbr-policy SI-t-\S+"
-    r"|interface \S+( pbr-policy SI-t-\S+)?"
-    r"| ?match (?:src-ip|mark) \S+| ?set nexthop \S+ \S+|exit|"
-)
 
 
 def render(changes: tuple[Change, ...], target: Target) -> str:
@@ -149,8 +144,21 @@ def _port(name: str, links: dict[str, dict[str, object]]) -> list[str]:
     return []
 
 
-def is_ours(line: str, target: Target) -> bool:
-    return _OURS.fullmatch(line) is not None
+def differs(running: str, native: str, said: str, target: Target) -> str:
+    return frr_delta.differs(frr_parse.shown_from(running, target.name), native, said)
+
+
+def adds(running: str, native: str, target: Target) -> bool:
+    return frr_delta.adds(frr_parse.shown_from(running, target.name), native)
+
+
+def others(text: str, target: Target) -> Iterator[str]:
+    """What is not ours of FRR's own configuration, each line after the one around it."""
+    for head, lines in stanzas_of(text):
+        if head.startswith("pbr-map SI-t-"):
+            continue
+        yield head
+        yield from (f"{head} / {line.strip()}" for line in lines if not is_policy(line, "SI-t-"))
 
 
 def key_of(name: str) -> Key | None:
@@ -158,7 +166,7 @@ def key_of(name: str) -> Key | None:
     return found[0] if found else None
 
 
-SYNTAX = Syntax(check, read, is_ours, claim, key_of)
+SYNTAX = Syntax(check, read, differs, claim, key_of, adds, nothing, others, "write memory")
 
 
 @contextmanager

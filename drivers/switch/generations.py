@@ -1,23 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
 """From what a device holds to what it should hold, in an order that keeps every packet's door closed.
 
-Called by `stepwise`, for devices that take a configuration line by line. Pure. Nothing that packets meet is edited: a
-changed access list or route map is built beside the old one under the next free letter, the attach line moves in one
-command, the old one goes last. What the change does not name is carried over as it stands.
+Called by `policies`, for devices that take a configuration line by line. Pure. Nothing that packets meet is edited: a
+changed access list or route map is built beside the old one under a name of its own, the attach line moves in one
+command, the old one goes last. What the change does not name is carried over as it stands. Access lists, whose names
+say whose they are, come first and go last: whatever is left half-way is known by them.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 
-from drivers.base import Rejected, Target
+from drivers.base import Target, Unsupported
 from drivers.state import Key
 from drivers.switch.aces import STEP
-from drivers.switch.entries import Raw, raw_entries
-from drivers.switch.policies import Order
+from drivers.switch.entries import Raw, letters, raw_entries
 from drivers.switch.routemaps import (
-    GENERATIONS,
     MAC,
     MAP,
     SCHEDULE,
@@ -40,8 +40,54 @@ from drivers.switch.tables import Place, crossing_addresses, interface, parse_na
 Spot = tuple[Place, int]
 
 
-def wanted(actual: Stock, order: Order, target: Target, words: Words) -> Stock:
-    """What the device should hold when the change is made. Errors: Rejected if no letter is free."""
+@dataclass(frozen=True, slots=True)
+class Order:
+    """A change. forget: keys whose entries go. stock: what comes instead, under names without letters."""
+
+    forget: tuple[Key, ...]
+    stock: Stock
+
+
+def parts_of(actual: Stock, order: Order, target: Target, words: Words) -> tuple[tuple[str, ...], ...]:
+    """The lines of the change, in parts: what a part has built is read back before the next one is sent.
+
+    Where something in force was altered by hand under its own name, that is replaced under another one first.
+    Errors: Unsupported.
+    """
+    ends = [wanted(actual, order, target, words)]
+    if _is_taken(actual, ends[0], words):
+        beside = wanted(actual, order, target, words, attempt=1)
+        if _is_taken(actual, beside, words):
+            raise Unsupported(f"{target.name}: what is altered there has every name of its own; remove it by hand")
+        ends = [beside, wanted(beside, order, target, words)]
+    found = []
+    for end in ends:
+        half = built(actual, end, words)
+        found += [steps(actual, half, words), steps(half, end, words)]
+        actual = end
+    return tuple(part for part in found if part)
+
+
+def _is_taken(actual: Stock, goal: Stock, words: Words) -> bool:
+    """Would something that packets meet be edited?"""
+    for name in sorted(set(actual.attached.values())):
+        here, there = _map_of(actual, name), _map_of(goal, name)
+        if there and here != there:
+            return True
+        lists = [line.split()[-1] for one in here.values() for line in one.lines if line.startswith("match ")]
+        for prefix in words.lists.values():
+            keys = [f"{prefix}{one}" for one in lists]
+            if any(k in goal.blocks and actual.blocks.get(k, goal.blocks[k]) != goal.blocks[k] for k in keys):
+                return True
+    return False
+
+
+def _map_of(stock: Stock, name: str) -> dict[str, Stanza]:
+    return {key: one for key, one in stock.blocks.items() if key.startswith(f"route-map {name} ")}
+
+
+def wanted(actual: Stock, order: Order, target: Target, words: Words, attempt: int = 0) -> Stock:
+    """What the device should hold when the change is made. attempt: see `letters`."""
     forget = set(order.forget)
     held = _held(actual, words)
     new = _held(order.stock, words)
@@ -58,7 +104,7 @@ def wanted(actual: Stock, order: Order, target: Target, words: Words) -> Stock:
             lists[place, family] = sorted([*kept, *fresh], key=lambda raw: precedes(raw.name))
         if not any(parse_name(raw.name) for family in (4, 6) for raw in lists[place, family]):
             lists[place, 4], lists[place, 6] = [], []
-    return _stock(actual, order, lists, target, words)
+    return _stock(actual, order, lists, target, words, attempt)
 
 
 def _held(stock: Stock, words: Words) -> dict[Spot, tuple[Raw, ...]]:
@@ -77,22 +123,21 @@ def _key(name: str) -> Key | None:
 
 
 def _stock(
-    actual: Stock, order: Order, lists: Mapping[Spot, list[Raw]], target: Target, words: Words
+    actual: Stock, order: Order, lists: Mapping[Spot, list[Raw]], target: Target, words: Words, attempt: int
 ) -> Stock:
     blocks: dict[str, Stanza] = {}
     attached = {
         spot: name for spot, name in actual.attached.items() if table_base(name) and _spot(name) not in lists
     }
-    named: dict[tuple[str, int], str] = {}
     for (place, family), raws in sorted(lists.items()):
         if not raws:
             continue
         said: list[Raw] = []
         for raw in raws:
-            name, access = _named(raw, actual, blocks, named, words)
+            name, access = _named(raw, actual, words, attempt)
             blocks |= access
             said.append(Raw(raw.name, raw.family, raw.action, raw.sets, name, raw.aces))
-        map_name, entries = _policy(place, family, said, actual)
+        map_name, entries = _policy(place, family, said, attempt)
         blocks |= entries
         attached[interface(target, place), family] = map_name
     forget = set(order.forget)
@@ -111,44 +156,30 @@ def _spot(map_name: str) -> Spot:
     return found
 
 
-def _named(
-    raw: Raw, actual: Stock, made: Mapping[str, Stanza], named: dict[tuple[str, int], str], words: Words
-) -> tuple[str, dict[str, Stanza]]:
-    """The access list's name on the device, and its stanza: one that is there with these lines, or a new one."""
+def _named(raw: Raw, actual: Stock, words: Words, attempt: int) -> tuple[str, dict[str, Stanza]]:
+    """The access list's name on the device, and its stanza: what is carried over as it stands, or what is new."""
     prefix = words.lists[raw.family]
-    held = actual.blocks.get(f"{prefix}{raw.list_name}")
-    if list_base(raw.list_name) != raw.list_name and (held is not None or raw.aces is None):
-        return raw.list_name, {held.header: held} if held else {}  # carried over as it stands
-    found = named.get((raw.name, raw.family))
-    if found is None:
-        assert raw.aces is not None, "a rendered entry has its list"
-        free = [f"{raw.name}-{letter}" for letter in GENERATIONS]
-        there = [name for name in free if f"{prefix}{name}" in actual.blocks]
-        equal = [name for name in there if actual.blocks[f"{prefix}{name}"].lines == raw.aces]
-        found = equal[0] if equal else next((name for name in free if name not in there), "")
-        if not found:
-            raise Rejected(
-                f"all letters of {raw.name} are taken on the device; remove its access lists by hand"
-            )
-        named[raw.name, raw.family] = found
+    if list_base(raw.list_name) != raw.list_name:
+        held = actual.blocks.get(f"{prefix}{raw.list_name}")
+        return raw.list_name, {held.header: held} if held else {}
     assert raw.aces is not None, "a rendered entry has its list"
-    return found, {f"{prefix}{found}": Stanza(f"{prefix}{found}", raw.aces)}
+    name = list_name(raw.name, raw.aces, attempt)
+    return name, {f"{prefix}{name}": Stanza(f"{prefix}{name}", raw.aces)}
 
 
-def _policy(place: Place, family: int, raws: list[Raw], actual: Stock) -> tuple[str, dict[str, Stanza]]:
-    """The route map that is attached there already if it says this, or a new one."""
-    base = f"{table_name(place)}-v{family}"
-    names = {head["name"] for one in actual.blocks.values() for head in [MAP.fullmatch(one.header)] if head}
-    in_force = [name for name in sorted(set(actual.attached.values())) if _spot(name) == (place, family)]
-    for name in in_force:
-        entries = _entries(name, raws)
-        held = {key: one for key, one in actual.blocks.items() if key.startswith(f"route-map {name} ")}
-        if held == entries:
-            return name, entries
-    free = next((f"{base}-{letter}" for letter in GENERATIONS if f"{base}-{letter}" not in names), "")
-    if not free:
-        raise Rejected(f"all letters of {base} are taken on the device; remove its route maps by hand")
-    return free, _entries(free, raws)
+def list_name(entry: str, aces: Iterable[str], attempt: int = 0) -> str:
+    return f"{entry}-{letters(aces, attempt)}"
+
+
+def map_name(place: Place, family: int, raws: Iterable[Raw], attempt: int = 0) -> str:
+    """raws: with their access lists' names on the device."""
+    said = (line for one in _entries("", raws).values() for line in (one.header, *one.lines))
+    return f"{table_name(place)}-v{family}-{letters(said, attempt)}"
+
+
+def _policy(place: Place, family: int, raws: list[Raw], attempt: int) -> tuple[str, dict[str, Stanza]]:
+    name = map_name(place, family, raws, attempt)
+    return name, _entries(name, raws)
 
 
 def _entries(name: str, raws: Iterable[Raw]) -> dict[str, Stanza]:
@@ -233,10 +264,10 @@ def _keep_probes(actual: Stock, order: Order, blocks: dict[str, Stanza]) -> None
 # --- steps ------------------------------------------------------------------------------------
 
 KINDS = (
+    r"(?:ip|ipv6) access-list ",
     r"ip sla \d",
     r"ip sla schedule ",
     r"track ",
-    r"(?:ip|ipv6) access-list ",
     r"route-map ",
     r"interface ",
     r"(?:arp|ipv6 neighbor) ",
@@ -286,7 +317,7 @@ def steps(actual: Stock, goal: Stock, words: Words) -> tuple[str, ...]:
         moved = list(_moved(name, actual, goal))
         if moved:
             lines += [f"interface {name}", *([" shutdown"] if name in shut else []), *moved]
-    lines += [f"no {_short(stanza.header)}" for stanza in sorted(gone, key=_rank, reverse=True)]
+    lines += [f"no {short(stanza.header)}" for stanza in sorted(gone, key=_rank, reverse=True)]
     return tuple(lines)
 
 
@@ -300,7 +331,7 @@ def _moved(name: str, actual: Stock, goal: Stock) -> Iterator[str]:
             yield f" no {word} policy route-map {old}"
 
 
-def _short(header: str) -> str:
+def short(header: str) -> str:
     """What `no` takes: of a schedule and of a track, the number."""
     if SCHEDULE.fullmatch(header):
         return f"ip sla schedule {header.split()[3]}"

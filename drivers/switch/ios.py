@@ -27,9 +27,9 @@ from drivers.base import Capabilities, Driver, PortInfo, Session, Target
 from drivers.box import BoxSession, Reading, Syntax
 from drivers.diff import Change
 from drivers.state import Kind
-from drivers.switch import policies
+from drivers.switch import policies, typed
 from drivers.switch.aces import IOS
-from drivers.switch.claims import claims, is_said_by_us, key_of
+from drivers.switch.claims import brought, claims, key_of
 from drivers.switch.routemaps import MARK, Words, short_mac
 from drivers.switch.stanzas import Stanza, split
 from drivers.switch.stepwise import StepwiseBox
@@ -113,6 +113,7 @@ WORDS = Words(
     track=500,
     most_track=1000,
     has_ghosts=True,
+    last="end",
     neighbour=re.compile(
         r"arp (?:vrf \S+ )?(?P<address>[0-9.]+) \S+ ARPA|ipv6 neighbor (?P<address6>[0-9A-Fa-f:]+) \S+ \S+"
     ),
@@ -124,30 +125,46 @@ def render(changes: tuple[Change, ...], target: Target) -> str:
 
 
 def check(native: str, target: Target) -> None:
-    policies.check(native, target, WORDS)
+    typed.check(native, target, WORDS)
 
 
 def read(running: str, target: Target) -> Reading:
+    return policies.reading(running, target, WORDS, _cannot_send(running))
+
+
+def _cannot_send(running: str) -> tuple[str, ...]:
     lines = set(running.splitlines())
-    missing = tuple(f"add `{line}`: without it {why}" for line, why in PREREQUISITES if line not in lines)
-    return policies.reading(running, target, WORDS, missing)
+    return tuple(f"add `{line}`: without it {why}" for line, why in PREREQUISITES if line not in lines)
 
 
 def claim(running: str, native: str, target: Target) -> tuple[str, ...]:
-    order = policies.parse(native, target, WORDS)
-    stanzas = split(running)
-    found = claims(stanzas, order, target, WORDS)
-    has_ipv6 = any(entry.family == 6 for entries in order.tables.entries.values() for entry in entries)
-    if has_ipv6 and not any(one.header == "ipv6 unicast-routing" for one in stanzas):
-        found += ("add `ipv6 unicast-routing`: without it no IPv6 packet is routed",)
-    return found
+    """Without these nothing can be sent, not even a removal."""
+    found = claims(split(running), typed.parse(native, target, WORDS), target, WORDS)
+    return _cannot_send(running) + found
 
 
-def is_ours(line: str, target: Target) -> bool:
-    return is_said_by_us(line, target, WORDS)
+def needs(running: str, native: str, target: Target) -> tuple[str, ...]:
+    new = brought(typed.parse(native, target, WORDS), target, WORDS)
+    has_ipv6 = any(one.startswith(WORDS.lists[6]) for one in new.blocks)
+    if has_ipv6 and "ipv6 unicast-routing" not in running.splitlines():
+        return ("add `ipv6 unicast-routing`: without it no IPv6 packet is routed",)
+    return ()
 
 
-SYNTAX = Syntax(check, read, is_ours, claim, key_of)
+def adds(running: str, native: str, target: Target) -> bool:
+    return bool(brought(typed.parse(native, target, WORDS), target, WORDS).blocks)
+
+
+def differs(running: str, native: str, said: str, target: Target) -> str:
+    return typed.differs(running, native, said, target, WORDS)
+
+
+def others(text: str, target: Target) -> Iterator[str]:
+    return typed.others(text, target, WORDS)
+
+
+SAVE = "copy running-config startup-config"
+SYNTAX = Syntax(check, read, differs, claim, key_of, adds, needs, others, SAVE)
 
 
 @contextmanager

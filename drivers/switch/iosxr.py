@@ -16,18 +16,21 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 
 from drivers.base import Capabilities, Driver, Rejected, Target, Unsupported
-from drivers.box import BoxSession, Syntax
+from drivers.box import BoxSession, Syntax, nothing
 from drivers.diff import Change, patch
+from drivers.difference import differs as differ
 from drivers.state import DeviceState, Key, Kind, Steering
+from drivers.switch.crossings import crossing_prefix
 from drivers.switch.iosxr_claim import claim, ports_of
 from drivers.switch.iosxr_parse import TORN, read
 from drivers.switch.iosxr_text import ATTACH, HOP, MARK, Objects, list_name, objects_of
+from drivers.switch.iosxr_words import Strange, ace_of, blocks
+from drivers.switch.nested import changes, paths, plain, respelled
 from drivers.switch.tables import (
-    CROSSINGS,
     FIRST_TAG,
     LAST_TAG,
     Place,
@@ -50,6 +53,8 @@ CAPS = Capabilities(
     takes_deny=True,
     buckets=frozenset({"prefix"}),
 )
+BETWEEN = " > "
+PENDING = "ipv4 access-list si-pending"
 PREFIX = r"any|host [0-9a-f:.]+|[0-9a-f:.]+/\d{1,3}"
 PORTS = r"(?: eq \d{1,5}| range \d{1,5} \d{1,5})?"
 ACE = (
@@ -208,16 +213,46 @@ def _is_far(line: str, target: Target) -> bool:
     """Is the neighbour one of a crossing of ours?"""
     words = line.removeprefix("no ").split()
     family, address = (4, words[3]) if words[0] == "arp" else (6, words[2])
-    setting = "crossings" if family == 4 else "crossings6"
     try:
-        return ipaddress.ip_address(address) in ipaddress.ip_network(target.settings.get(setting) or CROSSINGS[family])
+        return ipaddress.ip_address(address) in crossing_prefix(target, family)
     except ValueError:
         return False
 
 
+def differs(running: str, native: str, said: str, target: Target) -> str:
+    """See `drivers.box.Syntax`. said: signed lines after the lines that they stand in, with " > " between.
+
+    The list that holds a commit's label is the box's; an empty `router static` may be made, and may stay.
+    """
+    told = {respelled(line, _spelled, BETWEEN) for line in said.splitlines()}
+    told = {line for line in told if not line[1:].startswith(PENDING)}
+    planned = changes(blocks(running), blocks(native), _spelled, BETWEEN)
+    return differ(planned, told, ("+router static", "-router static"))
+
+
+def adds(running: str, native: str, target: Target) -> bool:
+    return any(line.startswith("+") for line in changes(blocks(running), blocks(native), _spelled, BETWEEN))
+
+
+def others(text: str, target: Target) -> Iterator[str]:
+    """What is not ours, each line after those around it."""
+    for path in paths(blocks(text), _spelled):
+        line = BETWEEN.join(path)
+        if not is_ours(line, target):
+            yield line
+
+
+def _spelled(line: str, around: tuple[str, ...]) -> str:
+    number, _, rule = line.partition(" ")
+    if around and re.match(r"ipv[46] access-list ", around[-1]) and number.isdecimal():
+        with suppress(Strange):
+            return f"{number} {ace_of(rule, int(around[-1][3]))}"
+    return plain(line).lower()
+
+
 def is_ours(line: str, target: Target) -> bool:
     """line: a line of the device's difference after the lines that it stands in, with " > " between."""
-    first, *inside = (part.strip() for part in line.split(" > "))
+    first, *inside = (part.strip() for part in line.split(BETWEEN))
     mode = _mode(first, target)
     if mode.startswith("attach "):
         return len(inside) == 1 and _is_attach(inside[0], mode.removeprefix("attach "), target)
@@ -231,7 +266,7 @@ def key_of(name: str) -> Key | None:
     return found[0] if found else None
 
 
-SYNTAX = Syntax(check=check, read=read, is_ours=is_ours, claim=claim, key_of=key_of)
+SYNTAX = Syntax(check, read, differs, claim, key_of, adds, nothing, others, "")
 
 
 @contextmanager

@@ -12,10 +12,11 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from drivers import junos_lines
 from drivers.base import SHADOWS, Capabilities, Driver, Rejected, Session, Target
 from drivers.box import BoxSession, Reading, Syntax
 from drivers.diff import Change, patch
-from drivers.junos_lines import APPLY, GROUP, MARKER, body_of, is_ours, lines_of, ours, theirs, written
+from drivers.junos_lines import APPLY, GROUP, MARKER, body_of, lines_of, ours, theirs, written
 from drivers.state import EMPTY, DeviceState, Key, Kind
 from drivers.switch.flows import torn
 from drivers.switch.junos_parse import read as read_lines
@@ -93,7 +94,7 @@ def _in_the_way(others: tuple[str, ...], body: tuple[str, ...], target: Target) 
 
 
 def claim(running: str, native: str, target: Target) -> tuple[str, ...]:
-    """What is missing or in the way, one line each."""
+    """What is in the way, one line each."""
     lines = lines_of(running)
     mine, others = ours(lines), theirs(lines)
     body = body_of(native, target.name)
@@ -102,12 +103,15 @@ def claim(running: str, native: str, target: Target) -> tuple[str, ...]:
         found.append(f"the configuration group {GROUP} is not ours (it lacks {MARKER!r}); rename it")
     for line in _in_the_way(others, body, target):
         found.append(f"{line!r} is the operator's and would win over ours; remove it")
-    found += _missing(others, body, target)
     return tuple(dict.fromkeys(found))
 
 
-def _missing(others: tuple[str, ...], body: tuple[str, ...], target: Target) -> Iterator[str]:
+def needs(running: str, native: str, target: Target) -> tuple[str, ...]:
     """Each with the exact line to add."""
+    return tuple(dict.fromkeys(_missing(theirs(lines_of(running)), body_of(native, target.name), target)))
+
+
+def _missing(others: tuple[str, ...], body: tuple[str, ...], target: Target) -> Iterator[str]:
     present = set(others)
     instances = {line.split(" ")[1] for line in others if line.startswith("routing-instances ")}
     for line in body:
@@ -143,7 +147,20 @@ def key_of(name: str) -> Key | None:
     return found[0] if found else None
 
 
-SYNTAX = Syntax(check, read, lambda line, target: is_ours(line), claim, key_of)
+
+def differs(running: str, native: str, said: str, target: Target) -> str:
+    return junos_lines.differs(running, native, said, target.name)
+
+
+def adds(running: str, native: str, target: Target) -> bool:
+    return junos_lines.adds(running, native, target.name)
+
+
+def others(text: str, target: Target) -> tuple[str, ...]:
+    return theirs(lines_of(text))
+
+
+SYNTAX = Syntax(check, read, differs, claim, key_of, adds, needs, others, "")
 
 
 @contextmanager

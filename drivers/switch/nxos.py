@@ -19,12 +19,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from drivers.base import Capabilities, Driver, PortInfo, Session, Target
-from drivers.box import BoxSession, Reading, Syntax
+from drivers.box import BoxSession, Reading, Syntax, nothing
 from drivers.diff import Change
 from drivers.state import Kind
-from drivers.switch import policies
+from drivers.switch import policies, typed
 from drivers.switch.aces import NXOS
-from drivers.switch.claims import claims, is_said_by_us, key_of
+from drivers.switch.claims import brought, claims, key_of
 from drivers.switch.routemaps import MARK, Words, short_mac
 from drivers.switch.stanzas import Stanza, split
 from drivers.switch.stepwise import StepwiseBox
@@ -111,7 +111,7 @@ def render(changes: tuple[Change, ...], target: Target) -> str:
 
 
 def check(native: str, target: Target) -> None:
-    policies.check(native, target, WORDS)
+    typed.check(native, target, WORDS)
 
 
 def read(running: str, target: Target) -> Reading:
@@ -138,14 +138,23 @@ def _missing(lines: list[str], target: Target) -> Iterator[str]:
 
 
 def claim(running: str, native: str, target: Target) -> tuple[str, ...]:
-    return claims(split(running), policies.parse(native, target, WORDS), target, WORDS)
+    return claims(split(running), typed.parse(native, target, WORDS), target, WORDS)
 
 
-def is_ours(line: str, target: Target) -> bool:
-    return is_said_by_us(line, target, WORDS)
+def adds(running: str, native: str, target: Target) -> bool:
+    return bool(brought(typed.parse(native, target, WORDS), target, WORDS).blocks)
 
 
-SYNTAX = Syntax(check, read, is_ours, claim, key_of)
+def differs(running: str, native: str, said: str, target: Target) -> str:
+    return typed.differs(running, native, said, target, WORDS)
+
+
+def others(text: str, target: Target) -> Iterator[str]:
+    return typed.others(text, target, WORDS)
+
+
+SAVE = "copy running-config startup-config"
+SYNTAX = Syntax(check, read, differs, claim, key_of, adds, nothing, others, SAVE)
 
 
 @contextmanager

@@ -1,23 +1,25 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a family of route maps renders, and what it reads: the text of a change, and a running configuration.
 
-Called by the IOS and NX-OS families. Pure. A change names the items that it forgets, and then, in the device's own
-words, whole access lists, the entries of route maps, sub-interfaces and probes: everything but the generation letters.
-`generations` merges that with what the device holds. Entries of other chains at the same interface are not in it.
+Called by the IOS and NX-OS families. Pure. The text has every line that is sent (`typed`): what the device holds
+follows from the items (`stock_of`), or, where something of ours is damaged, from what was read (`Target.residue`).
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Container, Iterable, Iterator, Mapping
 
-from drivers.base import SHADOWS, Rejected, Target, Unsupported
+from drivers.base import SHADOWS, Target, Unsupported
 from drivers.box import Reading
 from drivers.diff import Change
-from drivers.state import DeviceState, Item, Key, NextHop
+from drivers.state import DeviceState, Filter, Item, Key, NextHop, Redirect, Steering
+from drivers.switch import typed
 from drivers.switch.aces import STEP, parse_ace
 from drivers.switch.entries import Raw, raw_entries
+from drivers.switch.flows import torn
+from drivers.switch.generations import Order, list_name, parts_of, wanted
+from drivers.switch.generations import map_name as said_name
 from drivers.switch.routemaps import (
     ATTACH,
     FAMILY,
@@ -31,6 +33,7 @@ from drivers.switch.routemaps import (
     list_base,
     precedes,
     probes,
+    same,
     set_lines,
     table_base,
 )
@@ -52,22 +55,7 @@ from drivers.switch.tables import (
     vrf_there,
 )
 
-FORGET = re.compile(r"! forget (?P<key>\S+)")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9/._-]*")
-VRF = re.compile(r"! interface (?P<name>\S+) is in vrf (?P<vrf>\S+)")
-
-
-@dataclass(frozen=True, slots=True)
-class Order:
-    """A change, parsed. tables: the new entries only, with the crossings that they need. vrfs: by interface."""
-
-    forget: tuple[Key, ...]
-    tables: Tables
-    stock: Stock
-
-    @property
-    def vrfs(self) -> Mapping[str, str]:
-        return self.stock.vrfs
 
 
 # --- writing ----------------------------------------------------------------------------------
@@ -80,23 +68,33 @@ def render(changes: tuple[Change, ...], target: Target, words: Words) -> str:
     for name in (*(port.interface or port.name for port in target.ports.values()), *target.vrfs):
         if not NAME.fullmatch(name):
             raise Unsupported(f"{target.name}: {name!r} is no name of an interface or a VRF")
-    items: dict[Key, Item] = dict(target.held)
-    for change in changes:
-        items.pop(change.key, None)
-        if change.after is not None:
-            items[change.key] = change.after
-    after = tables_of(DeviceState(items), target)
-    keys = {change.key for change in changes}
-    entries: dict[Place, tuple[Entry, ...]] = {}
-    for place, found in after.entries.items():
-        new = tuple(entry for entry in found if _key(entry.name) in keys)
-        if new:
-            entries[place] = new + tuple(entry for entry in found if entry.name.startswith(f"{CLOSED}-"))
-    places = set(entries) | {
-        (e.hop.port, e.hop.tag) for found in entries.values() for e in found if e.hop.tag
-    }
-    crossings = {place: one for place, one in after.crossings.items() if place in places}
-    return write(tuple(sorted(keys)), Tables(entries, crossings), target, words)
+    held = {**{one.key: one.before for one in changes if one.before is not None}, **target.held}
+    before = {key: item for key, item in held.items() if item != torn(key.kind)}
+    after = {key: item for key, item in before.items() if key not in {change.key for change in changes}}
+    after |= {change.key: change.after for change in changes if change.after is not None}
+    actual = _read_again(target, words) if target.residue else stock_of(DeviceState(before), target, words)
+    spots = {spot for one in changes for item in (one.before, one.after) if item for spot in _spots(item)}
+    keys = tuple(sorted(change.key for change in changes))
+    order, vrfs = _order(keys, tables_of(DeviceState(after), target), spots, target, words)
+    return typed.write(actual, parts_of(actual, order, target, words), vrfs, target, words)
+
+
+def stock_of(state: Mapping[Key, Item], target: Target, words: Words) -> Stock:
+    """All of ours on a device that holds just this. Errors: Unsupported."""
+    tables = tables_of(DeviceState(state), target)
+    order, _ = _order(tuple(state), tables, set(tables.crossings), target, words)
+    return wanted(Stock({}, {}), order, target, words)
+
+
+def _read_again(target: Target, words: Words) -> Stock:
+    return collect(split(target.residue), target, words)
+
+
+def _spots(item: Item) -> Iterator[Place]:
+    if isinstance(item, Steering):
+        yield item.ingress, item.tag
+    if isinstance(item, Redirect | Filter):
+        yield item.next.port, item.next.tag
 
 
 def _key(name: str) -> Key | None:
@@ -104,33 +102,36 @@ def _key(name: str) -> Key | None:
     return found[0] if found else None
 
 
-def write(forget: tuple[Key, ...], tables: Tables, target: Target, words: Words) -> str:
-    """Errors: Unsupported."""
-    head = [f"! forget {key}\n" for key in forget]
-    stanzas = {
-        one.header: one for crossing in tables.crossings.values() for one in words.crossing(target, crossing)
-    }
-    every = tuple(entry for found in tables.entries.values() for entry in found)
-    stanzas |= {one.header: one for one in probes(every, target, words).values()}
-    lists: dict[str, Stanza] = {}
-    maps: list[Stanza] = []
-    for place, found in tables.entries.items():
-        vrf = _vrf_of(place, found, tables.crossings, target)
-        if vrf is not None and not place[1]:
-            head.append(f"! interface {interface(target, place)} is in vrf {vrf or 'default'}\n")
-        attached = []
+def _order(
+    keys: tuple[Key, ...], after: Tables, spots: Container[Place], target: Target, words: Words
+) -> tuple[Order, dict[str, str]]:
+    """What these keys become, and in which VRF interfaces must be for that. spots: crossings to say. Unsupported."""
+    stanzas: dict[str, Stanza] = {}
+    vrfs: dict[str, str] = {}
+    attached: dict[tuple[str, int], str] = {}
+    crossings = {place: one for place, one in after.crossings.items() if place in spots}
+    for crossing in crossings.values():
+        stanzas |= {same(one.header): one for one in words.crossing(target, crossing)}
+    for place, found in after.entries.items():
+        new = [entry for entry in found if _key(entry.name) in set(keys)]
+        if not new:
+            continue
+        new += [entry for entry in found if entry.name.startswith(f"{CLOSED}-")]
+        stanzas |= probes(tuple(new), target, words)
+        vrf = _vrf_of(place, tuple(new), after.crossings, target)
+        if vrf is not None:
+            ins = [] if place[1] else [place]
+            outs = [(e.hop.port, 0) for e in new if e.action is Action.REDIRECT and not e.hop.tag]
+            vrfs |= {interface(target, one): vrf for one in (*ins, *outs)}
         for family in (4, 6):
             name = f"{table_name(place)}-v{family}"
-            ours = [entry for entry in found if entry.family == family]
+            ours = [entry for entry in new if entry.family == family]
             for at, entry in enumerate(ours, 1):
-                access, said = entry_stanzas(entry, name, entry.name, STEP * at, target, words)
-                lists[access.header] = access
-                maps.append(said)
+                for one in entry_stanzas(entry, name, entry.name, STEP * at, target, words):
+                    stanzas[same(one.header)] = one
             if ours:
-                attached.append(f"{WORD[family]} policy route-map {name}")
-        maps.append(Stanza(f"interface {interface(target, place)}", tuple(attached)))
-    body = (*stanzas.values(), *lists.values(), *maps)
-    return "".join((*head, *(stanza.text() for stanza in body)))
+                attached[interface(target, place), family] = name
+    return Order(keys, Stock(stanzas, attached)), vrfs
 
 
 def _vrf_of(
@@ -153,63 +154,6 @@ def _vrf_of(
 # --- reading ----------------------------------------------------------------------------------
 
 
-def parse(native: str, target: Target, words: Words) -> Order:
-    """Inverse of `write`. Errors: Rejected."""
-    forget: list[Key] = []
-    vrfs: dict[str, str] = {}
-    for line in native.splitlines():
-        found, of = FORGET.fullmatch(line), VRF.fullmatch(line)
-        try:
-            if found:
-                forget.append(Key.parse(found["key"]))
-            elif of:
-                vrfs[of["name"]] = "" if of["vrf"] == "default" else of["vrf"]
-        except ValueError as error:
-            raise Rejected(f"{target.name}: {error}") from None
-    stock = _joined(collect(_in_pieces(native), target, words), vrfs)
-    tables, damaged = tables_from(stock, target, words)
-    if damaged:
-        raise Rejected(f"{target.name}: the text is not what is rendered here")
-    return Order(tuple(forget), tables, stock)
-
-
-def _in_pieces(native: str) -> tuple[Stanza, ...]:
-    """A crossing is said in two stanzas: itself, and later its attach lines."""
-    found: dict[str, Stanza] = {}
-    for one in split(native):
-        if one.header in found:
-            one = Stanza(one.header, found[one.header].lines + one.lines)
-        found[one.header] = one
-    return tuple(found.values())
-
-
-def _joined(stock: Stock, vrfs: Mapping[str, str]) -> Stock:
-    return Stock(
-        stock.blocks,
-        stock.attached,
-        {**{name: vrf for name, vrf in stock.vrfs.items() if vrf}, **vrfs},
-        stock.strangers,
-    )
-
-
-def check(native: str, target: Target, words: Words) -> None:
-    """Errors: Rejected unless every line is one that `render` writes."""
-    if not native:
-        return
-    order = parse(native, target, words)
-    try:
-        again = write(tuple(sorted(set(order.forget))), order.tables, target, words)
-    except Unsupported as error:
-        raise Rejected(str(error)) from error
-    if order.stock.strangers or again != native:
-        theirs, ours = native.splitlines(), again.splitlines()
-        line = next(
-            (one for one, other in zip(theirs, [*ours, *[""] * len(theirs)], strict=False) if one != other),
-            "",
-        )
-        raise Rejected(f"{target.name}: line {line.strip()!r} is not what is rendered here")
-
-
 def tables_from(stock: Stock, target: Target, words: Words) -> tuple[Tables, set[Key]]:
     """What the stanzas realise, and the keys of what is damaged, unattached or in a place that is not its own."""
     crossings = crossings_of(stock, target, words)
@@ -225,7 +169,8 @@ def tables_from(stock: Stock, target: Target, words: Words) -> tuple[Tables, set
         made = [_entry(raw, vrf, crossings, target, words) for raw in raws or ()]
         whole = [entry for entry in made if entry is not None]
         is_there = place[0] in target.ports and interface(target, place) == name and base[1] == family
-        if not whole or not is_there or len(whole) < len(made) or raws is None:
+        is_named = raws is not None and said_name(place, base[1], raws) == map_name
+        if not whole or not is_there or len(whole) < len(made) or not is_named:
             damaged |= _keys_in(stock, map_name)
         if is_there:
             used.add(map_name)
@@ -242,7 +187,7 @@ def _entry(
     raw: Raw, vrf: str, crossings: Mapping[Place, Crossing], target: Target, words: Words
 ) -> Entry | None:
     """None if it is not as we write it."""
-    if raw.aces is None or not raw.aces or list_base(raw.list_name) != raw.name:
+    if not raw.aces or raw.list_name != list_name(raw.name, raw.aces):
         return None
     found = [parse_ace(words.style, line, raw.family) for line in raw.aces]
     matches = tuple(one[1] for one in found if one)
@@ -308,7 +253,44 @@ def reading(running: str, target: Target, words: Words, missing: tuple[str, ...]
     stock = collect(stanzas, target, words)
     tables, damaged = tables_from(stock, target, words)
     state = DeviceState({**items_of(tables, target), **_torn(damaged, tables, target)})
-    return Reading(state, _attached(stanzas, stock, target), len(stock.strangers), missing)
+    residue = _residue(stock, state, target, words)
+    attached = _attached(stanzas, stock, target)
+    if residue and not any(item == torn(key.kind) for key, item in state.items()):
+        attached += tuple(f"{line}: ours, and nothing needs it or it is not as we write it; remove it" for line in
+                          _litter(stock, state, target, words))
+    return Reading(state, attached, len(stock.strangers), missing, residue)
+
+
+def _residue(stock: Stock, state: DeviceState, target: Target, words: Words) -> str:
+    """Ours as it stands, if it is not what these items are written as."""
+    if not _litter(stock, state, target, words):
+        return ""
+    attached = [
+        Stanza(f"interface {name}", (f"{WORD[family]} policy route-map {said}",))
+        for (name, family), said in sorted(stock.attached.items())
+    ]
+    return "".join(one.text() for one in _in_pieces((*stock.blocks.values(), *attached)))
+
+
+def _in_pieces(stanzas: Iterable[Stanza]) -> tuple[Stanza, ...]:
+    """A crossing is said in several: itself, and its attach lines."""
+    found: dict[str, Stanza] = {}
+    for one in stanzas:
+        held = found.get(one.header, Stanza(one.header))
+        found[one.header] = Stanza(one.header, held.lines + one.lines)
+    return tuple(found.values())
+
+
+def _litter(stock: Stock, state: DeviceState, target: Target, words: Words) -> tuple[str, ...]:
+    """What is there and should not be just so, or is not there and should be."""
+    whole = {key: item for key, item in state.items() if item != torn(key.kind)}
+    try:
+        meant = stock_of(whole, target, words)
+    except Unsupported:
+        return ("what is there",)
+    keys = meant.blocks.keys() | stock.blocks.keys()
+    found = [key for key in sorted(keys) if meant.blocks.get(key) != stock.blocks.get(key)]
+    return tuple(found) or (("an attach line",) if meant.attached != stock.attached else ())
 
 
 def _torn(damaged: set[Key], tables: Tables, target: Target) -> dict[Key, Item]:

@@ -2,9 +2,9 @@
 """Policy-based routing by route maps, as Cisco's platforms have it: `Tables` to stanzas, and stanzas to `Tables`.
 
 Called by the IOS and NX-OS families, which give their `Words`. Pure. A place has one route map for each address family
-(SI-t-PORT-TAG-v4), each of its entries one access list (the entry's own name). On the device both carry a generation
-letter, so that a new one can be complete before the attach line moves to it: see `generations`. Text that is rendered
-carries none: which letter is free is known on the device only.
+(SI-t-PORT-TAG-v4), each of its entries one access list (the entry's own name). Both carry six letters that stand for
+what they hold (`entries.letters`): another content is another name, so a new one can be complete before the attach line
+moves to it, and a plan can say every name before anybody asks the device. See `generations`.
 """
 
 from __future__ import annotations
@@ -35,10 +35,9 @@ from drivers.switch.tables import (
     vrf_here,
 )
 
-GENERATIONS = "abcdefghijklmnopqrstuvwxyz"
 MARK = "SI crossing"
-TABLE = re.compile(r"(?P<table>SI-t-[a-z0-9][a-z0-9-]*-\d{1,4})-v(?P<family>[46])(?:-(?P<generation>[a-z]))?")
-LIST = re.compile(r"(?P<entry>SI-(?:c\d\w*(?:-\d{1,4})?|closed-[46]))(?:-(?P<generation>[a-z]))?")
+TABLE = re.compile(r"(?P<table>SI-t-[a-z0-9][a-z0-9-]*-\d{1,4})-v(?P<family>[46])(?:-(?P<letters>[a-z]{6}))?")
+LIST = re.compile(r"(?P<entry>SI-(?:c\d\w*(?:-\d{1,4})?|closed-[46]))(?:-(?P<letters>[a-z]{6}))?")
 MAP = re.compile(r"route-map (?P<name>\S+) (?P<action>permit|deny) (?P<number>\d+)")
 MATCH = re.compile(r"match (?P<family>ip|ipv6) address (?P<name>\S+)")
 ATTACH = re.compile(r"(?P<family>ip|ipv6) policy route-map (?P<name>\S+)")
@@ -57,7 +56,7 @@ class Words:
     redirect(address, family, track): the `set` lines, track 0 for none. hop: matches the `set` line with the address.
     crossing, probe: their stanzas. known: the lines that may stand in a crossing or a probe. neighbour: a stanza that
     says who is at a crossing's far end, where that is no line of the interface. sla, track: base of the numbers.
-    has_ghosts: a sub-interface that was removed and comes again holds what it held.
+    has_ghosts: a sub-interface that was removed and comes again holds what it held. last: how a file must end.
     """
 
     style: Style
@@ -75,6 +74,7 @@ class Words:
     track: int
     most_track: int
     has_ghosts: bool = False
+    last: str = ""
     neighbour: re.Pattern[str] = field(default_factory=lambda: re.compile(r"(?!)"))
 
 
@@ -144,6 +144,15 @@ def track_of(port: PortInfo, target: Target, words: Words) -> tuple[int, int]:
             f"{words.most_track}: give the device a lower start in its setting `tracks`"
         )
     return sla, track
+
+
+def numbers_of(target: Target, words: Words) -> set[int]:
+    """Of our IP SLA operations and tracks."""
+    found: set[int] = set()
+    for port in target.ports.values():
+        with suppress(Unsupported):
+            found |= set(track_of(port, target, words))
+    return found
 
 
 # --- tables -> stanzas ------------------------------------------------------------------------
@@ -231,8 +240,8 @@ def collect(stanzas: tuple[Stanza, ...], target: Target, words: Words) -> Stock:
         if is_crossing:
             stanza = Stanza(stanza.header, tuple(line for line in stanza.lines if not _is_attach(line)))
         if is_crossing or _is_ours(stanza, target, words, slas):
-            arranged = _arranged(stanza, target, words)
-            blocks[same(arranged.header)] = arranged
+            one = arranged(stanza, target, words)
+            blocks[same(one.header)] = one
         elif place is not None or stanza.header.startswith(
             (*words.lists.values(), "route-map ", "ip sla ", "track ")
         ):
@@ -298,7 +307,7 @@ def far_place(header: str, target: Target, words: Words) -> Place | None:
     return None
 
 
-def _arranged(stanza: Stanza, target: Target, words: Words) -> Stanza:
+def arranged(stanza: Stanza, target: Target, words: Words) -> Stanza:
     """In the order and spelling in which we write it. Errors: Rejected."""
     header = stanza.header
     for family, prefix in words.lists.items():
@@ -307,12 +316,12 @@ def _arranged(stanza: Stanza, target: Target, words: Words) -> Stanza:
             strange = next((line for line in lines if parse_ace(words.style, line, family) is None), None)
             break
     else:
-        lines = tuple(_lower(line) for line in stanza.lines)
+        lines = tuple(lower(line) for line in stanza.lines)
         if MAP.fullmatch(header):
             lines = tuple(sorted(lines, key=lambda line: ("dms".find(line[:1]) + 4) % 4))
             strange = next((line for line in lines if not _is_map_line(line, words)), None)
         else:
-            header = _lower(header)
+            header = lower(header)
             lines = tuple(line for line in lines if line != "no ip address")
             lines = in_order(lines, words)
             strange = next(
@@ -333,7 +342,7 @@ def in_order(lines: Iterable[str], words: Words) -> tuple[str, ...]:
     )
 
 
-def _lower(line: str) -> str:
+def lower(line: str) -> str:
     """IPv6 addresses are printed in capitals by some."""
     return " ".join(word.lower() if word.count(":") > 1 else word for word in line.split(" "))
 

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A box without atomic commit, made as safe as it can be: read, build beside what is there, read back,
-switch, read back; put right what is not as it was sent.
+switch, read back; put right what is not as it was sent. What is sent is the text, line for line.
 
 Called by the IOS and NX-OS families. It holds no I/O of its own: a `Wire` (an open NAPALM driver) has it. The drivers
 overlook errors that a device says in text, so nothing they report is success: what the device then holds is.
@@ -9,16 +9,16 @@ The way back is kept before anything is sent: our own objects as they were. NAPA
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from drivers.base import Counter, Rejected, Target
-from drivers.box import Facts
-from drivers.switch.generations import built, steps, wanted
-from drivers.switch.policies import parse
+from drivers.box import Agree, Facts
+from drivers.switch.generations import steps
 from drivers.switch.routemaps import Stock, Words, collect, list_base
 from drivers.switch.stanzas import split
+from drivers.switch.typed import Text, applied, digest, parse
 
 
 class Wire(Protocol):
@@ -30,12 +30,14 @@ class Wire(Protocol):
 
     def facts(self) -> Facts: ...
 
+    def proof(self) -> str: ...
+
     def difference(self, lines: tuple[str, ...]) -> str:
-        """As the device or the driver computes it; nothing stays."""
+        """The commands among them that would change something, as the device or the driver computes it; none stays."""
         ...
 
-    def send(self, lines: tuple[str, ...]) -> None:
-        """Into the running configuration, and that into the startup one.
+    def send(self, lines: tuple[str, ...], agree: Callable[[str], None]) -> None:
+        """Into the running configuration, and that into the startup one. agree: is asked with `difference` before.
 
         Errors: Rejected, with what it said; also while a commit of somebody else waits for its confirmation, which
         could take back what is sent now.
@@ -69,44 +71,58 @@ class StepwiseBox:
     def running(self) -> str:
         return self.wire.running()
 
+    def startup(self) -> str:
+        return self.wire.startup()
+
     def facts(self) -> Facts:
         return self.wire.facts()
 
-    def trial(self, native: str) -> str:
-        lines = self._planned(native)[2]
-        return self.wire.difference(lines) if lines else ""
+    def proof(self) -> str:
+        return self.wire.proof()
 
-    def commit(self, native: str) -> None:
-        before, goal, lines = self._planned(native)
-        if not lines:
-            self._see_saved(goal)
-            return
-        half = built(before, goal, self.words)
-        for start, end in ((before, half), (half, goal)):
-            self._send(before, steps(start, end, self.words), end)
-        self._see_saved(goal)
+    def trial(self, native: str, agree: Agree) -> None:
+        running = self.wire.running()
+        lines = self._planned(native, self._stock(running)).lines
+        if lines:
+            agree(running, _joined(lines), self.wire.difference(lines))
 
-    def _send(self, before: Stock, lines: tuple[str, ...], end: Stock) -> None:
+    def commit(self, native: str, agree: Agree) -> None:
+        before = self._stock(self.wire.running())
+        for part in self._planned(native, before).parts:
+            self._send(before, part, agree)
+        self._see_saved()
+
+    def _planned(self, native: str, before: Stock) -> Text:
+        """What is to be sent: all of it, or nothing if the device is there already. Errors: Rejected."""
+        text = parse(native, self.target, self.words)
+        now = digest(before, text)
+        if now == text.goal:
+            return replace(text, parts=())
+        if now != text.start:
+            said = "its objects are not those that this text starts from; ask for a new plan"
+            raise Rejected(f"{self.target.name}: {said}")
+        return text
+
+    def _send(self, before: Stock, lines: tuple[str, ...], agree: Agree) -> None:
         """Nothing that packets meet moves before all that is new was read back. Errors: Rejected, Transient."""
-        if not lines:
-            return
+        running = self.wire.running()
+        end = applied(self._stock(running), lines, self.target, self.words)
         try:
-            self.wire.send(lines)
+            self.wire.send(lines, lambda said: agree(running, _joined(lines), said))
         except Rejected as error:
-            self._put_back(before, str(error))
+            self._put_back(before, str(error), agree)
         wrong = _unequal(self._stock(self.wire.running()), end)
         if wrong:
-            self._put_back(
-                before, f"{self.target.name}: the device took the lines without an error, but {wrong}"
-            )
+            said = f"{self.target.name}: the device took the lines without an error, but {wrong}"
+            self._put_back(before, said, agree)
 
-    def commit_confirmed(self, native: str, label: str, revert_in_s: int) -> None:
+    def commit_confirmed(self, native: str, label: str, revert_in_s: int, agree: Agree) -> None:
         raise Rejected(f"{self.target.name}: {self.why_not_confirmed}")
 
     def pending(self) -> str:
         return self.wire.pending()
 
-    def confirm(self, label: str) -> None:
+    def confirm(self, label: str, *, is_saved: bool) -> None:
         raise Rejected(f"{self.target.name}: {self.why_not_confirmed}")
 
     def cancel(self, label: str) -> None:
@@ -126,28 +142,23 @@ class StepwiseBox:
     def _stock(self, text: str) -> Stock:
         return collect(split(text), self.target, self.words)
 
-    def _planned(self, native: str) -> tuple[Stock, Stock, tuple[str, ...]]:
-        before = self._stock(self.wire.running())
-        goal = wanted(before, parse(native, self.target, self.words), self.target, self.words)
-        half = built(before, goal, self.words)
-        return before, goal, steps(before, half, self.words) + steps(half, goal, self.words)
-
-    def _see_saved(self, goal: Stock) -> None:
+    def _see_saved(self) -> None:
         """Saved already as a rule; if not, once more. Errors: Rejected."""
-        if _unequal(self._stock(self.wire.startup()), goal):
+        held = self._stock(self.wire.running())
+        if _unequal(self._stock(self.wire.startup()), held):
             self.wire.save()
-            wrong = _unequal(self._stock(self.wire.startup()), goal)
+            wrong = _unequal(self._stock(self.wire.startup()), held)
             if wrong:
                 said = "it is in force but not saved: in the startup configuration"
                 raise Rejected(f"{self.target.name}: {said} {wrong}; is the file system full?")
 
-    def _put_back(self, before: Stock, why: str) -> None:
+    def _put_back(self, before: Stock, why: str, agree: Agree) -> None:
         """Our objects as they were. Errors: always Rejected, and whether that was possible."""
-        now = self._stock(self.wire.running())
-        lines = steps(now, before, self.words)
+        running = self.wire.running()
+        lines = steps(self._stock(running), before, self.words)
         try:
             if lines:
-                self.wire.send(lines)
+                self.wire.send(lines, lambda said: agree(running, _joined(lines), said))
             wrong = _unequal(self._stock(self.wire.running()), before)
         except Rejected as error:
             wrong = str(error)
@@ -156,6 +167,10 @@ class StepwiseBox:
         if wrong:
             raise Rejected(f"{why}; taking back what was sent did not work either: {wrong}")
         raise Rejected(f"{why}; what had been sent was taken back")
+
+
+def _joined(lines: tuple[str, ...]) -> str:
+    return "".join(f"{line}\n" for line in lines)
 
 
 def _unequal(found: Stock, goal: Stock) -> str:

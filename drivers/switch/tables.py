@@ -38,14 +38,13 @@ from drivers.state import (
     Verdict,
     decisive,
 )
+from drivers.switch.crossings import SETTINGS, crossing_prefix
 from drivers.switch.flows import torn
 
 PREFIX = "SI-"
 CLOSED = "SI-closed"
 FIRST_TAG, LAST_TAG = 3000, 4094
 TAGS = LAST_TAG - FIRST_TAG + 1
-# RFC 2544's benchmark prefix: in no routing table of a network in service. Setting `crossings` takes another one.
-CROSSINGS = {4: "198.18.0.0/15", 6: "fd76:6961:6475:6374::/104"}
 # What a crossing's far end is called if it takes any address (a switch that matches on the tag alone).
 ANY_MAC = "02:76:69:61:64:75"
 LETTERS: Mapping[Kind, str] = {Kind.REDIRECT: "r", Kind.FILTER: "f", Kind.GUARD: "g", Kind.PASS: "p"}
@@ -165,8 +164,8 @@ def vrf_here(target: Target, name: str) -> str:
 
 def crossing_addresses(target: Target, place: Place, family: int) -> tuple[str, str]:
     """Ours and the far end's, two addresses of one /31 or /127. Errors: Unsupported."""
-    setting = "crossings" if family == 4 else "crossings6"
-    prefix = ipaddress.ip_network(target.settings.get(setting) or CROSSINGS[family])
+    setting = SETTINGS[family]
+    prefix = crossing_prefix(target, family)
     number = target.ports[place[0]].number
     index = (number - 1) * TAGS + place[1] - FIRST_TAG
     if not FIRST_TAG <= place[1] <= LAST_TAG:
@@ -230,6 +229,7 @@ def tables_of(state: DeviceState, target: Target) -> Tables:
         pairs.setdefault((item.ingress, item.tag), []).append((key, item))
         for crossing in _crossings(key, item):
             _add(crossings, crossing, target)
+    _require_vrfs(pairs, crossings, target)
     entries = {
         place: (*(entry for pair in sorted(found, key=decisive) for entry in _entries(*pair, target)), *_closed(place))
         for place, found in sorted(pairs.items())
@@ -245,6 +245,19 @@ def _require_plain(key: Key, item: Steering, target: Target) -> None:
         raise Unsupported(f"{target.name}: a {target.driver} switch has no standby for the next hop of {key}")
     if item.copies:
         raise Unsupported(f"{target.name}: a {target.driver} switch sends no copies of what {key} redirects")
+
+
+def _require_vrfs(
+    pairs: Mapping[Place, list[tuple[Key, Steering]]], crossings: Mapping[Place, Crossing], target: Target
+) -> None:
+    """Errors: Unsupported, where a packet would be routed in a VRF that nothing names: it would be the global one."""
+    for place, crossing in crossings.items():
+        exempt = [key for key, item in pairs.get(place, ()) if isinstance(item, Pass)]
+        if exempt and not crossing.vrf:
+            raise Unsupported(
+                f"{target.name}: nothing says in which VRF packets enter {interface(target, place)}, and {exempt[0]} "
+                "leaves them to its routing; an exemption at a stage tag needs a redirect beside it"
+            )
 
 
 def _crossings(key: Key, item: Steering) -> Iterator[Crossing]:

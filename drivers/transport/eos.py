@@ -12,7 +12,7 @@ import re
 import ssl
 import uuid
 from collections import Counter as Multiset
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from http.client import HTTPException
@@ -24,7 +24,8 @@ from pyeapi.eapilib import CommandError
 from pyeapi.eapilib import ConnectionError as EapiConnectionError
 
 from drivers.base import Counter, Rejected, Target, Transient
-from drivers.box import Facts
+from drivers.box import Agree, Facts
+from drivers.introspection import TLS, UNVERIFIED
 from drivers.switch.eos_blocks import blocks_of, paths
 from drivers.transport.vendor import brief, is_verified, kinds, login_of, required
 
@@ -39,12 +40,11 @@ SEPARATOR = " / "
 
 @dataclass(slots=True)
 class EosBox:
-    """drivers.box.Box. expand(native, running): lines that depend on what is there. is_ours: of a difference."""
+    """drivers.box.Box."""
 
     target: Target
     device: EOSDriver
-    expand: Callable[[str, Callable[[], str]], str]
-    is_ours: Callable[[str], bool]
+    context: ssl.SSLContext
 
     def running(self) -> str:
         with self._kinds("reading the running configuration"):
@@ -55,6 +55,10 @@ class EosBox:
             found = self.device.get_facts()
         return Facts(str(found["model"]), str(found["os_version"]), str(found["serial_number"]))
 
+    def proof(self) -> str:
+        is_checked = self.context.verify_mode is ssl.CERT_REQUIRED and self.context.check_hostname
+        return TLS if is_checked else UNVERIFIED
+
     def links_up(self) -> Mapping[str, bool]:
         with self._kinds("reading its interfaces"):
             return {name: bool(one["is_up"]) for name, one in self.device.get_interfaces().items()}
@@ -62,32 +66,34 @@ class EosBox:
     def counters(self) -> Mapping[str, Counter]:
         return {}
 
-    def trial(self, native: str) -> str:
-        with self._session(f"{OURS}trial-{uuid.uuid4().hex[:8]}", native, "trying the change") as difference:
-            return "".join(f"{line}\n" for line in difference)
+    def startup(self) -> str:
+        with self._kinds("reading the startup configuration"):
+            return str(self.device.get_config(retrieve="startup")["startup"])
 
-    def commit(self, native: str) -> None:
+    def trial(self, native: str, agree: Agree) -> None:
+        with self._session(f"{OURS}trial-{uuid.uuid4().hex[:8]}", native, "trying the change", agree):
+            pass
+
+    def commit(self, native: str, agree: Agree) -> None:
         held = self.pending()
         if held:
             raise Rejected(
                 f"{self.target.name}: the commit {held} waits for its confirmation, and would take this back"
             )
         name = f"{OURS}push-{uuid.uuid4().hex[:8]}"
-        with self._session(name, native, "committing") as difference:
-            self._agree(difference)
+        with self._session(name, native, "committing", agree):
             self.device.commit_config()
         if name in self._open_sessions():  # NAPALM does not look at what the device answered
             self._abort(name)
             raise Rejected(f"{self.target.name}: it answered the commit as if it were done, and did nothing")
 
-    def commit_confirmed(self, native: str, label: str, revert_in_s: int) -> None:
+    def commit_confirmed(self, native: str, label: str, revert_in_s: int, agree: Agree) -> None:
         self._check_commit(label, revert_in_s)
         held = self.pending()
         if held:
             raise Rejected(f"{self.target.name}: the commit {held} waits for its confirmation; one at a time")
         name = self._free_name(label)
-        with self._session(name, native, "committing") as difference:
-            self._agree(difference)
+        with self._session(name, native, "committing", agree):
             self.device.commit_config(revert_in=revert_in_s)
             self.device.config_session = None
         if self.pending() != label:
@@ -100,9 +106,14 @@ class EosBox:
     def pending(self) -> str:
         return _label(self._pending_name())
 
-    def confirm(self, label: str) -> None:
+    def confirm(self, label: str, *, is_saved: bool) -> None:
+        """NAPALM's own confirmation saves."""
         with self._pending_session(label), self._kinds("confirming"):
-            self.device.confirm_commit()
+            if is_saved:
+                self.device.confirm_commit()
+            else:
+                name = self.device.config_session
+                self.device.device.run_commands([f"configure session {name} commit"], encoding="text")
 
     def cancel(self, label: str) -> None:
         with self._pending_session(label), self._kinds("cancelling"):
@@ -141,14 +152,18 @@ class EosBox:
             self.device.config_session = None
 
     @contextmanager
-    def _session(self, name: str, native: str, doing: str) -> Iterator[list[str]]:
-        """Loaded into a session of this name; what the device would change. The session never outlives this."""
-        text = self.expand(native, self.running)
+    def _session(self, name: str, native: str, doing: str, agree: Agree) -> Iterator[None]:
+        """Loaded into a session of this name, and agreed to. The session never outlives this.
+
+        A session replaces the running configuration: what others changed meanwhile would be undone, and so disagrees.
+        """
         self._refuse_strangers()
         try:
             with self._kinds(doing):
-                self._load(name, text)
-                yield self._difference()
+                self._load(name, native)
+                running = self.running()
+                agree(running, native, "".join(f"{line}\n" for line in self._difference(running)))
+                yield
         finally:
             self._leave(name)
 
@@ -191,7 +206,7 @@ class EosBox:
                     f"`configure session {name} abort`; then try again"
                 )
 
-    def _difference(self) -> list[str]:
+    def _difference(self, running: str) -> list[str]:
         """Changed lines with the lines around them, from what the session would make of the running configuration.
 
         It must agree with the difference that the device prints: that one has no paths, so it cannot say whose a line
@@ -199,7 +214,7 @@ class EosBox:
         """
         said = self.device.compare_config()
         candidate = str(self.device.get_config(retrieve="candidate")["candidate"])
-        before, after = (Multiset(paths(blocks_of(text))) for text in (self.running(), candidate))
+        before, after = (Multiset(paths(blocks_of(text))) for text in (running, candidate))
         gone, come = before - after, after - before
         net = Multiset(path[-1] for path in come.elements())
         net.subtract(path[-1] for path in gone.elements())
@@ -207,13 +222,6 @@ class EosBox:
             raise Rejected(f"{self.target.name}: its difference and its candidate configuration disagree")
         signed = [("-", path) for path in gone.elements()] + [("+", path) for path in come.elements()]
         return [f"{sign}{SEPARATOR.join(path)}" for sign, path in signed]
-
-    def _agree(self, difference: list[str]) -> None:
-        """A session replaces the running configuration: what others changed meanwhile would be undone."""
-        for line in difference:
-            if not self.is_ours(line[1:]):
-                said = f"it would also change {line!r}, which is not ours"
-                raise Rejected(f"{self.target.name}: {said}; nothing was committed")
 
     def _check_commit(self, label: str, revert_in_s: int) -> None:
         if not LABEL.fullmatch(label):
@@ -275,15 +283,10 @@ def _context(target: Target, authority_file: str) -> ssl.SSLContext:
 
 
 @contextmanager
-def opened(
-    target: Target,
-    timeout_s: float,
-    *,
-    expand: Callable[[str, Callable[[], str]], str],
-    is_ours: Callable[[str], bool],
-) -> Iterator[EosBox]:
+def opened(target: Target, timeout_s: float) -> Iterator[EosBox]:
     """Errors: Transient, Rejected."""
     login = login_of(target)
+    context = _context(target, login.authority_file)
     device = EOSDriver(
         target.management,
         login.user,
@@ -292,11 +295,11 @@ def opened(
         optional_args={
             "transport": "https",
             "port": login.port or 443,
-            "context": _context(target, login.authority_file),
+            "context": context,
             "enforce_verification": is_verified(target),
         },
     )
-    box = EosBox(target, device, expand, is_ours)
+    box = EosBox(target, device, context)
     with box._kinds("logging in"):
         device.open()
     try:

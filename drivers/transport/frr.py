@@ -12,15 +12,17 @@ from contextlib import contextmanager
 from typing import Any, NoReturn
 
 from drivers.base import Counter, Rejected, Target
-from drivers.box import Facts
+from drivers.box import Agree, Facts
+from drivers.introspection import UNVERIFIED
 from drivers.transport.napalm_frr import FRRDriver, UnknownHost
-from drivers.transport.vendor import is_verified, kinds, login_of, required
+from drivers.transport.vendor import Login, is_verified, kinds, login_of, required, ssh_proof
 
 
 class RouterBox:
     """Counters and links come from the reading that was made last: one round trip."""
 
-    def __init__(self, driver: FRRDriver, target: Target) -> None:
+    def __init__(self, driver: FRRDriver, target: Target, login: Login) -> None:
+        self._login = login
         self._driver = driver
         self._target = target
         self._seen: Mapping[str, Any] = {}
@@ -41,29 +43,40 @@ class RouterBox:
             said = self._driver.get_facts()
         return Facts("frr", said["os_version"])
 
-    def trial(self, native: str) -> str:
+    def proof(self) -> str:
+        client = self._driver._client
+        transport = client.get_transport() if client else None
+        if transport is None:
+            return UNVERIFIED
+        return ssh_proof(self._login, transport, self._target.management, self._driver.port)
+
+    def startup(self) -> None:
+        """See `Syntax.others` of the family."""
+
+    def trial(self, native: str, agree: Agree) -> None:
         with kinds(self._target, "trying"):
             try:
                 self._driver.load_merge_candidate(config=native)
-                return str(self._driver.compare_config())
+                agree(self.running(), native, str(self._driver.compare_config()))
             finally:
                 self._driver.discard_config()
 
-    def commit(self, native: str) -> None:
+    def commit(self, native: str, agree: Agree) -> None:
         with kinds(self._target, "writing"):
             try:
                 self._driver.load_merge_candidate(config=native)
+                agree(self.running(), native, str(self._driver.compare_config()))
                 self._driver.commit_config()
             finally:
                 self._driver.discard_config()
 
-    def commit_confirmed(self, native: str, label: str, revert_in_s: int) -> NoReturn:
+    def commit_confirmed(self, native: str, label: str, revert_in_s: int, agree: Agree) -> NoReturn:
         raise Rejected(f"{self._target.name}: FRR on Linux takes nothing back by itself")
 
     def pending(self) -> str:
         return ""
 
-    def confirm(self, label: str) -> NoReturn:
+    def confirm(self, label: str, *, is_saved: bool) -> NoReturn:
         raise Rejected(f"{self._target.name}: nothing waits for {label}")
 
     def cancel(self, label: str) -> NoReturn:
@@ -105,6 +118,6 @@ def connect(target: Target, timeout_s: float) -> Iterator[RouterBox]:
         except UnknownHost as error:
             raise Rejected(f"{target.name}: {error}") from error
     try:
-        yield RouterBox(driver, target)
+        yield RouterBox(driver, target, login)
     finally:
         driver.close()

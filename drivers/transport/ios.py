@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
@@ -21,7 +21,7 @@ from netmiko.exceptions import NetmikoBaseException, NetmikoTimeoutException, Re
 
 from drivers.base import Counter, Rejected, Target, Transient
 from drivers.box import Facts
-from drivers.transport.vendor import brief, is_verified, kinds, login_of, required
+from drivers.transport.vendor import Login, brief, is_verified, kinds, login_of, required, ssh_proof
 
 COUNTED = re.compile(
     r"(?:ip|ipv6) address[^:]*: (?P<list>\S+).*?"
@@ -54,8 +54,9 @@ def opened(target: Target, timeout_s: float) -> Iterator[Wire]:
             "port": login.port or 22,
             "ssh_strict": is_verified(target),
             "system_host_keys": False,
-            "alt_host_keys": bool(known),
-            "alt_key_file": known,
+            # A client that takes any key would write it down there as known.
+            "alt_host_keys": bool(known) and is_verified(target),
+            "alt_key_file": known if is_verified(target) else "",
             "use_keys": bool(login.private_key_file),
             "key_file": login.private_key_file or None,
             "allow_agent": False,
@@ -69,7 +70,7 @@ def opened(target: Target, timeout_s: float) -> Iterator[Wire]:
     with _kinds(target, "logging in"):
         driver.open()
     try:
-        yield Wire(target, driver)
+        yield Wire(target, driver, login)
     finally:
         # A connection that is gone cannot be closed in good order; whoever used it knows already.
         with suppress(OSError, EOFError, NetmikoBaseException, ConnectionException):
@@ -98,6 +99,7 @@ class Wire:
 
     target: Target
     driver: Driver
+    login: Login
 
     def running(self) -> str:
         with _kinds(self.target, "reading the running configuration"):
@@ -115,24 +117,36 @@ class Wire:
         names = [found[1] if found else "" for found in (platform, version, serial)]
         return Facts(f"Cisco IOS-XE {names[0]}".strip(), names[1], names[2])
 
+    def proof(self) -> str:
+        connection = self.driver.device
+        return ssh_proof(self.login, connection.remote_conn_pre.get_transport(), connection.host, connection.port)
+
     def difference(self, lines: tuple[str, ...]) -> str:
         with _kinds(self.target, "comparing"):
             self._load(lines)
             try:
-                said = str(self.driver.compare_config())
+                return self._compared()
             finally:
                 self._forget(self.driver.merge_cfg)
-        if "error 5" in said:
-            raise Rejected(f"{self.target.name}: {brief(RuntimeError(said))}")
-        return said
 
-    def send(self, lines: tuple[str, ...]) -> None:
+    def send(self, lines: tuple[str, ...], agree: Callable[[str], None]) -> None:
         with _kinds(self.target, "committing"):
             self._load(lines)
             try:
+                agree(self._compared())
                 self.driver.commit_config()
             finally:
                 self._forget(self.driver.merge_cfg, self.driver.rollback_cfg)
+
+    def _compared(self) -> str:
+        """Without NAPALM's signs. It hides behind an echo of the file that the device refused a line of it."""
+        said = str(self.driver.compare_config())
+        bare = "".join(f"{line[1:] if line[:1] in '+-' else line}\n" for line in said.splitlines())
+        if "incremental-diff failed" in said:
+            raise Rejected(f"{self.target.name}: Invalid input detected: the device does not take a line of the text")
+        if "error 5" in said or REFUSED.search(bare):
+            raise Rejected(f"{self.target.name}: it refuses the lines: {brief(RuntimeError(said))}")
+        return bare
 
     def save(self) -> None:
         with _kinds(self.target, "saving"):

@@ -30,8 +30,8 @@ from ncclient.transport.errors import AuthenticationError, SSHUnknownHostError
 from ncclient.transport.ssh import SSHSession
 
 from drivers.base import Counter, Rejected, Target, Transient
-from drivers.box import Facts
-from drivers.transport.vendor import Login, brief, is_verified, kinds, login_of, required
+from drivers.box import Agree, Facts
+from drivers.transport.vendor import Login, brief, is_verified, kinds, login_of, required, ssh_proof
 
 PORT = 830
 CLI = "http://cisco.com/ns/yang/Cisco-IOS-XR-cli-cfg"
@@ -128,6 +128,7 @@ class XrBox:
 
     target: Target
     driver: Driver
+    login: Login
     is_lost: bool = field(default=False, init=False)
 
     def running(self) -> str:
@@ -143,22 +144,31 @@ class XrBox:
         platform = f"{found['vendor']} {found['model']}".strip()
         return Facts(platform, str(found["os_version"]), str(found["serial_number"]))
 
-    def trial(self, native: str) -> str:
+    def startup(self) -> None:
+        """A commit is what it starts with."""
+
+    def proof(self) -> str:
+        session = self.driver.device._session
+        return ssh_proof(self.login, session.transport, self.driver.hostname, self.driver.port)
+
+    def trial(self, native: str, agree: Agree) -> None:
         self._can_confirm()
         with self._asking("the device refused the configuration"), self._loaded(native):
-            return "".join(f"{line}\n" for line in flat(self.driver.compare_config()))
+            self._compared(native, agree)
 
-    def commit(self, native: str) -> None:
+    def commit(self, native: str, agree: Agree) -> None:
         with self._asking("the device refused the commit"), self._loaded(native):
+            self._compared(native, agree)
             self.driver.commit_config()
 
-    def commit_confirmed(self, native: str, label: str, revert_in_s: int) -> None:
+    def commit_confirmed(self, native: str, label: str, revert_in_s: int, agree: Agree) -> None:
         self._can_confirm()
         waiting = self.pending()
         if waiting:
             raise Rejected(f"{self.target.name}: the commit {waiting} is not confirmed yet")
         marker = f"no {PENDING}\n{PENDING}\n 10 remark {label}\n"
         with self._asking("the device refused the commit"), self._loaded(marker + native):
+            self._compared(native, agree)
             self.driver.device.commit(confirmed=True, timeout=str(revert_in_s), persist=label)
             self._committed()
 
@@ -166,7 +176,7 @@ class XrBox:
         found = re.search(rf"^{PENDING}\n\s+\d+ remark (\S+)$", self.running(), re.MULTILINE)
         return found[1] if found else ""
 
-    def confirm(self, label: str) -> None:
+    def confirm(self, label: str, *, is_saved: bool) -> None:
         self._require(label)
         with self._asking("confirming"), self._loaded(f"no {PENDING}\n"):
             try:
@@ -185,7 +195,8 @@ class XrBox:
                 self.driver.device.cancel_commit(persist_id=label)
             except RPCError as error:
                 if error.tag not in BUSY:
-                    self.commit(f"no {PENDING}\n")
+                    with self._loaded(f"no {PENDING}\n"):
+                        self.driver.commit_config()
                 raise
 
     def counters(self) -> Mapping[str, Counter]:
@@ -194,6 +205,10 @@ class XrBox:
     def links_up(self) -> Mapping[str, bool]:
         with self._asking("reading the interfaces"):
             return {name: bool(found["is_up"]) for name, found in self.driver.get_interfaces().items()}
+
+    def _compared(self, native: str, agree: Agree) -> None:
+        """Under the lock: what is running now is what the candidate is compared with."""
+        agree(self.running(), native, "".join(f"{line}\n" for line in flat(self.driver.compare_config())))
 
     def _require(self, label: str) -> None:
         waiting = self.pending()
@@ -265,7 +280,7 @@ def connected(target: Target, timeout_s: float) -> Iterator[XrBox]:
     driver = Driver(target.management, login.user, login.password, timeout=timeout_s, optional_args=more)
     with _kinds(target, "logging in"):
         driver.open_known(target, login, timeout_s)
-    box = XrBox(target, driver)
+    box = XrBox(target, driver, login)
     try:
         if CLI not in driver.device.server_capabilities and not any(
             str(one).startswith(CLI + "?") for one in driver.device.server_capabilities

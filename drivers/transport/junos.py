@@ -24,9 +24,9 @@ from ncclient.transport import session as ncclient_session
 from ncclient.transport.errors import SSHUnknownHostError, TransportError
 
 from drivers.base import Counter, Rejected, Target, Transient
-from drivers.box import Facts
+from drivers.box import Agree, Facts
 from drivers.junos_lines import WITHOUT_LABEL, changes_of, pending_label, with_label
-from drivers.transport.vendor import brief, is_verified, kinds, login_of, required
+from drivers.transport.vendor import Login, brief, is_verified, kinds, login_of, required, ssh_proof
 
 NETCONF_PORT = 830
 # At level info it writes down all that it sends.
@@ -42,7 +42,8 @@ LOST = (junos.ConnectError, junos.RpcTimeoutError, TransportError, OperationErro
 class JunosBox:
     """drivers.box.Box."""
 
-    def __init__(self, driver: Any, target: Target) -> None:
+    def __init__(self, driver: Any, target: Target, login: Login) -> None:
+        self._login = login
         self._driver = driver
         self._target = target
 
@@ -55,35 +56,43 @@ class JunosBox:
             said = self._driver.device.rpc.get_software_information()
             return Facts(said.findtext("product-model", ""), said.findtext("junos-version", ""))
 
-    def trial(self, native: str) -> str:
+    def startup(self) -> None:
+        """A commit is what it starts with."""
+
+    def proof(self) -> str:
+        device = self._driver.device
+        return ssh_proof(self._login, device._conn._session.transport, self._target.management, device._port)
+
+    def trial(self, native: str, agree: Agree) -> None:
         with self._kinds("checking the configuration"), self._locked():
             self._load(native)
-            found = changes_of(self._driver.compare_config())
+            self._compared(native, agree)
             self._driver.device.cu.commit_check()
             self._driver.discard_config()
-            return found
 
-    def commit(self, native: str) -> None:
+    def commit(self, native: str, agree: Agree) -> None:
         with self._kinds("committing"), self._locked():
             if name := self._pending():
                 raise Transient(f"{self._target.name}: commit {name} is pending, and ours would confirm it; try later")
             self._load(native)
+            self._compared(native, agree)
             self._driver.commit_config()
 
-    def commit_confirmed(self, native: str, label: str, revert_in_s: int) -> None:
+    def commit_confirmed(self, native: str, label: str, revert_in_s: int, agree: Agree) -> None:
         """No message: Junos then says in its place that a confirmation is awaited."""
         with self._kinds("committing"), self._locked():
             if name := self._pending():
                 raise Rejected(f"{self._target.name}: commit {name} is pending; confirm or cancel it first")
             said = self._driver.device.rpc.get_commit_revision_information(detail=True)
             self._load(with_label(native, label, said.findtext("revision", "none")))
+            self._compared(native, agree)
             self._driver.commit_config(revert_in=revert_in_s)
 
     def pending(self) -> str:
         with self._kinds("asking for pending commits"):
             return self._pending()
 
-    def confirm(self, label: str) -> None:
+    def confirm(self, label: str, *, is_saved: bool) -> None:
         with self._kinds("confirming"), self._locked():
             self._must_be_pending(label)
             # The label goes with the confirmation. If the commit was taken back a moment ago it is absent: refused.
@@ -110,6 +119,10 @@ class JunosBox:
     def links_up(self) -> Mapping[str, bool]:
         with self._kinds("reading the interfaces"):
             return {name: bool(one["is_up"]) for name, one in self._driver.get_interfaces().items()}
+
+    def _compared(self, native: str, agree: Agree) -> None:
+        """Under the lock: what is running now is what the candidate is compared with."""
+        agree(self.running(), native, changes_of(self._driver.compare_config()))
 
     def _load(self, native: str, *, ignoring: bool = True) -> None:
         self._driver.ignore_warning = ABSENT if ignoring else False
@@ -172,7 +185,7 @@ def connect(target: Target, timeout_s: float) -> Iterator[JunosBox]:
         with kinds(target, "logging in"):
             _open(driver, target)
     try:
-        yield JunosBox(driver, target)
+        yield JunosBox(driver, target, login)
     finally:
         with suppress(NapalmException, junos.RpcError, *LOST):
             driver.close()

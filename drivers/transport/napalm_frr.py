@@ -71,7 +71,7 @@ class FRRDriver(NetworkDriver):  # type: ignore[misc]
         client = paramiko.SSHClient()
         client.set_missing_host_key_policy(_OnlyKnown() if self.is_strict else paramiko.AutoAddPolicy())
         try:
-            if self.known_hosts_file:
+            if self.known_hosts_file and self.is_strict:  # else paramiko writes down whatever key it is shown
                 client.load_host_keys(self.known_hosts_file)
             client.connect(
                 self.hostname,

@@ -8,8 +8,8 @@ own reckoning and never empty for a removal: a second opinion, no more.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from napalm.base.exceptions import ConnectionException, MergeConfigException
@@ -18,6 +18,7 @@ from napalm.nxos.nxos import NXOSDriver
 
 from drivers.base import Counter, Rejected, Target, Transient
 from drivers.box import Facts
+from drivers.introspection import TLS, UNVERIFIED
 from drivers.transport.vendor import brief, is_verified, kinds, login_of, required
 
 
@@ -110,19 +111,26 @@ class Wire:
             str(said.get("proc_board_id", "")),
         )
 
-    def difference(self, lines: tuple[str, ...]) -> str:
-        with _kinds(self.target, "comparing"):
-            self.driver.load_merge_candidate(config=_text(lines))
-            try:
-                # netutils takes no line twice in one mode; the device does.
-                with suppress(IndexError):
-                    said = str(self.driver.compare_config())
-                    return "".join(f"+{line}\n" for line in said.splitlines())
-            finally:
-                self.driver.discard_config()
-        return ""
+    def proof(self) -> str:
+        """Every request of the client asks with this."""
+        return TLS if self.driver.device.api.verify else UNVERIFIED
 
-    def send(self, lines: tuple[str, ...]) -> None:
+    def difference(self, lines: tuple[str, ...]) -> str:
+        """What netutils does not find in the running configuration. It takes no header twice: such lines are split."""
+        with _kinds(self.target, "comparing"):
+            said = []
+            for some in _without_repeats(lines):
+                self.driver.load_merge_candidate(config=_text(some))
+                try:
+                    said.append(str(self.driver.compare_config()))
+                except IndexError as error:
+                    raise Rejected(f"{self.target.name}: its difference cannot be computed: {brief(error)}") from error
+                finally:
+                    self.driver.discard_config()
+        return "".join(f"{line}\n" for text in said for line in text.splitlines())
+
+    def send(self, lines: tuple[str, ...], agree: Callable[[str], None]) -> None:
+        agree(self.difference(lines))
         with _kinds(self.target, "committing"):
             self.driver.load_merge_candidate(config=_text(lines))
             try:
@@ -147,6 +155,16 @@ class Wire:
         rows = said.get("TABLE_interface", {}).get("ROW_interface", [])
         rows = [rows] if isinstance(rows, dict) else rows
         return {str(row["interface"]): row.get("state") == "up" for row in rows}
+
+
+def _without_repeats(lines: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
+    held: list[str] = []
+    for line in lines:
+        if not line.startswith(" ") and line in held:
+            yield tuple(held)
+            held = []
+        held.append(line)
+    yield tuple(held)
 
 
 def _text(lines: tuple[str, ...]) -> str:

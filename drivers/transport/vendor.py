@@ -18,6 +18,7 @@ import paramiko
 from napalm.base import exceptions as napalm
 
 from drivers.base import DriverError, Rejected, Target, Transient, is_unverified
+from drivers.introspection import SSH, UNVERIFIED
 
 BUSY = (napalm.LockError, napalm.SessionLockedException)
 REFUSED = (
@@ -83,6 +84,14 @@ def required(target: Target, file: str, what: str) -> str:
             "the device's settings (anybody between us and the device can then read and change everything)"
         )
     return file
+
+
+def ssh_proof(login: Login, transport: paramiko.Transport, host: str, port: int) -> str:
+    """By the key that this connection was really made with."""
+    if not login.known_hosts_file:
+        return UNVERIFIED
+    shown, known = transport.get_remote_server_key(), paramiko.HostKeys(login.known_hosts_file)
+    return SSH if any(known.check(name, shown) for name in (host, f"[{host}]:{port}")) else UNVERIFIED
 
 
 @contextmanager

@@ -62,6 +62,8 @@ class Eos(Machine):
         "cut_before": "the connection dies before this command (a part of it) takes effect; once",
         "cut_after": "the same, after it took effect; once",
         "refuse_line": "this configuration line (a part of it) is refused",
+        "drops": "this configuration line (a part of it) is taken without a word, and not there afterwards",
+        "also": "a line that the session holds too when it has been typed",
         "abort_fails": "sessions cannot be aborted, so many times",
         "disk_full": "nothing can be written to flash:",
         "tcam_full": "a commit is refused by the hardware, so many times",
@@ -119,6 +121,10 @@ class Eos(Machine):
         Console(self.running).type_all(lines)
         self.follow()
 
+    def save(self, lines: list[str]) -> None:
+        if self.startup is not None and not lines[0].startswith(("configure session ", "write ", "copy ")):
+            Console(self.startup).type_all(lines)
+
     def reboot(self) -> None:
         self.running = self.startup.copy() if self.startup is not None else Tree()
         self.sessions, self.pending = {}, None
@@ -165,7 +171,10 @@ class Eos(Machine):
         if held is None or client.console is None:
             raise Refused("the session is gone")
         if line == "end":
+            Console(held.tree).type_all(str(self.faults.get("also") or "").split("\n"))
             client.session, client.console = "", None
+            return {}
+        if self.faults.get("drops") and self.faults["drops"] in line:
             return {}
         if line == "rollback clean-config":
             held.tree.lines.clear()

@@ -107,6 +107,7 @@ def _without_addresses(tree: Tree) -> None:
 
 class Ios(Machine):
     FAULTS = {
+        "late": "a line that holds this text is refused when it is merged, not when it is compared: % No resources",
         "invalid": "a line that holds this text is refused: % Invalid input",
         "incomplete": "a line that holds this text is refused: % Incomplete command",
         "warned": "a line that holds this text is not taken; a warning is all that is said",
@@ -115,6 +116,7 @@ class Ios(Machine):
         "cut": "connections are gone when a merge begins",
         "cut_after": "connections are gone when a merge is done",
         "overwrite": "what this text says is in the merge file instead, as if another worker had written it",
+        "also": "this line is in every file that arrives, after what was sent",
         "md5": "a file arrives damaged: the sum is another one",
         "short": "show running-config stops in the middle",
         "links_down": "interfaces whose line protocol is down",
@@ -132,6 +134,7 @@ class Ios(Machine):
         self._type(FACTORY.format(name=self.name), self.tree)
         self.saved = self.tree.copy()
         self.flash: dict[str, bytes] = {}
+        self.sent: list[str] = []
         self.counted: dict[str, tuple[int, int]] = {}
         self.revert: dict[str, Any] = {}
 
@@ -156,10 +159,14 @@ class Ios(Machine):
             "startup": self.text(self.saved),
             "pending": self.revert.get("user", ""),
             "flash": sorted(self.flash),
+            "sent": self.sent,
         }
 
     def operate(self, lines: list[str]) -> None:
         Line(self.tree, self.ghosts).type_all([typed(line) for line in lines])
+
+    def save(self, lines: list[str]) -> None:
+        Line(self.saved).type_all([typed(line) for line in lines])
 
     def reboot(self) -> None:
         self.tree, self.revert, self.ghosts = self.saved.copy(), {}, {}
@@ -173,6 +180,7 @@ class Ios(Machine):
     def _type(self, text: str, tree: Tree) -> str:
         """The lines of a file into a configuration; what the box says about them."""
         editor, said = Line(tree, self.ghosts if tree is self.tree else None), ""
+        late = self.faults.get("late") if tree is self.tree else None
         for raw in text.splitlines():
             line = typed(raw)
             for fault, words in (
@@ -181,6 +189,8 @@ class Ios(Machine):
             ):
                 if isinstance(self.faults.get(fault), str) and self.faults[fault] in line:
                     said, line = said + words, ""
+            if isinstance(late, str) and late in line:
+                said, line = said + "% No resources\r\n", ""
             try:
                 if isinstance(self.faults.get("invalid"), str) and self.faults["invalid"] in line and line:
                     raise Unknown(line)
@@ -198,12 +208,17 @@ class Ios(Machine):
                 return "Administratively disabled."
             if self.fault("disk_full"):
                 return "%Error opening flash: (No space left on device)"
+            self.sent.append(data.decode())
             self.flash[self._file(path)] = data[:-1] + b"?" if self.fault("md5") else data
             return ""
 
     @staticmethod
     def _file(path: str) -> str:
         return path.partition(":")[2].lstrip("/") or path
+
+    def _content(self, name: str) -> str:
+        text, also = self.flash.get(name, b"").decode(), self.faults.get("also")
+        return text.removesuffix("end\n") + f"{also}\nend\n" if also else text
 
     def merge(self, name: str) -> str:
         if self.fault("cut") and self.terminal:
@@ -213,7 +228,7 @@ class Ios(Machine):
         if data is None:
             return f"%Error opening flash:/{name} (No such file or directory)\r\n"
         other = self.fault("overwrite")
-        text = other if isinstance(other, str) else data.decode()
+        text = other if isinstance(other, str) else self._content(name)
         said = self._type(text, self.tree)
         if self.fault("cut_after") and self.terminal:
             self.terminal.cut()
@@ -221,7 +236,7 @@ class Ios(Machine):
 
     def incremental(self, name: str) -> str:
         """The commands of a file that would change something."""
-        lines = self.flash.get(name, b"").decode().splitlines()
+        lines = self._content(name).splitlines()
         if not lines or lines[-1].strip() != "end":
             return "%Error: diff returned error 5\r\n"
         there = self.tree.copy()

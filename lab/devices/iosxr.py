@@ -39,6 +39,7 @@ class Router(Machine):
     FAULTS = {
         "refuse_login": "no user or key is taken",
         "refuse_line": "a line that contains this text is refused",
+        "drops": "a line that contains this text is taken without a word, and not there afterwards",
         "refuse_commit": "the commit fails, with this text (TCAM full)",
         "cut_before_commit": "the connection ends when a commit arrives, which is not done",
         "cut_after_commit": "the connection ends when a commit was done, before the reply",
@@ -143,8 +144,9 @@ class Router(Machine):
         for line in lines:
             if refused and refused in line:
                 raise Refused("operation-failed", f"!! SYNTAX/AUTHORIZATION ERRORS: {line}")
+        drops = self.faults.get("drops")
         try:
-            self._edit(new, lines)
+            self._edit(new, [line for line in lines if not drops or drops not in line])
         except Unknown as error:
             raise Refused("operation-failed", f"!! SYNTAX/AUTHORIZATION ERRORS: {error}") from error
         self.candidate = new

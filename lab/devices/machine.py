@@ -82,6 +82,10 @@ class Machine(ABC):
     def operate(self, lines: list[str]) -> None:
         """A person types these lines at the console."""
 
+    def save(self, lines: list[str]) -> None:
+        """The same lines in what the device starts with, and no others; where a commit is that, they are there."""
+        assert lines
+
     @abstractmethod
     def reboot(self) -> None:
         """What was not saved is lost."""
@@ -102,6 +106,8 @@ class Machine(ABC):
                 self.elapse(float(body["seconds"]))
             elif path == "/operator":
                 self.operate(list(body["lines"]))
+                if body.get("is_saved"):
+                    self.save(list(body["lines"]))
             elif path == "/reboot":
                 self.reboot()
             elif path != "/faults":

@@ -146,6 +146,11 @@ class Nxos(Machine):
             line.type(typed(one))
             self.follow()
 
+    def save(self, lines: list[str]) -> None:
+        line = Line(self.saved)
+        for one in lines:
+            line.type(typed(one))
+
     def reboot(self) -> None:
         self.tree = self.saved.copy()
         self.follow()

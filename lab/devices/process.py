@@ -51,8 +51,9 @@ class Emulated:
     def elapse(self, seconds: float) -> None:
         self.ask("/elapse", {"seconds": seconds})
 
-    def operator(self, *lines: str) -> None:
-        self.ask("/operator", {"lines": lines})
+    def operator(self, *lines: str, is_saved: bool = True) -> None:
+        """is_saved: the lines are in what the device starts with too."""
+        self.ask("/operator", {"lines": lines, "is_saved": is_saved})
 
     def reboot(self) -> None:
         self.ask("/reboot", {})

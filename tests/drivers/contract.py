@@ -6,6 +6,7 @@ A driver joins with a `Rig`: a clean device of its own, and hands on that device
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
@@ -18,10 +19,13 @@ from drivers.base import Driver, Observation, Rejected, Target, Transient, Unsup
 from drivers.codec import OPTIONAL, state_from_json, state_to_json
 from drivers.diff import Change, diff
 from drivers.state import EMPTY, DeviceState, Filter, Kind, Redirect
+from drivers.switch.flows import torn
+from lab.devices.process import Emulated
 from tests.drivers.samples import Site, sample, states
 
 # Generous, for busy machines; whoever is waiting for a dead device takes the short one.
 TIMEOUT_S, DEAD_TIMEOUT_S = 30.0, 2.0
+STEERING = (Kind.REDIRECT, Kind.FILTER, Kind.GUARD, Kind.PASS)
 SLOW_EXAMPLES = settings(
     max_examples=10,
     deadline=None,
@@ -64,18 +68,32 @@ class Rig:
         with self.driver.open(self.target, TIMEOUT_S) as session:
             session.push(native)
 
-    def render(self, before: DeviceState, after: DeviceState) -> str:
-        return self.render_changes(diff(before, after), before)
+    def render(self, before: DeviceState, after: DeviceState, residue: str = "") -> str:
+        return self.render_changes(diff(before, after), before, residue)
 
-    def render_changes(self, changes: tuple[Change, ...], held: DeviceState = EMPTY) -> str:
-        """held: what the device holds before them."""
-        return self.driver.render(changes, replace(self.target, held=held))
+    def render_changes(self, changes: tuple[Change, ...], held: DeviceState = EMPTY, residue: str = "") -> str:
+        """held: what the device holds before them. residue: as it was read, if that is damaged."""
+        return self.driver.render(changes, replace(self.target, held=held, residue=residue))
 
     def move(self, before: DeviceState, after: DeviceState) -> DeviceState:
         """Push the difference; what the device then holds."""
         with self.driver.open(self.target, TIMEOUT_S) as session:
-            session.push(self.render(before, after))
+            is_damaged = any(item == torn(key.kind) for key, item in before.items() if key.kind in STEERING)
+            residue = session.read().residue if is_damaged else ""
+            session.push(self.render(before, after, residue))
             return session.read().state
+
+
+def named(device: Emulated, *lines: str) -> tuple[str, ...]:
+    """The lines with the letters that the names end with on the device, where they say `-?`."""
+    running = device.config()["running"]
+
+    def letters(found: re.Match[str]) -> str:
+        there = re.search(rf"{found[1]}-[a-z]{{6}}", running)
+        assert there is not None, found[0]
+        return there[0]
+
+    return tuple(re.sub(r"(SI-[\w-]+)-\?", letters, line) for line in lines)
 
 
 class Contract:

@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import random
+import re
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,9 +17,9 @@ from drivers.base import PortInfo, Rejected, Target, Unsupported
 from drivers.diff import diff
 from drivers.state import EMPTY, DeviceState, Guard, Match, NextHop, Redirect, slot
 from drivers.switch import eos
-from drivers.switch.eos_blocks import DSCP_NAMES, PORT_NAMES, match_of, permit
-from drivers.switch.eos_claim import check, claim, expanded
-from drivers.switch.eos_parse import read
+from drivers.switch.eos import read
+from drivers.switch.eos_blocks import DSCP_NAMES, PORT_NAMES, blocks_of, match_of, paths, permit
+from drivers.switch.eos_claim import SEPARATOR, adds, check, claim, differs, needs
 from drivers.switch.flows import torn
 from lab.devices.eos import Eos
 from lab.devices.eos_grammar import Console, printed, shown
@@ -62,15 +64,24 @@ def text(tree: Tree) -> str:
 def typed(tree: Tree, native: str, where: Target) -> None:
     """As NAPALM types it: without indentation and comments, so that nesting is the device's falling through."""
     console = Console(tree)
-    for line in expanded(native, lambda: text(tree), where).splitlines():
+    for line in native.splitlines():
         if not line.strip().startswith("!"):
             console.type(line.strip())
 
 
+def said(before: str, after: str) -> str:
+    """What a device says that it changes, as the box brings it."""
+    old, new = (Counter(SEPARATOR.join(path) for path in paths(blocks_of(one))) for one in (before, after))
+    lines = [f"-{line}\n" for line in (old - new).elements()] + [f"+{line}\n" for line in (new - old).elements()]
+    return "".join(lines)
+
+
 def moved(tree: Tree, before: DeviceState, after: DeviceState, where: Target) -> DeviceState:
-    native = eos.render(diff(before, after), replace(where, held=before))
+    running = text(tree)
+    native = eos.render(diff(before, after), replace(where, held=before, residue=read(running, where).residue))
     check(native, where)
     typed(tree, native, where)
+    assert differs(running, native, said(running, text(tree)), where) == ""
     return read(text(tree), where).state
 
 
@@ -270,13 +281,20 @@ PREREQUISITES = {
 }
 
 
+def in_the_way(tree: Tree, native: str, where: Target) -> tuple[str, ...]:
+    """As the session asks: prerequisites only where something is brought."""
+    running = text(tree)
+    wanted = needs(running, native, where) if adds(running, native, where) else ()
+    return (*claim(running, native, where), *wanted)
+
+
 @pytest.mark.parametrize("lines", PREREQUISITES)
 def test_what_stands_in_the_way_is_named_with_its_remedy(lines: str) -> None:
     tree = box()
     native = eos.render(diff(EMPTY, sample(SITE)), target())
-    assert claim(text(tree), native, target()) == ()
+    assert in_the_way(tree, native, target()) == ()
     Console(tree).type_all(lines.split("|"))
-    found = claim(text(tree), native, target())
+    found = in_the_way(tree, native, target())
     expected = PREREQUISITES[lines]
     assert any(expected in each for each in found) if expected else found == ()
 
@@ -285,15 +303,31 @@ def test_removal_needs_no_prerequisite() -> None:
     tree, wanted = box(), sample(SITE)
     moved(tree, EMPTY, wanted, target())
     Console(tree).type_all(["no ip routing vrf blue", "hardware tcam", "no profile viaduct"])
-    assert claim(text(tree), eos.render(diff(wanted, EMPTY), replace(target(), held=wanted)), target()) == ()
+    assert in_the_way(tree, eos.render(diff(wanted, EMPTY), replace(target(), held=wanted)), target()) == ()
+    one = DeviceState(dict(list(wanted.items())[:1]))
+    native = eos.render(diff(one, EMPTY), replace(target(), held=wanted))
+    assert in_the_way(tree, native, target()) == (), "what stays at that interface only gets other numbers"
 
 
 def test_a_traffic_policy_needs_its_tcam_profile() -> None:
     where, tree = target(**TRAFFIC), box("traffic-policy")
     native = eos.render(diff(EMPTY, sample(SITE)), where)
-    assert claim(text(tree), native, where) == ()
+    assert in_the_way(tree, native, where) == ()
     Console(tree).type_all(["no hardware tcam"])
-    assert "traffic-policy port ipv4" in claim(text(tree), native, where)[0]
+    assert "traffic-policy port ipv4" in in_the_way(tree, native, where)[0]
+
+
+@pytest.mark.parametrize(("stands", "says"), [("pbr", "traffic-policy"), ("traffic-policy", "pbr")])
+def test_another_style_than_items_stand_in_is_refused_with_the_way_out(stands: str, says: str) -> None:
+    """They would be invisible, and stay in force."""
+    tree = box(stands)
+    moved(tree, EMPTY, sample(SITE), target(**STYLES[stands]))
+    where = target(**{**TRAFFIC, "steering": says})
+    with pytest.raises(Rejected, match=f"set `steering: {stands}` again") as caught:
+        read(text(tree), where)
+    commands = str(caught.value).partition("by hand: ")[2]
+    Console(tree).type_all(re.findall(r"`([^`]+)`", commands))
+    assert read(text(tree), target(**STYLES[stands])).state != sample(SITE)
 
 
 # --- damage -----------------------------------------------------------------------------------
@@ -438,3 +472,20 @@ def test_a_data_plane_can_follow_the_emulated_device() -> None:
     assert "hostname other" in heard[-1]
     machine.reboot()
     assert "hostname leaf1" in heard[-1]
+
+
+def test_damage_elsewhere_leaves_the_text_as_planned() -> None:
+    """A chain that shares no object with what drifted is not held up by it."""
+    tree, wanted, where = box(), sample(SITE), target()
+    moved(tree, EMPTY, wanted, where)
+    ours = DeviceState({key: item for key, item in wanted.items() if (item.ingress, item.tag) == ("b", 0)})  # type: ignore[union-attr]
+    planned = eos.render(diff(ours, EMPTY), replace(where, held=wanted))
+    Console(tree).type_all(["no class-map type pbr match-any SI-c7r1f1r1p3"])
+    seen = read(text(tree), where)
+    assert seen.state != wanted
+    again = eos.render(diff(ours, EMPTY), replace(where, held=seen.state, residue=seen.residue))
+    assert ours and again == planned
+    running = text(tree)
+    typed(tree, planned, where)
+    assert differs(running, planned, said(running, text(tree)), where) == ""
+    assert not ours.keys() & read(text(tree), where).state.keys()

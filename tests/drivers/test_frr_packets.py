@@ -422,3 +422,23 @@ def test_what_the_kernel_lost_and_what_it_got_are_put_right(rig: Rig, traffic: T
         assert rig.move(held, wanted) == wanted, damage
         before = traffic.by_function(443)
         assert traffic.connects(443) and traffic.by_function(443) > before, damage
+
+
+def test_only_ours_is_saved(rig: Rig, traffic: Traffic) -> None:
+    """What its operator has typed and not saved is gone after a restart, as without us; ours is there."""
+    router = traffic.lab.router
+    router.vtysh("configure terminal", "ip route 203.0.113.0/25 blackhole")
+    router.vtysh("write memory")
+    router.vtysh("configure terminal", "ip route 203.0.113.128/25 blackhole")
+    try:
+        assert rig.move(rig.read().state, chain()) == chain()
+        saved = (Path("/etc/frr") / router.name / "frr.conf").read_text()
+        assert "203.0.113.0/25" in saved and "203.0.113.128/25" not in saved
+        assert "pbr-map SI-t-" in saved and "pbr-policy SI-t-" in saved
+        assert rig.move(chain(), EMPTY) == EMPTY
+        saved = (Path("/etc/frr") / router.name / "frr.conf").read_text()
+        assert "SI-t-" not in saved and "203.0.113.0/25" in saved and "203.0.113.128/25" not in saved
+    finally:
+        gone = (f"no ip route 203.0.113.{text}/25 blackhole" for text in ("0", "128"))
+        router.vtysh("configure terminal", *gone)
+        router.vtysh("write memory")

@@ -21,7 +21,7 @@ from drivers.state import EMPTY, DeviceState
 from drivers.switch.ios import DRIVER, open_
 from drivers.transport import ios as transport
 from lab.devices.process import Emulated
-from tests.drivers.contract import Rig
+from tests.drivers.contract import Rig, named
 from tests.drivers.ios_rig import secret
 from tests.drivers.samples import sample
 
@@ -69,20 +69,25 @@ def test_an_error_that_napalm_overlooks_is_no_success(
     assert "extended guests\n 10" not in ios_device.config()["running"]
     ios_device.fault(**{fault: "set ip next-hop"})
     before = ios_device.config()["running"]
+    with pytest.raises(Rejected, match="Incomplete command|would not change .*set ip next-hop.* which is meant"):
+        open_ios.push(open_ios.render(first, second_of(open_ios)))
+    ios_device.fault(**{fault: None}, late="set ip next-hop")
     with pytest.raises(Rejected, match="without an error.*taken back"):
         open_ios.push(open_ios.render(first, second_of(open_ios)))
-    ios_device.fault(**{fault: None})
+    ios_device.fault(late=None)
     assert ios_device.config()["running"] == before
     assert open_ios.move(first, second_of(open_ios)) == second_of(open_ios)
 
 
-def test_a_refused_line_takes_back_ours_and_nobody_elses(
+def test_a_refused_line_changes_nothing(
     open_ios: Rig, ios_device: Emulated, first: DeviceState, plain: Callable[..., IOSDriver]
 ) -> None:
     """NAPALM's driver answers with `configure replace`: the whole box as it was."""
     ios_device.fault(invalid="match ip address SI-c7r2")
-    with pytest.raises(Rejected, match="Invalid input.*taken back"):
+    before = ios_device.config()["running"]
+    with pytest.raises(Rejected, match="Invalid input"):
         open_ios.push(open_ios.render(first, second_of(open_ios)))
+    assert ios_device.config()["running"] == before
     assert open_ios.read().state == first
     assert not [line for line in ios_device.transcript() if line.startswith("configure replace")]
     ios_device.fault(invalid="bogus")
@@ -175,7 +180,8 @@ CLAIMS = {
     "ip sla 30002": (("ip sla 30002", "icmp-echo 203.0.113.5"), "setting `slas`"),
     "track 502": (("track 502 ip sla 9 reachability",), "setting `tracks`"),
     "not ours: remove it": (("interface GigabitEthernet2.3001", "encapsulation dot1Q 3001"), "GigabitEthernet2.3001"),
-    "no mark of ours": (("route-map SI-t-client-0-v4-a permit 10", "set interface Null0"), "no route-map SI-t-client"),
+    "no mark of ours": (("route-map SI-t-client-0-v4-aaaaaa permit 10", "set interface Null0"),
+                        "no route-map SI-t-client"),
 }  # fmt: skip
 
 
@@ -234,7 +240,8 @@ def test_a_connection_that_is_cut_is_transient_and_the_push_can_be_sent_again(
     seen = open_ios.read().state
     assert {key: seen[key] for key in first} == dict(first), "what is new stands beside it at most"
     assert (seen == first) is (fault == "cut")
-    open_ios.push(native)
+    again = open_ios.render(seen, second_of(open_ios), open_ios.read().residue)
+    open_ios.push(again)
     assert open_ios.read().state == second_of(open_ios)
     assert "SI-c7r1" not in ios_device.config()["startup"]
 
@@ -328,6 +335,9 @@ def test_a_strangers_timer_is_seen_and_nothing_is_sent(
     driver.load_merge_candidate(config=LINES)
     driver.commit_config(revert_in=120)
     assert open_ios.read().pending == "user admin"
+    with pytest.raises(Rejected, match="not saved"):
+        open_ios.push(open_ios.render(first, second_of(open_ios)))
+    ios_device.operator("no ip access-list extended guests", is_saved=False)
     with pytest.raises(Rejected, match="already in progress"):
         open_ios.push(open_ios.render(first, second_of(open_ios)))
     assert open_ios.read().state == first
@@ -343,14 +353,14 @@ def test_it_says_why_it_does_not_confirm(ios_target: Target) -> None:
 # --- drift ------------------------------------------------------------------------------------
 
 DRIFT = (
-    ("no route-map SI-t-client-0-v4-a permit 20",),
-    ("interface GigabitEthernet1", "no ip policy route-map SI-t-client-0-v4-a"),
-    ("no ip access-list extended SI-c7r1f1r1p3-a",),
-    ("ip access-list extended SI-c7r1f1r1p3-a", "20 permit ip any any"),
-    ("route-map SI-t-client-0-v4-a permit 30", "no set interface Null0"),
+    ("no route-map SI-t-client-0-v4-? permit 20",),
+    ("interface GigabitEthernet1", "no ip policy route-map SI-t-client-0-v4-?"),
+    ("no ip access-list extended SI-c7r1f1r1p3-?",),
+    ("ip access-list extended SI-c7r1f1r1p3-?", "20 permit ip any any"),
+    ("route-map SI-t-client-0-v4-? permit 30", "no set interface Null0"),
     ("interface GigabitEthernet2.3001", "no ip address 198.18.8.144 255.255.255.254"),
     ("interface GigabitEthernet2.3001", "shutdown"),
-    ("ip access-list extended SI-c9r1f1r1p3-a", "10 permit ip any any"),
+    ("ip access-list extended SI-c9r1f1r1p3-aaaaaa", "10 permit ip any any"),
     ("no arp vrf blue 198.18.8.145 0200.0001.0bb9 ARPA",),
 )
 
@@ -359,7 +369,7 @@ DRIFT = (
 def test_what_somebody_changed_in_ours_is_seen_and_mended(
     open_ios: Rig, ios_device: Emulated, first: DeviceState, lines: tuple[str, ...]
 ) -> None:
-    ios_device.operator(*lines)
+    ios_device.operator(*named(ios_device, *lines))
     seen = open_ios.read().state
     assert seen != first
     assert open_ios.move(seen, first) == first
@@ -370,7 +380,7 @@ def test_what_somebody_changed_in_ours_is_seen_and_mended(
 def test_text_in_ours_that_nobody_here_writes_is_named(
     open_ios: Rig, ios_device: Emulated, first: DeviceState
 ) -> None:
-    ios_device.operator("ip access-list extended SI-c7r1f1r1p3-a", "5 deny ip any any")
+    ios_device.operator(*named(ios_device, "ip access-list extended SI-c7r1f1r1p3-?", "5 deny ip any any"))
     with pytest.raises(Rejected, match="5 deny ip any any"):
         open_ios.read()
 

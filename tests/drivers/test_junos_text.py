@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from drivers.appliance import srx, srx_text
 from drivers.base import Driver, Rejected, Target, Unsupported
 from drivers.diff import diff
-from drivers.junos_lines import GROUP, changes_of, is_ours, lines_of, pending_label
+from drivers.junos_lines import GROUP, changes_of, differs, lines_of, pending_label
 from drivers.state import ANY_PORT, ANYWHERE, EMPTY, DeviceState, Match, Redirect, RuleSet, Verdict
 from drivers.switch import junos, junos_text
 from drivers.switch.tables import Action, Entry, Place, Tables, address_of, crossing_addresses, tables_of
@@ -96,7 +96,9 @@ def test_what_is_rendered_is_read_and_taken(family: str, data: st.DataObject) ->
     moved = boxed(text, there)
     assert reading(driver, printed(moved), target) == second
     assert boxed(text, moved) == moved
-    assert all(is_ours(line[1:]) for line in changes_of("\n".join(configs.compare(there, moved, KNOWN))).splitlines())
+    if text:
+        told = changes_of("\n".join(configs.compare(there, moved, KNOWN)))
+        assert differs(printed(there), text, told, "x") == ""
 
 
 @both
@@ -161,14 +163,16 @@ def test_a_difference_that_is_not_ours_is_known() -> None:
     other = boxed("delete routing-instances blue interface ge-0/0/2.0\nset system host-name y\n", there)
     told = changes_of("\n".join(configs.compare(there, other, KNOWN))).splitlines()
     assert told == ["+ system host-name y", "- routing-instances blue interface ge-0/0/2.0"]
-    assert not any(is_ours(line[1:]) for line in told)
+    same = rendered(junos.DRIVER, SWITCH, EMPTY, sample(junos_rig.SITE))
+    assert "also change '+system host-name y'" in differs(printed(there), same, "\n".join(told), "x")
+    assert "which is not ours" in differs(printed(there), same, "! firewall family inet filter F term x", "x")
 
 
 def test_terms_that_only_moved_are_a_difference() -> None:
     line = "set firewall family inet filter F term {} then accept\n"
     one, other = (boxed("".join(line.format(name) for name in names)) for names in ("xy", "yx"))
     told = changes_of("\n".join(configs.compare(one, other, KNOWN)))
-    assert told.splitlines() == [f"+ firewall family inet filter F term {name} then accept" for name in "yx"]
+    assert told.splitlines() == [f"! firewall family inet filter F term {name} then accept" for name in "yx"]
 
 
 def test_a_label_is_found_only_where_the_last_commit_brought_it() -> None:

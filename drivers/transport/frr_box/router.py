@@ -28,6 +28,7 @@ from .config import (
 )
 from .grammar import ALIAS, FRR, KEEP, LINKS, NFT, TABLE, Refused
 
+FOLDER = Path("/etc/frr")
 WAIT_S = 2.0
 # Where `systemctl enable viaduct-frr` puts it: without it, whoever restarts this router opens it.
 HOOK = Path("/etc/systemd/system/sysinit.target.wants/viaduct-frr.service")
@@ -156,12 +157,25 @@ class Router:
             raise
         try:
             self.sweep(parts[KEEP], [*had, *self._objects()])
-            self.run("vtysh", *self.space, "-c", "write memory")
+            self._save()
         except Refused as error:
             raise Refused(
                 f"it is in force, but what is not needed any more is there still: {error}"
             ) from error
         self._file("table.nft").write_text(self._listing())
+
+    def _save(self) -> None:
+        """Ours, as it is now, into what FRR starts with; others' lines there stay as their operator saved them."""
+        file = FOLDER / self.pathspace / "frr.conf"
+        try:
+            saved = file.read_text()
+        except FileNotFoundError:
+            saved = ""
+        running = self._config()
+        stanzas = ["\n".join((head, *lines, "exit")) for head, lines in ours(running)]
+        after = merged(saved, stanzas, self._keeping(running))
+        if stanzas_of(after) != stanzas_of(saved):
+            file.write_text(after)
 
     def _undo(self, before: str, had: list[str]) -> None:
         old = (
