@@ -43,7 +43,7 @@ class Effort:
 
     sweeps: int = 4
     quick: int = 3
-    masters: int = 6
+    masters: int = 15
     near: float = 0.02
     gap: float = 1e-5
     nodes: int = 20
