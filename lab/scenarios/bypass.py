@@ -60,7 +60,8 @@ def back(play: Play) -> str:
     stage = play.stage
     stage.mend("ips1")
     chain = play.kept["chain"]
-    Api.wait_until(lambda: stage.serving(chain, 1) == "ips1", "the IPS to be used again", RETURN_S)
+    with stage.lab.capture("ips1", "out") as capture:
+        Api.wait_until(lambda: len(capture.packets()) > 50, "datagrams to cross the IPS again", RETURN_S)
     stage.wait_ready(chain)
     stage.forbid(FIREWALL)
     play.kept["traffic"].flow_on(100)
