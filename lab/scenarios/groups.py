@@ -68,7 +68,8 @@ def settle(play: Play) -> str:
     moved = {flow for flow in before if without[flow] != before[flow]}
     check(all(before[flow] == "fw2" for flow in moved), "flows of members that live have moved")
     check(all(without[flow] != "fw2" for flow in without), "a flow met the dead member")
-    check(again == before, f"{sum(again[flow] != before[flow] for flow in before)} flows did not come back to where they were")
+    astray = sum(again[flow] != before[flow] for flow in before)
+    check(not astray, f"{astray} flows did not come back to where they were")
     return f"shares {shares}; {len(moved)} of {len(before)} flows moved, all of fw2's, and came back; both ways alike"
 
 
@@ -85,7 +86,8 @@ def _members(trips: dict[tuple[int, int], Journey], number: int) -> dict[int, st
     found = {}
     for (stream, of), trip in trips.items():
         if of == number:
-            check(trip.visits == trip.answer_visits and len(trip.visits) == 1, f"{trip.visits} and {trip.answer_visits}")
+            both = f"{trip.visits} and {trip.answer_visits}"
+            check(trip.visits == trip.answer_visits and len(trip.visits) == 1, both)
             found[stream] = trip.visits[0]
     return found
 
