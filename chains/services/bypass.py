@@ -44,9 +44,9 @@ def bypass_note(chain: Chain, plan: Plan, change: Change) -> None:
 def _short_note(chain: Chain, plan: Plan) -> None:
     hops = list(plan.summary.get("short", ()))
     if not hops:
-        finding_close(code=SHORT, chain=chain)
+        finding_close(code="hop-short", chain=chain)
         return
     told = "; ".join(f"hop {one['hop']} ({one['function']}) lacks {one['missing']}: {one['reason']}" for one in hops)
     finding_open(
-        code=SHORT, severity=Finding.Severity.WARNING, chain=chain, plan=plan, detail=told, witness={"hops": hops}
+        code="hop-short", severity=Finding.Severity.WARNING, chain=chain, plan=plan, detail=told, witness={"hops": hops}
     )
