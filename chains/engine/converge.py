@@ -25,7 +25,7 @@ from chains.selectors.attempts import parked_half_way
 from chains.selectors.usage import OPEN, UNDER_WAY
 from chains.services import approval, intent, record
 from chains.services.actor import MACHINE, Actor
-from chains.services.bypass import BYPASSED
+from chains.services.bypass import BYPASSED, SHORT
 from chains.services.drift import ADOPTED
 
 log = logging.getLogger(__name__)
@@ -79,21 +79,22 @@ def _look(chain_id: int) -> None:
     record.finding_close(code="hop-lost", chain=chain)
     if _may_return(chain):
         draft = planner.compute(chain)
-        if draft.plan is not None and len(planner.bypassed(draft.plan)) < len(_bypassed(chain)):
+        before = sum(hop.get("missing", 1) for hop in _lacking(chain))
+        if draft.plan is not None and planner.lacking(draft.plan) < before:
             _start(chain, draft)
             return
     settle(chain)
 
 
-def _bypassed(chain: models.Chain) -> list[dict[str, Any]]:
-    """Hops of the plan in force that packets pass by."""
-    found = models.Finding.objects.filter(code=BYPASSED, chain=chain, closed_at=None).first()
-    return list(found.witness["hops"]) if found is not None else []
+def _lacking(chain: models.Chain) -> list[dict[str, Any]]:
+    """Hops of the plan in force that packets pass by, or that fewer serve than are wanted."""
+    found = models.Finding.objects.filter(code__in=(BYPASSED, SHORT), chain=chain, closed_at=None)
+    return [hop for finding in found for hop in finding.witness["hops"]]
 
 
 def _may_return(chain: models.Chain) -> bool:
-    """Packets pass by a hop, and since the last plan something came up that could serve it."""
-    hops = _bypassed(chain)
+    """A hop lacks somebody, and since the last plan something came up that could serve it."""
+    hops = _lacking(chain)
     if not hops or chain.generation != chain.observed_generation or _is_resting(chain):
         return False
     last = models.Plan.objects.filter(chain=chain).order_by("-id").first()

@@ -286,6 +286,7 @@ def summary(draft: Draft, plan: types.Plan) -> dict[str, Any]:
         "link_uses": [plain(use) | {"a": end_name(use.a), "b": end_name(use.b)} for use in plan.link_uses],
         "path_devices": list(devices_of(plan)),
         "bypassed": bypassed(plan),
+        "short": short(plan),
         "buckets": {name: buckets_to_json(held) for name, held in plan.buckets.items()},
         "breaks": plain(plan.breaks),
         "intent": draft.intent,
@@ -301,6 +302,21 @@ def bypassed(plan: types.Plan) -> list[dict[str, Any]]:
     return [
         {"hop": hop.position, "function": hop.function, "reason": hop.reason} for hop in hops if hop.chosen is None
     ]
+
+
+def short(plan: types.Plan) -> list[dict[str, Any]]:
+    """Hops that fewer instances serve than are wanted."""
+    hops = plan.placement.hops if plan.placement else ()
+    return [
+        {"hop": hop.position, "function": hop.function, "missing": hop.missing, "reason": hop.reason}
+        for hop in hops
+        if hop.chosen is not None and hop.missing
+    ]
+
+
+def lacking(plan: types.Plan) -> int:
+    """How much is not there that is wanted: 0 if nothing."""
+    return len(bypassed(plan)) + sum(hop["missing"] for hop in short(plan))
 
 
 def end_name(end: types.Endpoint) -> str:

@@ -337,6 +337,7 @@ def _explain(
                 _chosen(group, cost),
                 (*others, *unable),
                 _reason(group, cost, others),
+                max(0, hop.instances + hop.standby - len(group.members) - len(group.backups)),
             )
         )
         layer += 1

@@ -267,13 +267,17 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class HopPlacement:
-    """Where one hop runs, why, and what was turned down. chosen None: bypassed (reason says why)."""
+    """Where one hop runs, why, and what was turned down. chosen None: bypassed (reason says why).
+
+    missing: how many fewer than wanted share the traffic or are kept ready.
+    """
 
     position: int
     function: str
     chosen: Candidate | None
     rejected: tuple[Candidate, ...]
     reason: str
+    missing: int = 0
 
 
 @dataclass(frozen=True, slots=True)

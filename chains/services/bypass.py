@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A hop that is passed by: with the decision it is audited, and alarmed until a plan leads through it again.
 
+So is one that fewer instances serve than are wanted, which is a warning.
+
 Called by `progress` inside the decision's transaction.
 """
 
@@ -11,11 +13,12 @@ from chains.services.actor import SYSTEM
 from chains.services.observed import finding_close, finding_open
 from chains.services.trail import audit
 
-BYPASSED = "hop-bypassed"
+BYPASSED, SHORT = "hop-bypassed", "hop-short"
 
 
 def bypass_note(chain: Chain, plan: Plan, change: Change) -> None:
     """Of the plan that is in force from now on."""
+    _short_note(chain, plan)
     hops = list(plan.summary.get("bypassed", ()))
     if not hops:
         finding_close(code="hop-bypassed", chain=chain)
@@ -35,4 +38,15 @@ def bypass_note(chain: Chain, plan: Plan, change: Change) -> None:
         f"chain {plan.tenant.name}/{chain.name}",
         tenant=plan.tenant,
         detail={"change": change.pk, "asked_by": change.created_by, "hops": hops},
+    )
+
+
+def _short_note(chain: Chain, plan: Plan) -> None:
+    hops = list(plan.summary.get("short", ()))
+    if not hops:
+        finding_close(code="hop-short", chain=chain)
+        return
+    told = "; ".join(f"hop {one['hop']} ({one['function']}) lacks {one['missing']}: {one['reason']}" for one in hops)
+    finding_open(
+        code="hop-short", severity=Finding.Severity.WARNING, chain=chain, plan=plan, detail=told, witness={"hops": hops}
     )

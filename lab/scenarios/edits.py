@@ -22,7 +22,7 @@ from lab.scenarios.judge import judge
 from lab.scenarios.script import Play, Scenario, check
 from lab.scenarios.words import CLASSIFIERS, MORE_CLASSIFIERS, ips, ngfw
 
-EDITS, FAST_EDITS = 100, 10
+EDITS, FAST_EDITS = 100, 5
 RATE, FAST_RATE = 1000, 300
 CONNECTIONS, FAST_CONNECTIONS = 50, 20
 
@@ -57,7 +57,7 @@ def edit(play: Play) -> str:
     count, foretold = play.times(EDITS, FAST_EDITS), []
     for number, (what, fields) in zip(range(count), rounds(), strict=False):
         plan = play.stage.edit(play.kept["chain"], **fields)
-        foretold += [f"{what}: {reason}" for reason in plan.get("breaks", ())]
+        foretold += [f"{what}: {reason}" for reason in plan["summary"].get("breaks", ())]
         play.kept["traffic"].flow_on(50)
         play.say(f"edit {number + 1} of {count}: {what}")
     play.kept["foretold"] = foretold

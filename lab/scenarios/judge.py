@@ -63,9 +63,13 @@ class Verdict:
     gap_ms: float = 0.0
     notes: list[str] = field(default_factory=list)
 
-    def note(self, text: str) -> None:
-        if len(self.notes) < SHOWN:
+    def note(self, text: str, *, is_first: bool = False) -> None:
+        """is_first: worse than others."""
+        if is_first:
+            self.notes.insert(0, text)
+        else:
             self.notes.append(text)
+        del self.notes[SHOWN:]
 
 
 @dataclass(slots=True)
@@ -143,13 +147,13 @@ def _look(
     if trip.is_tcp:  # what was sent again is seen again: only what it crossed counts
         if not any(all(hop & set(route) for hop in way) for way in ways):
             verdict.bypassed += 1
-            verdict.note(f"{name} crossed {' > '.join(route) or 'nothing'}")
+            verdict.note(f"{name} crossed {' > '.join(route) or 'nothing'}", is_first=True)
         return
     if len(trip.returned_ns if is_back else trip.arrived_ns) > 1:
         return  # counted as a duplicate already: whose visits these are cannot be told
     if any(follows(route, way) for way in ways):
         return
-    verdict.note(f"{name} crossed {' > '.join(route) or 'nothing'}")
+    verdict.note(f"{name} crossed {' > '.join(route) or 'nothing'}", is_first=True)
     if any(all(hop & set(route) for hop in way) for way in ways):
         verdict.misordered += 1
     else:

@@ -96,7 +96,7 @@ class Sample(Program):
         words = ["sample", "--to", to, "--port", str(UDP_PORT), "--sources", ",".join(sources)]
         words += ["--count", str(count), "--patience-s", "2"]
         super().__init__(inside(namespace, [*PYTHON, str(FOLDER / "connections.py"), *words]))
-        self._rounds = 0
+        self.rounds = 0
         self.wait_for("ready")
 
     def round(self) -> dict[int, bool]:
@@ -104,5 +104,5 @@ class Sample(Program):
         after = len(self.lines())
         self.write("\n")
         told = self.wait_for("round", after=after, timeout_s=30.0)
-        self._rounds += 1
+        self.rounds += 1
         return {flow["stream"]: flow["answered"] == told["number"] for flow in told["flows"]}

@@ -30,7 +30,10 @@ def check(holds: bool, seen: str) -> None:
 
 @dataclass(slots=True)
 class Outcome:
-    """Sums over the scenario's datagrams; one time for each instance that died, and for each cable or switch."""
+    """Sums over the scenario's datagrams; one time for each instance that died, and for each cable or switch.
+
+    failover_ms: by the orchestrator. local_ms: by the switch.
+    """
 
     sent: int = 0
     lost: int = 0
@@ -40,6 +43,7 @@ class Outcome:
     connections: int = 0
     broken: int = 0
     failover_ms: list[float] = field(default_factory=list)
+    local_ms: list[float] = field(default_factory=list)
     reroute_ms: list[float] = field(default_factory=list)
 
     def add(self, verdict: Verdict) -> None:
@@ -55,7 +59,9 @@ class Outcome:
         parts.append(f"{self.bypassed} bypassed")
         if self.connections:
             parts.append(f"{self.connections - self.broken} of {self.connections} TCP connections alive")
-        for what, times in (("failover", self.failover_ms), ("reroute", self.reroute_ms)):
+        for what, times in (
+            ("failover", self.failover_ms), ("local failover", self.local_ms), ("reroute", self.reroute_ms)
+        ):
             if times:
                 parts.append(f"{what} {median(times):.0f} ms, worst of {len(times)} {max(times):.0f} ms")
         return ", ".join(parts)
@@ -106,7 +112,7 @@ class Result:
     def as_json(self) -> dict[str, Any]:
         figures = {name: getattr(self.outcome, name) for name in FIGURES}
         found = {"name": self.name, "ok": self.ok, **figures, "seconds": round(self.seconds, 1), "detail": self.detail}
-        for name in ("failover_ms", "reroute_ms"):
+        for name in ("failover_ms", "local_ms", "reroute_ms"):
             if times := getattr(self.outcome, name):
                 found[name] = summary(times)
         return found

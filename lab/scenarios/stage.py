@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from lab import wiring
-from lab.client import Api
+from lab.client import ENDED, Api
 from lab.fabric import End
 from lab.network import Lab
 from lab.scenarios.judge import RECEIVER, SENDER, Era, Hops, Sightings
@@ -26,6 +26,8 @@ from orchestrator.services.serve import Instance, bring_up, manage
 
 # Quick sweeps, so that waiting is short; what is promised in seconds is measured with these.
 PACE = {"VIADUCT_SWEEP_S": "1", "VIADUCT_OBSERVE_S": "1", "VIADUCT_SOAK_S": "0.2", "VIADUCT_BREAKER_S": "2"}
+# Nobody is there to agree to the removal of a large chain.
+PACE["VIADUCT_APPROVAL_REMOVALS"] = "0"
 RATE = 1000.0
 DELETED_S = 60.0
 
@@ -123,18 +125,16 @@ class Stage:
     # --- breaking and mending ------------------------------------------------------------------------------
 
     def kill(self, device: str) -> int:
-        """The box loses power. When (CLOCK_MONOTONIC, ns), just before."""
+        """The box loses power. When (CLOCK_MONOTONIC, ns): from then on nothing gets through it."""
         self._broken[device] = lambda: self.lab.restart_device(device)
-        now = time.monotonic_ns()
         self.lab.kill_device(device)
-        return now
+        return time.monotonic_ns()
 
     def cut(self, a: str, b: str) -> int:
         """A cable goes dead."""
         self._broken[f"{a}-{b}"] = lambda: self.lab.mend_link(a, b)
-        now = time.monotonic_ns()
         self.lab.cut_link(a, b)
-        return now
+        return time.monotonic_ns()
 
     def swallow(self, device: str) -> int:
         """The box hangs: its links are up, and it gives nothing back."""
@@ -145,16 +145,14 @@ class Stage:
             self.lab.exec(device, undo)
 
         self._broken[device] = wake
-        now = time.monotonic_ns()
         self.lab.exec(device, ["nft", "-f", "-"], text=rules)
-        return now
+        return time.monotonic_ns()
 
     def kill_switch(self, name: str) -> int:
         """The switch loses power; mended it is back, with the operator's configuration and nothing of Viaduct's."""
         self._broken[name] = lambda: self.lab.restart_switch(name)
-        now = time.monotonic_ns()
         self.lab.kill_switch(name)
-        return now
+        return time.monotonic_ns()
 
     def mend(self, name: str = "") -> None:
         """Undo what was broken: one thing by its name ("ips1", "leaf1-spine1"), or everything."""
@@ -181,7 +179,13 @@ class Stage:
         Api.wait_until(is_sound, "all functions to be up", timeout_s)
 
     def wait_ready(self, chain: int, timeout_s: float = DELETED_S) -> None:
-        Api.wait_until(lambda: self.status(chain) == "ready", "the chain to be ready", timeout_s)
+        """Until the chain is ready and no change is under way. Errors: ApiError."""
+
+        def is_settled() -> bool:
+            changes = self.operator.results("changes/?limit=20")
+            return self.status(chain) == "ready" and all(change["status"] in ENDED for change in changes)
+
+        Api.wait_until(is_settled, "the chain to be ready", timeout_s)
 
     # --- traffic -------------------------------------------------------------------------------------------
 
