@@ -36,6 +36,7 @@ from drivers.state import (
 )
 from lab import Lab
 from lab.scenarios.plot import TENANT, Plot
+from lab.watch import Packet
 from lab.wiring import ASKED, ASKED_PORT, ASKS, closed_script
 from tests.drivers.samples import state
 
@@ -113,6 +114,11 @@ def hold(lab: Lab, name: str, *items: Item) -> None:
         assert session.read().state == wanted
 
 
+def from_a(packets: tuple[Packet, ...], at: str) -> list[tuple[str, str]]:
+    """What of a's came to this place."""
+    return sorted((one.flags, one.payload) for one in packets if (one.at, one.source, one.direction) == (at, A, "rx"))
+
+
 def counters(lab: Lab, name: str) -> int:
     with opened(lab, name) as (session, _):
         return sum(each.packets for each in session.read().counters.values())
@@ -133,10 +139,11 @@ def test_a_tap_sees_each_packet_once_and_its_death_harms_nobody(lab: Lab) -> Non
     with lab.serve("b", tcp=(80,)):
         with lab.capture("tap1", "tap", ("b", "eth0")) as capture:
             assert lab.probe("a", B, 80).ok
-            packets = [one for one in capture.finish() if (one.source, one.direction) == (A, "rx")]
-        seen = [(one.at, one.flags, one.payload) for one in packets]
-        copied, arrived = ([what for at, *what in seen if at == place] for place in ("tap1:tap", "b:eth0"))
-        assert copied and sorted(copied) == sorted(arrived)
+            # The last packets of the conversation may still be on their way.
+            deadline = time.monotonic() + PATIENCE_S
+            while (seen := from_a(capture.packets(), "tap1:tap")) != from_a(capture.packets(), "b:eth0") or not seen:
+                assert time.monotonic() < deadline, capture.packets()
+                time.sleep(0.05)
         lab.kill_device("tap1")
         assert lab.probe("a", B, 80).ok
         lab.restart_device("tap1")
