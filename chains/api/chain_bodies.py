@@ -13,7 +13,7 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from chains import selectors
-from chains.api.manners.fields import Address, Body, Choice, Integer, Name, Text
+from chains.api.manners.fields import Address, Body, Choice, Flag, Integer, Name, Text
 from chains.models import Chain, Classifier, Condition, Function, Hop, Realm
 
 MAX_HOPS = 12
@@ -138,6 +138,7 @@ class ChainInputSerializer(Body):
     priority = Integer(min_value=0, max_value=15, default=0)
     bandwidth_mbps = Integer(min_value=1, max_value=MAX_BANDWIDTH_MBPS, default=10)
     latency_budget_us = Integer(min_value=1, max_value=MAX_LATENCY_US, default=None, allow_null=True)
+    shares_fate = Flag(default=False, help_text="Let no packet in while a hop that blocks has nobody to serve it.")
     classifiers = ClassifierInputSerializer(many=True, max_length=MAX_CLASSIFIERS, allow_empty=False)
     hops = HopInputSerializer(many=True, max_length=MAX_HOPS, allow_empty=False)
 
@@ -151,6 +152,7 @@ BLANK: Mapping[str, Any] = {
     "priority": 0,
     "bandwidth_mbps": 10,
     "latency_budget_us": None,
+    "shares_fate": False,
     "classifiers": [],
     "hops": [],
 }
@@ -279,6 +281,7 @@ class ChainSerializer(serializers.ModelSerializer):  # type: ignore[type-arg]
             "priority",
             "bandwidth_mbps",
             "latency_budget_us",
+            "shares_fate",
             "classifiers",
             "hops",
             "generation",

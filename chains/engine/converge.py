@@ -17,6 +17,7 @@ from django.db.models import Exists, OuterRef, Q, QuerySet
 
 from chains import models
 from chains.engine import planner
+from chains.engine.closing import closing
 from chains.engine.document import plain
 from chains.engine.limits import limits
 from chains.errors import Conflict, NotFound
@@ -77,6 +78,8 @@ def _look(chain_id: int) -> None:
         _move(chain, lost)
         return
     record.finding_close(code="hop-lost", chain=chain)
+    if _opens(chain):
+        return
     if _may_return(chain):
         draft = planner.compute(chain)
         before = sum(hop.get("missing", 1) for hop in _lacking(chain))
@@ -199,10 +202,45 @@ def _move(chain: models.Chain, lost: list[str]) -> None:
         approval.change_give_way(ACTOR, chain, reason, is_urgent=is_cut)
         _start(chain, draft, is_urgent=is_cut)
         return
+    if draft.refused is not None and chain.shares_fate and _close(chain, reason):
+        return
     why = str(draft.refused or "the plan changes nothing")
     if draft.refused is not None and not _was_refused_alike(chain, draft):
         planner.store(draft, ACTOR.name)
     record.chain_status_set(chain, Status.DEGRADED, f"{reason}; no other way: {why}"[:512])
+
+
+def _close(chain: models.Chain, reason: str) -> bool:
+    """Let no packet in any more. True if a change that does so was started."""
+    plan = closing(chain, ACTOR.name)
+    if not isinstance(plan, models.Plan):
+        return False  # it is closed already, or cannot be: then the hop itself stays closed
+    try:
+        intent.change_create(actor=ACTOR, plan=plan, is_urgent=True)
+    except Conflict as conflict:
+        record.chain_status_set(chain, chain.status, conflict.detail[:512])
+        return False
+    critical = models.Finding.Severity.CRITICAL
+    detail = f"no packet is let in: {reason}"
+    record.finding_open(code="chain-closed", severity=critical, chain=chain, plan=plan, detail=detail)
+    return True
+
+
+def _opens(chain: models.Chain) -> bool:
+    """It was closed with a hop that nobody served, and somebody does now. True if a change was started."""
+    if not models.Finding.objects.filter(code="chain-closed", chain=chain, closed_at=None).exists():
+        return False
+    if chain.generation != chain.observed_generation or _is_resting(chain):
+        return True
+    draft = planner.compute(chain)
+    if draft.refused is not None:
+        record.chain_status_set(chain, Status.DEGRADED, f"still closed: {draft.refused}"[:512])
+        return True
+    if any(rendered.step.changes for rendered in draft.steps):
+        _start(chain, draft, is_urgent=True)
+        return True
+    record.finding_close(code="chain-closed", chain=chain)
+    return False
 
 
 def many_down() -> bool:

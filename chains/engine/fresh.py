@@ -30,9 +30,9 @@ def why_stale(plan: models.Plan) -> str:
         if chain is None:
             return "the chain is gone"
         reason = _chain_moved(plan, chain)
-        # A removal starts from what is there, whatever became of the intent and the inventory.
+        # A removal, or a closing, starts from what is there, whatever became of the intent and the inventory.
         are_same = _is_beside_same(plan, chain)
-        if reason or plan.goal == models.Plan.Goal.REMOVE:
+        if reason or plan.goal in (models.Plan.Goal.REMOVE, models.Plan.Goal.CLOSE):
             return reason if reason or are_same else _proven_anew(plan, chain)
         intent = selectors.chain_snapshot(chain)
         if digest(plain(intent)) != plan.summary["intent"]:

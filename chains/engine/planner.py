@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import Any
 
 from django.db import connection, transaction
@@ -178,8 +179,14 @@ def others_digest(others: Mapping[str, Mapping[str, Any]]) -> str:
     return digest({name: items for name, items in others.items() if items})
 
 
-def store(draft: Draft, actor_name: str) -> models.Plan:
-    """One insert of the plan with its steps."""
+def store(
+    draft: Draft,
+    actor_name: str,
+    *,
+    kept: Mapping[str, Any] = MappingProxyType({}),
+    told: Mapping[str, Any] = MappingProxyType({}),
+) -> models.Plan:
+    """One insert of the plan with its steps. kept, told: columns and parts of the summary from the plan in force."""
     row, plan = draft.chain, draft.plan
     fields: dict[str, Any] = {
         "chain": row,
@@ -203,17 +210,17 @@ def store(draft: Draft, actor_name: str) -> models.Plan:
             errors=plain(refused.reasons),
         )
     effect = effect_of(draft, plan)
+    shown = {"placement": plain(plan.placement) or {}, "path": {"paths": plain(plan.paths)}}
     return record.plan_store(
         **fields,
-        placement=plain(plan.placement) or {},
-        path={"paths": plain(plan.paths)},
+        **{**shown, **kept},
         proof=plain(plan.proof),
         base=effect["base"],
         target=effect["target"],
         allocations=effect["allocations"],
         revision=plan.revision,
         status=models.Plan.Status.READY,
-        summary=summary(draft, plan),
+        summary={**summary(draft, plan), **told},
         digest=digest(effect),
         steps=effect["steps"],
     )
@@ -327,6 +334,8 @@ def risk_of(draft: Draft, plan: types.Plan) -> tuple[str, str]:
     """low, medium or high, and why."""
     if not any(step.changes for step in plan.steps):
         return "low", "nothing has to be written"
+    if draft.goal == models.Plan.Goal.CLOSE:
+        return "medium", "the chain's traffic is dropped where it enters, until a hop that has nobody is served again"
     if draft.goal == models.Plan.Goal.REMOVE:
         return "medium", "the chain's traffic returns to the base forwarding, past its functions"
     if not draft.chain.revision:

@@ -72,6 +72,8 @@ def _expected(run: Run, moves: tuple[Move, ...], ports: frozenset[str]) -> Expec
 def ports_of(plan: models.Plan) -> Mapping[str, frozenset[str]]:
     """By device, the ports through which the plan leads packets."""
     found: dict[str, set[str]] = {}
+    if plan.goal == models.Plan.Goal.CLOSE:
+        return {}  # its path is the one that is closed
     for path in plan.path.get("paths", ()):
         for visit in (*path["forward"], *path["reverse"]):
             found.setdefault(visit["device"], set()).update((visit["ingress"], visit["egress"]))
@@ -101,6 +103,8 @@ def _prober(expected: Expected) -> Callable[[Session], None]:
 
 def _dead(plan: models.Plan) -> list[str]:
     """Functions that the plan leads packets to and that died meanwhile."""
+    if plan.goal == models.Plan.Goal.CLOSE:
+        return []  # it leads packets to nobody
     names = {use["offer"] for use in plan.summary.get("offer_uses", ())}
     down = models.Instance.objects.filter(health=models.Instance.Health.DOWN).select_related(
         "offer__device", "offer__function"

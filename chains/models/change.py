@@ -22,6 +22,7 @@ class Plan(models.Model):
         APPLY = "apply"
         REMOVE = "remove"
         REPAIR = "repair"
+        CLOSE = "close"  # lets no packet in while a hop has nobody; the rest stays
 
     class Status(models.TextChoices):
         READY = "ready"

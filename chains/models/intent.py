@@ -51,6 +51,7 @@ class Chain(models.Model):
     generation: raised by every edit of the intent. observed_generation: the one that devices were
     read back to hold. revision: of the path that is in force (0: none yet), part of every key.
     buckets: of the path in force, by function: which member of a group serves which part of the source prefixes.
+    shares_fate: no packet is let in while a hop that blocks has nobody.
     is_wanted false: being deleted; the row goes when the last device was read back without it.
     """
 
@@ -71,6 +72,7 @@ class Chain(models.Model):
     priority = models.PositiveSmallIntegerField(default=0)
     bandwidth_mbps = models.PositiveIntegerField(default=10)
     latency_budget_us = models.PositiveIntegerField(null=True, blank=True)
+    shares_fate = models.BooleanField(default=False)
     generation = models.PositiveIntegerField(default=1)
     observed_generation = models.PositiveIntegerField(default=0)
     revision = models.PositiveSmallIntegerField(default=0)

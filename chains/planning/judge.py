@@ -19,7 +19,10 @@ Hop = frozenset[tuple[str, Key]]
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One plan to prove. others: other chains' items on the same devices. taps: who may get copies after it."""
+    """One plan to prove. others: other chains' items on the same devices. taps: who may get copies after it.
+
+    closes: it is meant to drop packets where they enter.
+    """
 
     network: Network
     chain: Chain
@@ -30,6 +33,7 @@ class Case:
     waves: tuple[tuple[Batch, ...], ...]
     edges: frozenset[Endpoint]
     taps: frozenset[str] = frozenset()
+    closes: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +141,7 @@ class Judge:
         if trace.outcome in (Outcome.LOOP, Outcome.LOST, Outcome.CLOSED):
             return trace.outcome.value
         if trace.outcome is Outcome.GUARDED:
-            return "" if was_bare and not is_last else "blackhole"
+            return "" if self.case.closes or (was_bare and not is_last) else "blackhole"
         if trace.outcome is Outcome.DENIED:
             return ""
         if trace.outcome is Outcome.BASE:

@@ -27,6 +27,8 @@ from chains.planning.types import (
     Chain,
     Endpoint,
     Fabric,
+    LinkUse,
+    OfferUse,
     Placement,
     Plan,
     Proof,
@@ -39,7 +41,7 @@ from chains.planning.verify import prove
 from drivers.diff import Change, diff
 from drivers.forward import Network
 from drivers.order import Batch, Phase, order, order_of_entry
-from drivers.state import DeviceState, Filter, Redirect
+from drivers.state import DeviceState, Filter, Guard, Redirect
 
 # How many orders of the devices of a switch are tried before a plan is refused.
 MAX_ORDERS = 24
@@ -65,6 +67,15 @@ class Draft:
     def devices(self) -> tuple[str, ...]:
         """Where the chain holds something, now or then: what others hold there matters for the proof."""
         return tuple(sorted(self.base.keys() | self.target.keys()))
+
+
+@dataclass(frozen=True, slots=True)
+class Force:
+    """What a chain in force has taken."""
+
+    offers: tuple[OfferUse, ...]
+    links: tuple[LinkUse, ...]
+    allocations: tuple[Allocation, ...]
 
 
 NOTHING: Mapping[str, str] = MappingProxyType({})
@@ -107,6 +118,50 @@ def shared(draft: Draft) -> tuple[str, ...]:
 def draft_removal(fabric: Fabric, chain: Chain, base: States) -> Draft:
     """What would take everything of the chain off every device."""
     return Draft(fabric, chain, base, {}, edges_in_force(fabric, base))
+
+
+def draft_closed(fabric: Fabric, chain: Chain, base: States) -> Draft:
+    """What would let no packet of the chain in, and keep all else: at its edges only the closed doors stay.
+
+    Errors: Refused where a door is missing, or nothing is open.
+    """
+    edges = edges_in_force(fabric, base)
+    target, missing = {}, []
+    for device, state in base.items():
+        doors = {(item.ingress, item.tag, item.match) for item in state.values() if isinstance(item, Guard)}
+        kept = {}
+        for key, item in state.items():
+            if not isinstance(item, Redirect | Filter) or item.tag or Endpoint(device, item.ingress) not in edges:
+                kept[key] = item
+            elif (item.ingress, item.tag, item.match) not in doors:
+                missing.append(f"{device}:{item.ingress}")
+        target[device] = DeviceState(kept)
+    if missing:
+        told = f"there is no closed door behind {', '.join(sorted(set(missing)))}: without it packets would pass by"
+        raise Refused((Reason("no-door", told),))
+    if target == dict(base):
+        raise Refused((Reason("closed", "no packet of the chain is let in already"),))
+    return Draft(fabric, chain, base, target, edges)
+
+
+def proven_closed(draft: Draft, others: States, force: Force) -> Plan:
+    """The plan of a closed draft. force: what the chain has taken, and keeps. Errors: Refused."""
+    network, chain = network_of(draft.fabric), draft.chain
+    case = Case(network, chain, draft.base, draft.target, others, (), (), draft.edges, closes=True)
+    waves, proof = _proven(case, _changes(draft.base, draft.target), None)
+    return Plan(
+        chain=draft.chain.number,
+        revision=(draft.chain.revision + 1) % 4096,
+        placement=None,
+        paths=(),
+        base=draft.base,
+        target=draft.target,
+        steps=steps(waves),
+        allocations=force.allocations,
+        offer_uses=force.offers,
+        link_uses=force.links,
+        proof=proof,
+    )
 
 
 def proven(draft: Draft, others: States) -> Plan:

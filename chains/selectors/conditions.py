@@ -70,6 +70,7 @@ class Facts:
     lost: tuple[str, ...] = ()
     doubtful: tuple[str, ...] = ()
     adopted: tuple[str, ...] = ()
+    is_closed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +157,8 @@ def _healthy(facts: Facts) -> Said:
         return Answer.FALSE, "never-applied", "no function serves it yet"
     if facts.lost:
         return Answer.FALSE, "hop-lost", "; ".join(facts.lost)
+    if facts.is_closed:
+        return Answer.FALSE, "closed", "no packet is let in, and there was no way to open it again yet"
     old = [row.name for row in facts.devices if row.is_stale]
     if facts.doubtful:
         return Answer.UNKNOWN, "health-unknown", "; ".join(facts.doubtful)
@@ -188,9 +191,13 @@ def facts_of(chain_ids: Iterable[int]) -> dict[int, Facts]:
     devices = _devices(ids, decided)
     lost, doubtful = _offers(ids)
     adopted: dict[int, list[str]] = defaultdict(list)
-    rows = Finding.objects.filter(code="drift-adopted", chain__in=ids, closed_at=None).order_by("device__name")
-    for chain_id, name in rows.values_list("chain_id", "device__name"):
-        adopted[chain_id].append(name)
+    closed = set()
+    said = Finding.objects.filter(code__in=("drift-adopted", "chain-closed"), chain__in=ids, closed_at=None)
+    for code, chain_id, name in said.order_by("device__name").values_list("code", "chain_id", "device__name"):
+        if code == "chain-closed":
+            closed.add(chain_id)
+        else:
+            adopted[chain_id].append(name)
     return {
         row.pk: Facts(
             generation=row.generation,
@@ -202,6 +209,7 @@ def facts_of(chain_ids: Iterable[int]) -> dict[int, Facts]:
             lost=tuple(lost.get(row.pk, ())),
             doubtful=tuple(doubtful.get(row.pk, ())),
             adopted=tuple(adopted.get(row.pk, ())),
+            is_closed=row.pk in closed,
         )
         for row in chains
     }

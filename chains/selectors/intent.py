@@ -50,6 +50,7 @@ def chain_intent(chain: Chain) -> dict[str, Any]:
         "priority": chain.priority,
         "bandwidth_mbps": chain.bandwidth_mbps,
         "latency_budget_us": chain.latency_budget_us,
+        "shares_fate": chain.shares_fate,
         "classifiers": [
             {
                 "protocol": row.protocol,

@@ -36,6 +36,7 @@ FIELDS = (
     "priority",
     "bandwidth_mbps",
     "latency_budget_us",
+    "shares_fate",
     "classifiers",
     "hops",
 )
@@ -62,6 +63,7 @@ class ChainData:
     priority: int
     bandwidth_mbps: int
     latency_budget_us: int | None
+    shares_fate: bool
     classifiers: tuple[ClassifierData, ...]
     hops: tuple[HopData, ...]
 
@@ -83,6 +85,7 @@ def chain_data_clean(tenant: Tenant, data: Any) -> ChainData:
     description = fields.text("description", default="")
     priority = fields.integer("priority", 0, MAX_PRIORITY, default=0)
     bandwidth_mbps = fields.integer("bandwidth_mbps", 1, MAX_BANDWIDTH_MBPS, default=10)
+    shares_fate = fields.flag("shares_fate", default=False)
     if not errors:
         _check_segments(fields, source, destination, classifiers, hops)
         _check_twice(fields, classifiers)
@@ -100,6 +103,7 @@ def chain_data_clean(tenant: Tenant, data: Any) -> ChainData:
         priority=priority,
         bandwidth_mbps=bandwidth_mbps,
         latency_budget_us=budget,
+        shares_fate=shares_fate,
         classifiers=tuple(classifiers),
         hops=tuple(hop for hop in hops if hop is not None),
     )
@@ -115,6 +119,7 @@ def clean_intent(clean: ChainData) -> dict[str, Any]:
         "priority": clean.priority,
         "bandwidth_mbps": clean.bandwidth_mbps,
         "latency_budget_us": clean.latency_budget_us,
+        "shares_fate": clean.shares_fate,
         "classifiers": [
             {
                 "protocol": row.protocol,

@@ -240,6 +240,7 @@ def _columns(clean: ChainData) -> dict[str, Any]:
         "priority": clean.priority,
         "bandwidth_mbps": clean.bandwidth_mbps,
         "latency_budget_us": clean.latency_budget_us,
+        "shares_fate": clean.shares_fate,
     }
 
 

@@ -28,6 +28,7 @@ from chains.services.parking import parked_close
 from chains.services.trail import audit, bell
 
 Status = Change.Status
+CLOSED = "no packet is let in: a hop that blocks has nobody to serve it"
 # A plan's documents that nobody needs here: with a hundred devices they take longer to read than all the rest.
 UNREAD = ("plan__placement", "plan__path", "plan__proof", "plan__base", "plan__intent", "plan__errors")
 
@@ -144,6 +145,9 @@ def change_succeeded(change: Change) -> None:
         chain.delete()
         return
     chain.observed_generation = plan.generation
+    if plan.goal == Plan.Goal.CLOSE:
+        _chain_status(chain, Chain.Status.DEGRADED, CLOSED)
+        return
     is_current = chain.generation == plan.generation and chain.is_wanted
     reason = "" if is_current else "edited meanwhile: ask for a plan and apply it"
     _chain_status(chain, Chain.Status.READY if is_current else Chain.Status.PENDING, reason)

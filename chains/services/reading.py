@@ -98,6 +98,15 @@ class Fields:
             return value
         return default
 
+    def flag(self, name: str, *, default: bool) -> bool:
+        value = self.raw(name)
+        if value is None and not self.has(name):
+            return default
+        if not isinstance(value, bool):
+            self.fail(name, "invalid", "must be true or false")
+            return default
+        return value
+
     def choice(self, name: str, known: Collection[str], *, default: str | None = None) -> str:
         value = self._data.get(name, default)
         if value is None:

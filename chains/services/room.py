@@ -20,7 +20,7 @@ from chains.selectors.usage import LinkTaken, OfferTaken, Taken, taken_by_others
 
 def room_check(plan: Plan) -> None:
     """Errors: Conflict that names everything that was taken meanwhile."""
-    if plan.goal == Plan.Goal.REMOVE:
+    if plan.goal in (Plan.Goal.REMOVE, Plan.Goal.CLOSE):  # takes nothing that it has not
         return
     taken = taken_by_others(plan.chain_id)
     faults = [*_offers(plan, taken), *_links(plan, taken), *_addresses(plan, taken)]
