@@ -72,8 +72,7 @@ class Fault(Exception):
 class Junos(Machine):
     FAULTS = {
         "fail_commit": "the next commits fail with this text",
-        "drops": "a loaded line that contains this text is not there afterwards",
-        "also": "this line is loaded too",
+        "drops": "a loaded line that contains this is not there afterwards", "also": "this line is loaded too",
         "cut_before_commit": "the connection is cut when the commit arrives",
         "cut_after_commit": "the commit takes effect, its answer is lost",
         "locked_by": "this user holds the exclusive lock",
@@ -222,20 +221,14 @@ class Junos(Machine):
             return "<load-configuration-results><ok/></load-configuration-results>"
         body = rpc[0]
         new = {} if rpc.get("action") == "override" else configs.copied(self.candidate)
-        is_set = etree.QName(body).localname == "configuration-set"
-        load = configs.load_set if is_set else configs.load_text
+        load = configs.load_set if etree.QName(body).localname == "configuration-set" else configs.load_text
         try:
-            warnings = load(new, self.known, self._heard(body.text or ""))
+            warnings = load(new, self.known, configs.heard(body.text or "", self.faults))
         except configs.Refused as error:
             raise Fault(str(error)) from error
         self.candidate = new
         told = "".join(_error(text, "warning") for text in warnings)
         return f"<load-configuration-results>{told}<ok/></load-configuration-results>"
-
-    def _heard(self, text: str) -> str:
-        drops, also = self.faults.get("drops"), self.faults.get("also")
-        kept = [line for line in text.splitlines() if not drops or drops not in line]
-        return "".join(f"{line}\n" for line in (*kept, *([also] if also else [])))
 
     def rpc_get_configuration(self, who: str, rpc: etree._Element) -> str:
         if rpc.get("compare") == "rollback":

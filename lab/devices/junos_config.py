@@ -92,6 +92,13 @@ def drop(config: Config, known: Mapping[str, Stmt], words: list[str]) -> None:
             del around[head]
 
 
+def heard(text: str, faults: Mapping[str, Any]) -> str:
+    """What the device makes of a text that is loaded: see the faults `drops` and `also`."""
+    drops, also = faults.get("drops"), faults.get("also")
+    kept = [line for line in text.splitlines() if not drops or drops not in line]
+    return "".join(f"{line}\n" for line in (*kept, *([also] if also else [])))
+
+
 def load_set(config: Config, known: Mapping[str, Stmt], text: str) -> list[str]:
     """Lines of set and delete, in place; the warnings. Errors: Refused."""
     warnings = []
