@@ -256,7 +256,8 @@ def test_methods_that_are_not_there(world: World, method: str) -> None:
     for route in sorted({route for route, _ in POLICIES if "{id}" not in route}):
         response = world.operator.send(method, route)
         if method == "HEAD":
-            assert (response.status_code, response.content) == (200, b"")
+            wanted = 400 if route == "subscribers/" else 200  # which answers a question, and none was put
+            assert (response.status_code, response.content) == (wanted, b"")
         else:
             problem(response, 405)
             assert response["Allow"]
