@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from chains.planning.candidates import Context, Spot
+from chains.planning.health import Share, share
 from chains.planning.routing import INFINITE
 from chains.planning.shares import Group, parts
 from chains.planning.types import Health, Hop, Offer, Reason, Refused
@@ -63,6 +64,10 @@ def _overloaded(context: Context, group: Group) -> Spot | None:
 
 def _refuse_few(context: Context, group: Group, weak: Sequence[str]) -> None:
     """A group may be short of members that are lost or resting, not of members that there never were."""
+    hop = group.hop
+    if share(len(group.members), hop.instances, 100, hop.down_below) == Share.DOWN:
+        told = f"{_few(hop, len(group.members), weak)}; with less than {hop.down_below} % the hop counts as down"
+        raise Refused((Reason("no-candidate", told, hop.position),))
     missing = group.hop.instances - len(group.members)
     resting = [o for o in context.fabric.offers if o.function == group.hop.function and _is_resting(context, o)]
     if missing > len(resting):

@@ -195,7 +195,8 @@ class Classifier:
 class Hop:
     """realm, device: a pin, "" for none. blocks: the failure mode (False: bypass).
 
-    instances: how many share the traffic; standby: how many more are kept ready.
+    instances: how many share the traffic; standby: how many more are kept ready. down_below: with less than so many
+    percent of its instances it counts as down.
     """
 
     position: int
@@ -208,6 +209,7 @@ class Hop:
     instances: int = 1
     standby: int = 0
     branch: Branch | None = None
+    down_below: int = 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -187,6 +187,7 @@ def _hop(row: Hop, tail: tuple[types.Hop, ...] = ()) -> types.Hop:
         instances=row.instances,
         standby=row.standby,
         branch=branch,
+        down_below=row.function.down_below,
     )
 
 

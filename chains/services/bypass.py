@@ -8,7 +8,8 @@ Called by `progress` inside the decision's transaction.
 
 from __future__ import annotations
 
-from chains.models import Chain, Change, Finding, Plan
+from chains.models import Chain, Change, Finding, Hop, Plan
+from chains.planning.health import Share, share
 from chains.services.actor import SYSTEM
 from chains.services.observed import finding_close, finding_open
 from chains.services.trail import audit
@@ -46,7 +47,21 @@ def _short_note(chain: Chain, plan: Plan) -> None:
     if not hops:
         finding_close(code="hop-short", chain=chain)
         return
+    rows = Hop.objects.filter(chain=chain).select_related("function")
+    held = {row.position: row for row in rows}
+    is_degraded = any(_is_degraded(held[one["hop"]], one["missing"]) for one in hops if one["hop"] in held)
     told = "; ".join(f"hop {one['hop']} ({one['function']}) lacks {one['missing']}: {one['reason']}" for one in hops)
     finding_open(
-        code="hop-short", severity=Finding.Severity.WARNING, chain=chain, plan=plan, detail=told, witness={"hops": hops}
+        code="hop-short",
+        severity=Finding.Severity.WARNING if is_degraded else Finding.Severity.INFO,
+        chain=chain,
+        plan=plan,
+        detail=told,
+        witness={"hops": hops},
     )
+
+
+def _is_degraded(hop: Hop, missing: int) -> bool:
+    wanted = hop.instances + hop.standby
+    function = hop.function
+    return share(wanted - missing, wanted, function.degraded_below, function.down_below) != Share.OK

@@ -174,3 +174,18 @@ def test_buckets_move_as_little_as_can_be(count: int) -> None:
     finer = assigned(weights, 2 * size, held)
     assert isinstance(finer, Buckets)
     assert [finer.owners[2 * b] for b in range(size)].count(held.owners[0]) >= 1
+
+
+@pytest.mark.parametrize(("down_below", "is_served"), [(50, True), (51, False)])
+def test_a_group_of_which_too_few_live_counts_as_down(down_below: int, is_served: bool) -> None:
+    fabric = farm(4).fabric()
+    dead = {"g0", "g1"}
+    offers = [replace(o, health=Health.DOWN if o.device in dead else o.health) for o in fabric.offers]
+    offers = [o for o in offers if o.function != "ngfw" or o.device.startswith("g")]
+    half = replace(fabric, offers=tuple(offers))
+    wanted = chain(hop(0, "ngfw", instances=4, down_below=down_below), classifiers=WEB)
+    if is_served:
+        assert {met(half, make_plan(half, wanted, {}, {}), client) for client in clients()} == {("g2",), ("g3",)}
+        return
+    with pytest.raises(Refused, match="less than 51 % the hop counts as down"):
+        make_plan(half, wanted, {}, {})
