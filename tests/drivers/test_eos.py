@@ -21,7 +21,6 @@ from drivers.switch.eos import read
 from drivers.switch.eos_blocks import DSCP_NAMES, PORT_NAMES, blocks_of, match_of, paths, permit
 from drivers.switch.eos_claim import SEPARATOR, adds, check, claim, differs, needs
 from drivers.switch.flows import torn
-from lab.devices.eos import Eos
 from lab.devices.eos_grammar import Console, printed, shown
 from lab.devices.tree import Tree
 from tests.drivers.eos_rig import BLUE, OPERATOR, PEERS, PORTS, STEERING, base
@@ -463,15 +462,6 @@ def test_others_in_our_way_are_shown() -> None:
 def test_items_of_one_slot_do_not_meet() -> None:
     """What the contract's random states rely on."""
     assert len({slot(item) for item in sample(SITE).values()}) == len(sample(SITE))
-
-
-def test_a_data_plane_can_follow_the_emulated_device() -> None:
-    machine, heard = Eos("leaf1", base(BLUE)), list[str]()
-    machine.on_running.append(lambda tree: heard.append(text(tree)))
-    machine.operate(["hostname other"])
-    assert "hostname other" in heard[-1]
-    machine.reboot()
-    assert "hostname leaf1" in heard[-1]
 
 
 def test_damage_elsewhere_leaves_the_text_as_planned() -> None:
