@@ -7,21 +7,19 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from chains.planning.demands import Demand
+from chains.planning.orders import Hop, Wanted
 from chains.planning.types import Chain, Endpoint, Violation
 from drivers.forward import Network, Outcome, Trace, on_host, walk, walk_all
 from drivers.order import Batch
 from drivers.packets import Packets, packets
-from drivers.state import EMPTY, DeviceState, Direction, Filter, FunctionItem, Item, Key, Redirect, slot
-
-# One hop's function items, by (device, key): to pass the hop is to pass one of them.
-Hop = frozenset[tuple[str, Key]]
+from drivers.state import EMPTY, DeviceState, Direction, Filter, FunctionItem, Item, Key, Redirect
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
     """One plan to prove. others: other chains' items on the same devices. taps: who may get copies after it.
 
-    closes: it is meant to drop packets where they enter.
+    closes: it is meant to drop packets where they enter. may_hold: packets may meet the closed door on the way.
     """
 
     network: Network
@@ -34,6 +32,7 @@ class Case:
     edges: frozenset[Endpoint]
     taps: frozenset[str] = frozenset()
     closes: bool = False
+    may_hold: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +40,7 @@ class Judge:
     """What happens in one state, and whether it may."""
 
     case: Case
-    old_hops: tuple[Hop, ...]
-    new_hops: tuple[Hop, ...]
+    wanted: Wanted
     network: Network
     has_copies: bool = False
 
@@ -125,6 +123,23 @@ class Judge:
                 if trace.outcome is not Outcome.COPIED or trace.device not in taps:
                     yield violation("leak", demand, trace)
 
+    def unanswered(self, pieces: Sequence[tuple[Demand, Trace]]) -> Iterator[Violation]:
+        """Packets of a chain in force that arrive, while their replies are nobody's and go their own way back.
+
+        Only where translation changes do replies come to addresses that nothing was about before.
+        """
+        asked = []
+        for demand, first in pieces:
+            if demand.is_reply or not first.steering:
+                continue
+            now = (trace for trace in self.again(demand, first) if trace.outcome is Outcome.ROUTED)
+            asked += [trace.packets.reversed() for trace in now if trace.functions]
+        for demand in self.case.demands:
+            if demand.is_reply:
+                for trace in self.fates(demand):
+                    if trace.outcome is Outcome.BASE and any(trace.origin.intersect(box) for box in asked):
+                        yield violation("bypass", demand, trace)
+
     def admitted(self, pieces: Sequence[tuple[Demand, Trace]]) -> Iterator[Violation]:
         """What a policy denied before and lets pass here."""
         for demand, first in pieces:
@@ -141,7 +156,8 @@ class Judge:
         if trace.outcome in (Outcome.LOOP, Outcome.LOST, Outcome.CLOSED):
             return trace.outcome.value
         if trace.outcome is Outcome.GUARDED:
-            return "" if self.case.closes or (was_bare and not is_last) else "blackhole"
+            may_be = self.case.closes or (was_bare or self.case.may_hold) and not is_last
+            return "" if may_be else "blackhole"
         if trace.outcome is Outcome.DENIED:
             return ""
         if trace.outcome is Outcome.BASE:
@@ -165,7 +181,7 @@ class Judge:
             return ""
         if trace.outcome is not Outcome.ROUTED:
             return "loop" if trace.outcome is Outcome.LOOP else "bypass"
-        if not _passes(trace, self.new_hops, demand):
+        if not self.wanted.new.are_passed(trace, demand):
             return "bypass"
         is_there = (trace.device, trace.vrf) == (demand.end_device, demand.end_vrf)
         return "" if is_there else "astray"
@@ -185,69 +201,23 @@ class Judge:
 
     def _in_order(self, demand: Demand, trace: Trace, must_be_new: bool) -> bool:
         """All hops of the new chain, or (on the way there) of the old one, or a mix hop by hop."""
-        if _passes(trace, self.new_hops, demand):
+        if self.wanted.new.are_passed(trace, demand):
             return True
-        if must_be_new:
-            return False
-        alike = _alike(self.case)
-        old_hops = tuple(_widened(hop, alike) for hop in self.old_hops)
-        new_hops = tuple(_widened(hop, alike) for hop in self.new_hops)
-        if _passes(trace, new_hops, demand) or (old_hops and _passes(trace, old_hops, demand)):
-            return True
-        if len(old_hops) == len(new_hops):
-            mixed = tuple(old | new for old, new in zip(old_hops, new_hops, strict=True))
-            return bool(mixed) and _passes(trace, mixed, demand)
-        return False
+        return not must_be_new and any(each.are_passed(trace, demand) for each in self.wanted.meanwhile)
 
 
-def judged(
-    case: Case, old_hops: tuple[Hop, ...], new_hops: tuple[Hop, ...], states: Mapping[str, DeviceState]
-) -> Judge:
+def judged(case: Case, wanted: Wanted, states: Mapping[str, DeviceState]) -> Judge:
     items = (item for state in states.values() for item in state.values())
     has_copies = any(isinstance(item, Redirect | Filter) and item.copies for item in items)
-    return Judge(case, old_hops, new_hops, replace(case.network, states=states, others=case.others), has_copies)
+    marks = {each.device: frozenset({each.mark}) for each in (wanted.old, wanted.new) if each.mark >= 0}
+    network = replace(case.network, states=states, others=case.others, marks=marks)
+    return Judge(case, wanted, network, has_copies)
 
 
 def _fares_alike(trace: Trace, first: Trace) -> bool:
     """Nothing has changed for these packets yet."""
     same_end = (trace.outcome, trace.device, trace.vrf) == (first.outcome, first.device, first.vrf)
     return same_end and trace.functions == first.functions
-
-
-def _passes(trace: Trace, hops: tuple[Hop, ...], demand: Demand) -> bool:
-    """Is there one item of every hop, in order, among the functions passed?"""
-    wanted = list(reversed(hops)) if demand.is_reply else list(hops)
-    for passed in trace.functions:
-        if wanted and passed in wanted[0]:
-            wanted.pop(0)
-    return not wanted
-
-
-def _alike(case: Case) -> dict[tuple[str, Key], tuple[str, Key]]:
-    """Function items that take each other's place: on the way from one to the other either will do."""
-    found = {}
-    for device, state in case.target.items():
-        before = {slot(item): (key, item) for key, item in case.base.get(device, DeviceState()).items()}
-        for key, item in state.items():
-            old_key, old = before.get(slot(item), (key, item))
-            if isinstance(item, FunctionItem | Filter) and type(old) is type(item) and old_key != key:
-                found[device, key] = (device, old_key)
-                found[device, old_key] = (device, key)
-    return found
-
-
-def _widened(hop: Hop, alike: Mapping[tuple[str, Key], tuple[str, Key]]) -> Hop:
-    return hop | {alike[place] for place in hop if place in alike}
-
-
-def hops_of(states: Mapping[str, DeviceState]) -> tuple[Hop, ...]:
-    """Function items by hop: compile puts the hop's position + 1 into their stage."""
-    found: dict[int, set[tuple[str, Key]]] = {}
-    for device, state in states.items():
-        for key, item in state.items():
-            if isinstance(item, FunctionItem | Filter):
-                found.setdefault(key.stage, set()).add((device, key))
-    return tuple(frozenset(found[stage]) for stage in sorted(found))
 
 
 def _holds(case: Case, demand: Demand, box: Packets) -> bool:

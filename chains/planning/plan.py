@@ -6,13 +6,13 @@ Called by the engine with a snapshot; what it returns is stored and is what gets
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from itertools import islice, permutations
 from types import MappingProxyType
 
 from chains.planning.allocate import allocate
 from chains.planning.candidates import Context
+from chains.planning.changeover import States, Waves, behind_closed_doors, changes_of, flows_lost, orders
 from chains.planning.classes import count_matches
 from chains.planning.collisions import function_collisions
 from chains.planning.compile import Compiled, compile_states
@@ -37,16 +37,10 @@ from chains.planning.types import (
     Step,
 )
 from chains.planning.uses import link_uses, offer_uses, refuse_full
-from chains.planning.verify import prove
-from drivers.diff import Change, diff
+from chains.planning.verify import ground, is_safe, prove
 from drivers.forward import Network
-from drivers.order import Batch, Phase, order, order_of_entry
+from drivers.order import Phase
 from drivers.state import DeviceState, Filter, Guard, Redirect
-
-# How many orders of the devices of a switch are tried before a plan is refused.
-MAX_ORDERS = 24
-Waves = tuple[tuple[Batch, ...], ...]
-States = Mapping[str, DeviceState]
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +142,7 @@ def proven_closed(draft: Draft, others: States, force: Force) -> Plan:
     """The plan of a closed draft. force: what the chain has taken, and keeps. Errors: Refused."""
     network, chain = network_of(draft.fabric), draft.chain
     case = Case(network, chain, draft.base, draft.target, others, (), (), draft.edges, closes=True)
-    waves, proof = _proven(case, _changes(draft.base, draft.target), None)
+    waves, proof, breaks = _proven(case, None)
     return Plan(
         chain=draft.chain.number,
         revision=(draft.chain.revision + 1) % 4096,
@@ -161,6 +155,8 @@ def proven_closed(draft: Draft, others: States, force: Force) -> Plan:
         offer_uses=force.offers,
         link_uses=force.links,
         proof=proof,
+        buckets=chain.buckets,
+        breaks=breaks,
     )
 
 
@@ -171,11 +167,13 @@ def proven(draft: Draft, others: States) -> Plan:
     taps = frozenset(spot.device for _, spot in solution.taps) if solution else frozenset()
     network = network_of(draft.fabric)
     case = Case(network, chain, draft.base, draft.target, others, asked, (), draft.edges, taps)
-    changes = _changes(draft.base, draft.target)
     if compiled is None or solution is None or draft.context is None:
-        waves, proof = _proven(case, changes, None)
-        return Plan(chain.number, chain.revision, None, (), draft.base, {}, steps(waves), (), (), (), proof)
-    waves, proof = _proven(case, changes, solution.placement)
+        waves, proof, breaks = _proven(case, None)
+        taken = ((), (), ())
+        return Plan(
+            chain.number, chain.revision, None, (), draft.base, {}, steps(waves), *taken, proof, breaks=breaks
+        )
+    waves, proof, breaks = _proven(case, solution.placement)
     return Plan(
         chain=chain.number,
         revision=compiled.revision,
@@ -189,6 +187,7 @@ def proven(draft: Draft, others: States) -> Plan:
         link_uses=link_uses(chain, compiled),
         proof=proof,
         buckets=solution.held,
+        breaks=breaks,
     )
 
 
@@ -223,16 +222,29 @@ def steps(waves: Waves) -> tuple[Step, ...]:
     return tuple(found)
 
 
-def _proven(
-    case: Case, changes: Mapping[str, Sequence[Change]], placement: Placement | None
-) -> tuple[Waves, Proof]:
-    """The first order of devices that can be proved safe."""
+def _proven(case: Case, placement: Placement | None) -> tuple[Waves, Proof, tuple[Reason, ...]]:
+    """The first way through that can be proved safe, and what it costs: see `changeover`."""
     first: Proof | None = None
-    for waves in islice(_orders(changes, case.edges), MAX_ORDERS):
-        proof = prove(replace(case, waves=waves))
+    lost = flows_lost(case.base, case.target)
+    known = ground(case)
+    changes = changes_of(case.base, case.target)
+    for waves in orders(changes, case.edges, lambda done: is_safe(case, known, done)):
+        proof = prove(replace(case, waves=waves), known=known, is_quick=True)
         if not proof.violations:
-            return waves, proof
+            return waves, proof, lost
         first = first or proof
+        if known.violations:
+            break
+    waves = behind_closed_doors(case.base, case.target, case.edges)
+    if waves:
+        held = replace(case, waves=waves, may_hold=True)
+        proof = prove(held, known=known, is_quick=True)
+        if not proof.violations:
+            detail = (
+                "all packets of the chain are dropped from the first write at its edges to the last, as hops change "
+                "places on the same devices; connections that are open live on"
+            )
+            return waves, proof, (Reason("held", detail), *lost)
     assert first is not None
     reasons = tuple(
         Reason(
@@ -243,32 +255,6 @@ def _proven(
         for violation in first.violations
     )
     raise Refused(reasons, placement, first)
-
-
-def _orders(changes: Mapping[str, Sequence[Change]], edges: frozenset[Endpoint]) -> Iterator[Waves]:
-    """The usual order first, then the switches of the devices in every other order.
-
-    Where an appliance begins to follow flows, what spares those that are there comes even before the usual order.
-    """
-    ends = {(end.device, end.port) for end in edges}
-    sparing = order_of_entry(changes, ends)
-    if sparing:
-        yield sparing
-    waves = order(changes, ends)
-    switches = [wave for wave in waves if wave[0].phase is Phase.SWITCH]
-    before = [wave for wave in waves if wave[0].phase is Phase.BUILD]
-    after = [wave for wave in waves if wave[0].phase is Phase.REMOVE]
-    for switched in permutations(switches):
-        yield (*before, *switched, *after)
-
-
-def _changes(base: States, target: States) -> dict[str, tuple[Change, ...]]:
-    found = {}
-    for device in sorted(base.keys() | target.keys()):
-        changes = diff(base.get(device, DeviceState()), target.get(device, DeviceState()))
-        if changes:
-            found[device] = changes
-    return found
 
 
 def network_of(fabric: Fabric) -> Network:

@@ -10,11 +10,13 @@ forwards alike; a switch wave has one device, or functions only.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from itertools import islice
 
 from chains.planning.collisions import collisions
 from chains.planning.demands import Demand
-from chains.planning.judge import Case, Judge, hops_of, judged, violation
+from chains.planning.judge import Case, Judge, judged, violation
+from chains.planning.orders import Wanted, wanted_of
 from chains.planning.types import Endpoint, Proof, Violation
 from drivers.diff import patch
 from drivers.forward import Outcome, Trace
@@ -26,6 +28,7 @@ from drivers.state import (
     Filter,
     FunctionItem,
     Key,
+    NatPool,
     Pass,
     Redirect,
 )
@@ -41,37 +44,81 @@ CLAIMS = (
     "copies come to taps and nowhere else",
 )
 
-def prove(case: Case) -> Proof:
-    """Walk every state. The proof holds if it has no violations."""
-    violations: list[Violation] = list(collisions(case.target, case.others))
-    old_hops, new_hops = hops_of(case.base), hops_of(case.target)
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """What does not hang on the order of the waves. violations: before any is walked."""
+
+    wanted: Wanted
+    before: Judge
+    pieces: tuple[tuple[Demand, Trace], ...]
+    taps: frozenset[str]
+    violations: tuple[Violation, ...]
+    is_translated_anew: bool
+
+
+def ground(case: Case) -> Ground:
+    """Of the case's beginning and end; `waves` is not looked at."""
+    wanted = wanted_of(case.chain, case.network, case.base, case.target)
+    before = judged(case, wanted, case.base)
     asked = (*case.demands, *_old_demands(case))
-    before = judged(case, old_hops, new_hops, case.base)
-    pieces = [(demand, trace) for demand in asked for trace in before.fates(demand)]
-    held: Mapping[str, DeviceState] = case.base
-    allowed = case.taps | before.copied(pieces)
-    states = 1
+    pieces = tuple((demand, trace) for demand in asked for trace in before.fates(demand))
+    final = judged(case, wanted, case.target)
+    violations = [*collisions(case.target, case.others), *_asymmetries(case, final), *losses(case, final)]
+    taps = case.taps | before.copied(pieces)
+    is_anew = bool(case.base) and _pools(case.base) != _pools(case.target)
+    return Ground(wanted, before, pieces, taps, tuple(dict.fromkeys(violations)), is_anew)
+
+
+def _pools(states: Mapping[str, DeviceState]) -> frozenset[tuple[str, str]]:
+    """Who has which public addresses."""
+    items = (item for state in states.values() for item in state.values())
+    return frozenset((item.traffic.source, item.public) for item in items if isinstance(item, NatPool))
+
+
+def prove(case: Case, *, known: Ground | None = None, is_quick: bool = False) -> Proof:
+    """Walk every state. The proof holds if it has no violations.
+
+    known: of this case with other waves. is_quick: the first violation is enough.
+    """
+    known = known or ground(case)
+    pieces, violations = known.pieces, list(known.violations)
+    earlier, states = known.before, 1
+    most = 1 if is_quick else None
+    if not case.waves:
+        violations.extend(islice(earlier.violations(pieces, is_last=True), most))
+        violations.extend(islice(earlier.leaks(pieces, case.taps), most))
     for wave in case.waves:
-        after = _applied(held, wave)
-        is_last = after == dict(_applied(case.target, ()))
-        judge = judged(case, old_hops, new_hops, after)
+        if is_quick and violations:
+            break
+        after = _applied(earlier.network.states, wave)
+        judge = judged(case, known.wanted, after)
         moved = _steering(wave)
         if wave[0].phase is Phase.REMOVE:
-            violations.extend(judged(case, old_hops, new_hops, held).met(pieces, moved, judge))
+            violations.extend(islice(earlier.met(pieces, moved, judge), most))
         if wave[0].phase is Phase.BUILD:
-            violations.extend(judge.met(pieces, moved, judged(case, old_hops, new_hops, held)))
-        violations.extend(judge.violations(pieces, is_last))
-        violations.extend(judge.leaks(pieces, allowed))
-        held = after
+            violations.extend(islice(judge.met(pieces, moved, earlier), most))
+        violations.extend(islice(_wrong(case, known, judge), most))
+        earlier = judge
         states += 1
-    if not case.waves:
-        violations.extend(before.violations(pieces, is_last=True))
-        violations.extend(before.leaks(pieces, case.taps))
-    final = judged(case, old_hops, new_hops, case.target)
-    violations.extend(_asymmetries(case, final))
-    violations.extend(losses(case, final))
     unique = tuple(dict.fromkeys(violations))
     return Proof(states, len(pieces), CLAIMS, unique[:20])
+
+
+def is_safe(case: Case, known: Ground, waves: Sequence[Sequence[Batch]]) -> bool:
+    """Is nothing wrong in the state after these waves, whatever was before?"""
+    states: Mapping[str, DeviceState] = case.base
+    for wave in waves:
+        states = _applied(states, wave)
+    return next(_wrong(case, known, judged(case, known.wanted, states)), None) is None
+
+
+def _wrong(case: Case, known: Ground, judge: Judge) -> Iterator[Violation]:
+    """In one state, whatever the way to it."""
+    is_last = dict(judge.network.states) == _applied(case.target, ())
+    yield from judge.violations(known.pieces, is_last)
+    yield from judge.leaks(known.pieces, known.taps)
+    if known.is_translated_anew:
+        yield from judge.unanswered(known.pieces)
 
 
 def prove_held(case: Case) -> Proof:
@@ -79,9 +126,9 @@ def prove_held(case: Case) -> Proof:
 
     The functions to pass are those of `base`, so one that is gone is missed; and what `base` denied stays denied.
     """
-    hops = hops_of(case.base)
-    before = judged(case, hops, hops, case.base)
-    after = judged(case, hops, hops, case.target)
+    wanted = wanted_of(case.chain, case.network, case.base, case.base)
+    before = judged(case, wanted, case.base)
+    after = judged(case, wanted, case.target)
     pieces = [(demand, trace) for demand in (*case.demands, *_old_demands(case)) for trace in before.fates(demand)]
     violations: list[Violation] = list(collisions(case.target, case.others))
     violations.extend(after.violations(pieces, is_last=True))
@@ -115,14 +162,15 @@ def losses(case: Case, judge: Judge) -> Iterator[Violation]:
         met = [(demand, trace) for demand, trace in seen if device in {name for name, _ in trace.functions}]
         if not met:
             continue
-        hops = tuple(hop for hop in judge.new_hops if judge.must_pass(hop, device))
-        without = replace(judge, new_hops=hops, network=replace(judge.network, dead=ports))
+        missed = frozenset(hop for hop in judge.wanted.new.main if not judge.must_pass(hop, device))
+        wanted = replace(judge.wanted, new=judge.wanted.new.without(missed))
+        without = replace(judge, wanted=wanted, network=replace(judge.network, dead=ports))
         after = [(demand, trace) for demand, first in met for trace in without.again(demand, first)]
         for demand, trace in after:
             problem = without.problem_without(demand, trace)
             if problem:
                 yield violation(problem, demand, trace)
-        yield from asymmetries(after)
+        yield from asymmetries(after, judge.wanted.new.mark)
 
 
 def _lost(case: Case) -> dict[str, frozenset[tuple[str, str]]]:
@@ -141,15 +189,15 @@ def _lost(case: Case) -> dict[str, frozenset[tuple[str, str]]]:
 def _asymmetries(case: Case, judge: Judge) -> Iterator[Violation]:
     """Replies must meet the instances that saw the flow open: those of a flow, not of some other one beside it."""
     seen = [(demand, trace) for demand in case.demands for trace in judge.fates(demand)]
-    yield from asymmetries(seen)
+    yield from asymmetries(seen, judge.wanted.new.mark)
 
 
-def asymmetries(seen: Iterable[tuple[Demand, Trace]]) -> Iterator[Violation]:
-    """Among what arrives. Packets that a function marked are left out: only what needs no replies follows a mark."""
+def asymmetries(seen: Iterable[tuple[Demand, Trace]], mark: int) -> Iterator[Violation]:
+    """Among what arrives. Packets with the mark of a branch are left out: nothing that follows one needs replies."""
     there: dict[frozenset[str], list[tuple[Packets, frozenset[str]]]] = {}
     back: dict[frozenset[str], list[tuple[Packets, frozenset[str]]]] = {}
     for demand, trace in seen:
-        if trace.outcome not in (Outcome.ROUTED, Outcome.BASE) or trace.marked:
+        if trace.outcome not in (Outcome.ROUTED, Outcome.BASE) or trace.packets.dscp == (mark, mark):
             continue
         ends = frozenset((demand.start_host, demand.end_host))
         box = trace.packets.reversed() if demand.is_reply else trace.origin

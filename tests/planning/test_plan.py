@@ -172,9 +172,9 @@ def case_of(monkeypatch: pytest.MonkeyPatch, wanted: Chain, base: States | None 
     seen: list[Case] = []
     real = verify.prove
 
-    def spy(case: Case) -> object:
+    def spy(case: Case, **how: object) -> object:
         seen.append(case)
-        return real(case)
+        return real(case, **how)
 
     monkeypatch.setattr("chains.planning.plan.prove", spy)
     make_plan(demo().fabric(), wanted, base or {}, {})
