@@ -146,8 +146,12 @@ class Site:
         return sum(counter["packets"] for counter in counters)
 
 
-WITNESS = """table inet witness { counter seen { packets 0 bytes 0; }
-chain first { type filter hook prerouting priority -450; iifname { "in", "out" } meta l4proto tcp counter name seen; }; }"""
+WITNESS = """table inet witness {
+counter seen { packets 0 bytes 0; }
+chain first {
+type filter hook prerouting priority -450;
+iifname { "in", "out" } meta l4proto tcp counter name seen;
+}; }"""
 
 
 @pytest.fixture(scope="module", params=sorted(FAMILIES))
