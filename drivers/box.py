@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from drivers.base import Counter, Identity, Observation, Rejected, Target
+from drivers.difference import header
 from drivers.introspection import configured
 from drivers.state import DeviceState, Key
 
@@ -227,19 +228,24 @@ class BoxSession:
             raise Rejected(f"{self.target.name}: " + "; ".join(dict.fromkeys(found)))
 
     def _unsaved(self, running: str) -> tuple[str, ...]:
-        """What others changed and did not save: our commit would make it permanent."""
+        """What others changed and did not save: our commit would make it permanent.
+
+        Their lines may hold passwords, and this is stored and shown: only how many and how they begin.
+        """
         startup = None if self.target.settings.get(UNSAVED, "no") == "yes" else self.box.startup()
         if startup is None:
             return ()
         now, then = (Multiset(self.syntax.others(configured(text), self.target)) for text in (running, startup))
-        lines = [f"+ {line}" for line in now - then] + [f"- {line}" for line in then - now]
+        lines = [f"+{line}" for line in (now - then).elements()]
+        lines += [f"-{line}" for line in (then - now).elements()]
         if not lines:
             return ()
-        more = f" and {len(lines) - SHOWN} more" if len(lines) > SHOWN else ""
-        said = "; ".join(f"`{line}`" for line in lines[:SHOWN])
+        begins = list(dict.fromkeys(header(line) for line in lines))
+        more = " and others" if len(begins) > SHOWN else ""
+        said = ", ".join(f"`{begin}`" for begin in begins[:SHOWN])
         return (
-            f"somebody's changes are not saved, and our commit would save them: {said}{more}; give "
-            f"`{self.syntax.save}`, or take them back, or set `{UNSAVED}: yes` in the device's settings",
+            f"somebody's changes are not saved, and our commit would save them: {len(lines)} lines ({said}{more}); "
+            f"give `{self.syntax.save}`, or take them back, or set `{UNSAVED}: yes` in the device's settings",
         )
 
     def _agree(self, running: str, native: str, said: str) -> None:

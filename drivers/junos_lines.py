@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator
 
 from drivers.base import Rejected
 from drivers.difference import differs as differ
+from drivers.difference import header
 
 GROUP = "SI-viaduct"
 # Holds the label of a commit that waits for its confirmation. Nothing applies it.
@@ -135,7 +136,7 @@ def differs(running: str, native: str, said: str, device: str) -> str:
     for line in said.splitlines():
         sign, path = line[:1], line[1:].strip()
         if sign == "!" and not path.startswith(f"{OURS} ") and path != APPLY:
-            strange = strange or f"the device would also move {path!r}, which is not ours"
+            strange = strange or f"the device would also move {header(path)!r}, which is not ours"
         elif sign != "!" and not path.startswith(f"groups {PENDING} "):
             found.add(f"{sign}{path}")
     planned = {f"+{path}" for path in _beyond(new, old)} | {f"-{path}" for path in _beyond(old, new)}

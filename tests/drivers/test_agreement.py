@@ -136,8 +136,8 @@ def test_a_driver_that_computes_the_difference_computes_all_of_it(bench: Bench) 
 def test_both_sides_count() -> None:
     assert differs(["+a", "-b"], ["-b", "+a"]) == ""
     assert "not change '+a'" in differs(["+a", "-b"], ["-b"])
-    assert "also change '-c'" in differs(["+a"], ["+a", "-c"])
-    assert "also change '-a'" in differs(["+a"], ["-a"]), "the other sign is another line"
+    assert "also change '-c ...'" in differs(["+a"], ["+a", "-c"])
+    assert "also change '-a ...'" in differs(["+a"], ["-a"]), "the other sign is another line"
     assert differs(["+a"], ["+a", "-c"], ["-c"]) == ""
 
 
@@ -219,7 +219,7 @@ def test_what_somebody_did_not_save_is_not_saved_by_us(bench: Bench) -> None:
     before = bench.device.config()
     with pytest.raises(Rejected, match="not saved.*copy running-config startup-config") as caught:
         bench.push(native)
-    assert bench.family.unsaved[0] in str(caught.value)
+    assert f"`+{bench.family.unsaved[0].split()[0]} ...`" in str(caught.value)
     assert bench.device.config() == {**before, "sent": bench.device.config()["sent"]} if "sent" in before else before
     with bench.rig.driver.open(bench.rig.target, 30) as session:
         assert any("not saved" in line for line in session.login().missing)  # type: ignore[attr-defined]
@@ -227,6 +227,17 @@ def test_what_somebody_did_not_save_is_not_saved_by_us(bench: Bench) -> None:
     with bench.rig.driver.open(told, 30) as session:
         session.push(native)
     assert bench.family.unsaved[0] in bench.device.config()["startup"], "as its setting says"
+
+
+SECRETS = ("username bob privilege 15 password 0 hunter2", "snmp-server community s3cret RW")
+
+
+def test_what_a_device_would_also_change_is_not_quoted() -> None:
+    for line in SECRETS:
+        for sign in "+-!":
+            said = differs(["+a"], ["+a", f"{sign}{line}"])
+            assert f"{sign}{line.split()[0]} ..." in said and line.split()[-2] not in said
+    assert "'...'" in differs([], ["+$5$hash"]), "nor a line that begins with no word"
 
 
 @each("eos")

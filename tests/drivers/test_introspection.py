@@ -48,12 +48,14 @@ class Paper:
     """A box that only has a running configuration."""
 
     text: str
+    saved: str | None = None
 
     def running(self) -> str:
         return self.text
 
-    def startup(self) -> None:
-        """A commit is what it starts with."""
+    def startup(self) -> str | None:
+        """None: a commit is what it starts with."""
+        return self.saved
 
     def proof(self) -> str:
         return "the key was shown"
@@ -116,6 +118,19 @@ def test_a_box_says_what_it_lacks_and_how_it_was_verified() -> None:
     assert session_of("feature pbr\nip routing\n", "").login("policy").missing == ()
     with pytest.raises(Rejected):
         session_of("garbage", "").login()
+
+
+def test_a_line_of_others_is_never_quoted() -> None:
+    """It may hold a password; what a refusal says is stored with the change and shown to whoever may look."""
+    theirs = "username bob privilege 15 password 0 hunter2\nsnmp-server community s3cret RW\n"
+    session = session_of(f"feature pbr\nip routing\n{theirs}$5$hash\n", "")
+    session.box.saved = "feature pbr\nip routing\n"  # type: ignore[attr-defined]
+    (told,) = session.login("policy").missing
+    with pytest.raises(Rejected, match="not saved") as refused:
+        session.push("policy")
+    for said in (told, str(refused.value)):
+        assert "3 lines (`+username ...`, `+snmp-server ...`, `...`)" in said
+        assert not any(word in said for word in ("bob", "hunter2", "community", "s3cret", "hash"))
 
 
 def test_a_printed_configuration_has_no_times() -> None:
