@@ -56,7 +56,7 @@ def test_the_page_names_the_hop_where_packets_end() -> None:
     pulse()
     seen = words_of(client, f"/chains/{row.pk}/live/")
     assert "Where packets go now" in seen
-    assert "swallowed" in seen and "hop 0 (ngfw) on fw1 took 200 of 200 packets and gave nothing back" in seen
+    assert "swallowed" in seen and "hop 1 (ngfw) on fw1 took 200 of 200 packets and gave nothing back" in seen
     assert "fw1 between them counted 200 in both directions" in seen, "with the counters as evidence"
     assert "traffic-lost" in words_of(client, "/findings/")
 
