@@ -60,7 +60,7 @@ class TrafficView:
 
     def said(self, loss: Loss) -> str:
         """One line for people."""
-        hop = f"hop {loss.hop} ({self.functions.get(loss.hop, '')})" if loss.hop >= 0 else ""
+        hop = f"hop {loss.hop + 1} ({self.functions.get(loss.hop, '')})" if loss.hop >= 0 else ""
         share = f"{loss.packets} of {loss.of} packets"
         if loss.fate is Fate.DENIED:
             return f"{hop} on {loss.device} denied {share} by its policy"

@@ -83,7 +83,7 @@ def test_what_flows_flows_and_what_stops_is_named(chain: models.Chain) -> None:
     view = selectors.chain_traffic(chain)
     loss = view.courses[0].losses[0]
     assert (loss.fate, loss.device, loss.hop, loss.after) == (Fate.SWALLOWED, "ips1", 1, switch)
-    assert "hop 1 (ips) on ips1 took 100 of 100 packets and gave nothing back" in view.summary
+    assert "hop 2 (ips) on ips1 took 100 of 100 packets and gave nothing back" in view.summary
     found = models.Finding.objects.get(code="traffic-lost", closed_at=None)
     assert found.chain == chain and "ips1" in found.detail and found.witness["losses"]
     send(chain, 100)
