@@ -168,6 +168,12 @@ def pending_label(changes: str) -> str:
     return found[1] if found else ""
 
 
+def is_taken_back(pending: str, changes: str) -> bool:
+    """Would a candidate of these `changes_of` take away the very label that the pending commit brought?"""
+    label = re.search(rf"^\+ (groups {PENDING} apply-macro .*)$", pending, re.MULTILINE)
+    return label is not None and f"- {label[1]}" in changes.splitlines()
+
+
 def with_label(native: str, label: str, since: str) -> str:
     """The text that also leaves the label, beside the last commit's revision: so it always differs from an old one."""
     if not re.fullmatch(r"[a-z0-9-]{1,63}", label) or not re.fullmatch(r"[A-Za-z0-9-]{1,64}", since):

@@ -25,7 +25,7 @@ from ncclient.transport.errors import SSHUnknownHostError, TransportError
 
 from drivers.base import Counter, Rejected, Target, Transient
 from drivers.box import Agree, Facts
-from drivers.junos_lines import WITHOUT_LABEL, changes_of, pending_label, with_label
+from drivers.junos_lines import WITHOUT_LABEL, changes_of, is_taken_back, pending_label, with_label
 from drivers.transport.vendor import Login, brief, is_verified, kinds, login_of, required, ssh_proof
 
 NETCONF_PORT = 830
@@ -100,10 +100,19 @@ class JunosBox:
             self._driver.commit_config()
 
     def cancel(self, label: str) -> None:
-        """The one place where `rollback` is right: what it takes back is exactly the pending commit."""
+        """The one place where going back is right: what it takes back is exactly the pending commit.
+
+        The timer may end in between: then the way back is our change itself, and would be committed for good. So what
+        it would do is looked at first: the label goes, as nobody can commit while we hold the lock.
+        """
         with self._kinds("cancelling"), self._locked():
+            pending = self._last_changes()
             self._must_be_pending(label)
-            self._driver.rollback()
+            self._driver.device.cu.rollback(rb_id=1)
+            if not is_taken_back(pending, changes_of(self._driver.compare_config())):
+                raise self._over(label)
+            self._driver.ignore_warning = False
+            self._driver.commit_config()
 
     def counters(self) -> Mapping[str, Counter]:
         with self._kinds("reading counters"):
@@ -132,13 +141,19 @@ class JunosBox:
         """Ours by the label that the last commit brought; the device says whether that commit waits."""
         if not self._driver.has_pending_commit():
             return ""
-        label = pending_label(changes_of(self._driver.device.cu.diff(rb_id=1) or ""))
+        label = pending_label(self._last_changes())
         # It may have been taken back between the two questions.
         return label or (STRANGER if self._driver.has_pending_commit() else "")
 
+    def _last_changes(self) -> str:
+        return changes_of(self._driver.device.cu.diff(rb_id=1) or "")
+
     def _must_be_pending(self, label: str) -> None:
         if self._pending() != label:
-            raise Rejected(f"{self._target.name}: no commit {label} is pending; it was taken back or confirmed before")
+            raise self._over(label)
+
+    def _over(self, label: str) -> Rejected:
+        return Rejected(f"{self._target.name}: no commit {label} is pending; it was taken back or confirmed before")
 
     @contextmanager
     def _locked(self) -> Iterator[None]:

@@ -75,7 +75,7 @@ class Junos(Machine):
         "drops": "a loaded line that contains this is not there afterwards", "also": "this line is loaded too",
         "cut_before_commit": "the connection is cut when the commit arrives",
         "cut_after_commit": "the commit takes effect, its answer is lost",
-        "locked_by": "this user holds the exclusive lock",
+        "timer_ends": "its timer ends just before a rollback is loaded", "locked_by": "has the exclusive lock",
         "links_down": "these interfaces have no link",
         "deaf": "it answers nobody and lets nobody in",
         "deny_login": "the password is refused",
@@ -215,6 +215,8 @@ class Junos(Machine):
         self._may_edit(who)
         if rpc.get("compare") == "rollback" or rpc.get("rollback") is not None:
             number = int(rpc.get("rollback", "0"))
+            if number and self.revert is not None and self.fault("timer_ends"):
+                self._in_force(self.revert[1], None)
             if number >= len(self.history):
                 raise Fault(f"rollback {number} does not exist")
             self.candidate = configs.copied(self.history[number])

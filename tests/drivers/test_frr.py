@@ -3,8 +3,11 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -179,6 +182,28 @@ def test_damage_that_would_stay_is_repaired_first() -> None:
     with pytest.raises(Unsupported, match="must be repaired first"):
         render((Change(other, None, Guard("a", 0, REDIRECT.match)),), replace(target(), held=held))
     assert "pbr-map SI-t-a-0" in rendered(held, broken, target())
+
+
+FULL = """
+import resource, signal, sys
+from pathlib import Path
+from drivers.transport.frr_box.files import replaced
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
+try:
+    replaced(Path(sys.argv[1]), "x" * 10000)
+except OSError as error:
+    print(error.errno)
+"""
+
+
+def test_a_full_disk_leaves_a_file_as_it_was(tmp_path: Path) -> None:
+    file = tmp_path / "frr.conf"
+    file.write_text("hostname r1\n")
+    root = Path(__file__).resolve().parents[2]
+    done = subprocess.run([sys.executable, "-c", FULL, str(file)], cwd=root, capture_output=True, text=True, check=True)
+    assert int(done.stdout) == errno.EFBIG
+    assert file.read_text() == "hostname r1\n" and list(tmp_path.iterdir()) == [file]
 
 
 # --- the router -------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ Whatever FRR, the kernel or the operator does, a packet that should meet the fun
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -381,6 +382,26 @@ def test_a_router_comes_back_shut_after_a_reboot(rig: Rig, traffic: Traffic) -> 
     assert traffic.connects(443) and traffic.connects(443, 6) and traffic.by_function(443) >= 4
 
 
+def test_a_router_that_cannot_save_comes_back_shut_all_the_same(rig: Rig, traffic: Traffic) -> None:
+    """What it starts with is written first of all: FRR's part may fail, and the table is the new one."""
+    router = traffic.lab.router
+    saved = Path("/etc/frr") / router.name / "frr.conf"
+    aside = saved.with_name("aside")
+    saved.rename(aside)
+    saved.mkdir()
+    try:
+        with pytest.raises(Rejected, match="in force, but not saved"):
+            apply(rig, chain())
+    finally:
+        saved.rmdir()
+        aside.rename(saved)
+    assert rig.read().state == chain()
+    router.run("nft", "flush", "ruleset")
+    router.run("sh", str(router.hook))
+    router.restart("pbrd")
+    assert traffic.is_shut(443) and traffic.is_shut(443, 6) and traffic.by_function(443) == 0
+
+
 def test_without_its_hook_at_boot_a_router_would_come_back_open_and_is_not_written(
     rig: Rig, traffic: Traffic
 ) -> None:
@@ -442,3 +463,24 @@ def test_only_ours_is_saved(rig: Rig, traffic: Traffic) -> None:
         gone = (f"no ip route 203.0.113.{text}/25 blackhole" for text in ("0", "128"))
         router.vtysh("configure terminal", *gone)
         router.vtysh("write memory")
+
+
+def test_its_operators_file_is_replaced_as_a_whole_and_stays_its_owners(rig: Rig, traffic: Traffic) -> None:
+    """Who reads it while it is saved, or after the power went, has the old one or the new one."""
+    router = traffic.lab.router
+    saved = Path("/etc/frr") / router.name / "frr.conf"
+    router.vtysh("write memory")
+    before = saved.stat()
+    os.chown(saved, 4711, 4712)
+    saved.chmod(0o604)
+    try:
+        with saved.open() as held:
+            text = saved.read_text()
+            apply(rig, chain())
+            assert "SI-t-" in saved.read_text() and held.read() == text
+        after = saved.stat()
+        assert (after.st_uid, after.st_gid, after.st_mode & 0o777) == (4711, 4712, 0o604)
+        assert [one.name for one in saved.parent.iterdir() if one.name.startswith(".")] == []
+    finally:
+        os.chown(saved, before.st_uid, before.st_gid)
+        saved.chmod(before.st_mode & 0o777)

@@ -227,6 +227,33 @@ def test_nothing_is_rolled_back_outside_a_pending_window(junos_box: Emulated, ta
     assert state(target) == FIRST
 
 
+def test_a_timer_that_ends_while_we_cancel_does_not_make_ours_stay(junos_box: Emulated, target: Target) -> None:
+    """From then on the way back is our own change: NAPALM's `rollback` commits it for good."""
+    commit(target, EMPTY, FIRST)
+    junos_box.fault(timer_ends=1)
+    with bare(junos_box) as driver:
+        driver.rollback()
+    assert state(target) == FIRST
+    push(target, FIRST, EMPTY)
+    commit(target, EMPTY, FIRST)
+    junos_box.fault(timer_ends=1)
+    with DRIVER.open(target, 10) as session, pytest.raises(Rejected, match="taken back"):
+        session.cancel(LABEL)  # type: ignore[attr-defined]
+    assert is_clean(junos_box)
+    assert (state(target), pending(target)) == (EMPTY, "")
+
+
+def test_a_label_that_was_there_before_does_not_keep_a_commit_from_being_taken_back(
+    junos_box: Emulated, target: Target
+) -> None:
+    commit(target, EMPTY, FIRST)
+    junos_box.operator("set system host-name renamed", "commit")
+    commit(target, FIRST, SECOND)
+    with DRIVER.open(target, 10) as session:
+        session.cancel(LABEL)  # type: ignore[attr-defined]
+    assert (state(target), pending(target)) == (FIRST, "")
+
+
 # --- lines that go dead -----------------------------------------------------------------------------
 
 

@@ -9,7 +9,7 @@ import os
 import re
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from .config import (
     ours_of,
     stanzas_of,
 )
+from .files import replaced
 from .grammar import ALIAS, FRR, KEEP, LINKS, NFT, TABLE, Refused
 
 FOLDER = Path("/etc/frr")
@@ -155,17 +156,25 @@ class Router:
         except Refused:
             self._undo(before, had)
             raise
+        # At once, before anything else can fail: whoever restarts this router gets what is in force, not what was.
+        self._said("it is in force, but not what this router starts with", self._keep_table)
+        why = "it is in force, but what is not needed any more is there still"
+        self._said(why, lambda: self.sweep(parts[KEEP], [*had, *self._objects()]))
+        self._said("it is in force, but not saved", self._save)
+
+    def _said(self, why: str, do: Callable[[], None]) -> None:
+        """Errors: Refused, with why before what went wrong."""
         try:
-            self.sweep(parts[KEEP], [*had, *self._objects()])
-            self._save()
-        except Refused as error:
-            raise Refused(
-                f"it is in force, but what is not needed any more is there still: {error}"
-            ) from error
-        self._file("table.nft").write_text(self._listing())
+            do()
+        except (Refused, OSError) as error:
+            raise Refused(f"{why}: {error}") from error
+
+    def _keep_table(self) -> None:
+        replaced(self._file("table.nft"), self._listing())
 
     def _save(self) -> None:
-        """Ours, as it is now, into what FRR starts with; others' lines there stay as their operator saved them."""
+        """Ours, as it is now, into what this router starts with; others' lines stay as their operator saved them."""
+        self._keep_table()
         file = FOLDER / self.pathspace / "frr.conf"
         try:
             saved = file.read_text()
@@ -175,7 +184,7 @@ class Router:
         stanzas = ["\n".join((head, *lines, "exit")) for head, lines in ours(running)]
         after = merged(saved, stanzas, self._keeping(running))
         if stanzas_of(after) != stanzas_of(saved):
-            file.write_text(after)
+            replaced(file, after)
 
     def _undo(self, before: str, had: list[str]) -> None:
         old = (
