@@ -73,12 +73,10 @@ class Junos(Machine):
     FAULTS = {
         "fail_commit": "the next commits fail with this text",
         "drops": "a loaded line that contains this is not there afterwards", "also": "this line is loaded too",
-        "cut_before_commit": "the connection is cut when the commit arrives",
-        "cut_after_commit": "the commit takes effect, its answer is lost",
+        "cut_before_commit": "cut when the commit arrives", "cut_after_commit": "it takes effect, its answer is lost",
         "timer_ends": "its timer ends just before a rollback is loaded", "locked_by": "has the exclusive lock",
         "links_down": "these interfaces have no link",
-        "deaf": "it answers nobody and lets nobody in",
-        "deny_login": "the password is refused",
+        "deaf": "it answers nobody and lets nobody in", "deny_login": "the password is refused",
     }
 
     def __init__(self, name: str, is_secure: bool, set_lines: str = "") -> None:
