@@ -131,7 +131,8 @@ class Observation:
     inside our objects or in their way, one line each, in the device's words (see SHADOWS). pending: the name of a
     commit that the device will take back by itself unless it is confirmed, "" for none; it may be a stranger's.
     residue: ours as it stands, in the device's words, where that is not just what `state` would be written as ("" if it
-    is): what a repair must know to say every line that it sends.
+    is): what a repair must know to say every line that it sends. is_saved: it starts with ours as they are (True where
+    a commit is what it starts with).
     """
 
     state: DeviceState
@@ -141,6 +142,7 @@ class Observation:
     attached: tuple[str, ...] = ()
     pending: str = ""
     residue: str = ""
+    is_saved: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,6 +247,15 @@ class Printable(Protocol):
 
         May hold secrets of the device: for a file of the operator's, never for a log. Errors: DriverError kinds.
         """
+        ...
+
+
+@runtime_checkable
+class Saving(Protocol):
+    """A session of a family that saves by a step of its own: what is in force may be lost at a reload. Optional."""
+
+    def save(self) -> None:
+        """Ours as they are become what it starts with. Errors: Rejected, also where others' work would be saved too."""
         ...
 
 

@@ -96,6 +96,10 @@ class Box(Protocol):
         """The label of the commit that waits for its confirmation, a stranger's name, or ""."""
         ...
 
+    def save(self) -> None:
+        """The running configuration becomes the startup one; nothing where a commit is what it starts with."""
+        ...
+
     def confirm(self, label: str, *, is_saved: bool) -> None:
         """is_saved: where saving is a step of its own, it is done too."""
         ...
@@ -162,6 +166,7 @@ class BoxSession:
             attached=reading.attached,
             pending=self.box.pending(),
             residue=reading.residue,
+            is_saved=self._is_saved(reading),
         )
 
     def validate(self, native: str) -> None:
@@ -196,6 +201,16 @@ class BoxSession:
     def cancel(self, label: str) -> None:
         self.box.cancel(label)
 
+    def save(self) -> None:
+        """drivers.base.Saving."""
+        running = self._running()
+        reading, unsaved = self.syntax.read(running, self.target), self._unsaved(running)
+        if not unsaved and not self._is_saved(reading):
+            self.box.save()
+        why = "; ".join(unsaved) or "is its file system full?"
+        if not self._is_saved(reading):
+            raise Rejected(f"{self.target.name}: ours is in force but not saved, and lost at a reload: {why}")
+
     def login(self, native: str = "") -> Identity:
         """drivers.base.Introspective."""
         facts, running = self.box.facts(), self._running()
@@ -215,6 +230,14 @@ class BoxSession:
     def _running(self) -> str:
         self._seen = self.box.running()
         return self._seen
+
+    def _is_saved(self, reading: Reading) -> bool:
+        """Ours only. What it starts with and nobody here can read is not ours as it is."""
+        startup = self.box.startup()
+        try:
+            return startup is None or self.syntax.read(startup, self.target).state == reading.state
+        except Rejected:
+            return False
 
     def _claim(self, native: str) -> None:
         """Prerequisites are asked for what is brought: what we hold must go when the operator has dropped one."""
@@ -249,8 +272,8 @@ class BoxSession:
         )
 
     def _agree(self, running: str, native: str, said: str) -> None:
-        """Exactly what is meant changes, or nothing."""
-        wrong = self.syntax.differs(running, native, said, self.target)
+        """Exactly what is meant changes, and nobody's work is saved that came meanwhile; or nothing more is sent."""
+        wrong = self.syntax.differs(running, native, said, self.target) or "; ".join(self._unsaved(running))
         if wrong:
             raise Rejected(f"{self.target.name}: {wrong}; nothing was committed")
 

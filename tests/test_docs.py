@@ -148,6 +148,6 @@ def test_findings_are_those_of_the_engine() -> None:
     paths = [path for name in ("engine", "services") for path in (ROOT / "chains" / name).glob("*.py")]
     given = re.findall(r"finding_open\(\s*code=([\w\"-]+)", "\n".join(path.read_text() for path in paths))
     constants = {"DRIFT": drift.DRIFT, "ADOPTED": drift.ADOPTED, "SILENT": observe.SILENT}
-    constants |= {"ATTACHED": foreign.ATTACHED, "COMMIT": foreign.COMMIT}
+    constants |= {"ATTACHED": foreign.ATTACHED, "COMMIT": foreign.COMMIT, "UNSAVED": foreign.UNSAVED}
     constants |= {"PARKED": parking.PARKED, "BROKEN": looks.BROKEN, "FULL": giving.FULL}
     assert documented == {code.strip('"') if code.startswith('"') else constants[code] for code in given}

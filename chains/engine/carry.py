@@ -20,6 +20,7 @@ from drivers.base import (
     DriverError,
     Observation,
     Rejected,
+    Saving,
     Session,
     Target,
     Transient,
@@ -81,7 +82,7 @@ def carry(fleet: Fleet, jobs: Mapping[str, Job], must_hold: Callable[[], None]) 
     answers = fleet.each({name: _runner(job, must_hold) for name, job in jobs.items()})
     lost = {name: jobs[name] for name, error in answers.errors.items() if isinstance(error, Transient)}
     if lost:
-        again = fleet.each({name: _reader(job) for name, job in lost.items()})
+        again = fleet.each({name: _reader(job, must_hold) for name, job in lost.items()})
         for name, arrival in again.values.items():
             answers.values[name] = arrival
             del answers.errors[name]
@@ -129,6 +130,9 @@ def _confirmer(jobs: tuple[Job, ...], must_hold: Callable[[], None]) -> Callable
         if after.pending in {job.label for job in jobs}:
             raise Rejected(f"{last.target.name}: said that it confirmed {after.pending}, and did not")
         check_pending(last.target.name, after, ())
+        # Others' work that is not saved keeps ours from being saved, and is no reason to take ours back: it is found.
+        with suppress(Rejected):
+            after = _saved(session, last, after, must_hold)
         return after
 
     return run
@@ -160,7 +164,7 @@ def _run(session: Session, job: Job, must_hold: Callable[[], None]) -> Arrival:
         check_pending(job.target.name, observation, ())
     held = job.held(observation)
     if held == job.goal:
-        return Arrival(observation, "")
+        return Arrival(_saved(session, job, observation, must_hold), "")
     if held != job.start and job.is_strict:
         raise Rejected(f"{job.target.name}: {difference(held, job.start)}; somebody else changed it")
     native = _native(job, held, observation)
@@ -169,8 +173,20 @@ def _run(session: Session, job: Job, must_hold: Callable[[], None]) -> Arrival:
         cast(ConfirmingSession, session).commit(native, job.label, job.revert_in_s)
     else:
         session.push(native)
-    after = session.read()
-    return Arrival(_require(after, job), native)
+    after = _require(session.read(), job)
+    return Arrival(_saved(session, job, after, must_hold), native)
+
+
+def _saved(session: Session, job: Job, seen: Observation, must_hold: Callable[[], None]) -> Observation:
+    """What a reload would lose is no goal reached. A commit that is pending is saved when it is confirmed.
+
+    Errors: Rejected where it cannot be saved.
+    """
+    if seen.is_saved or seen.pending:
+        return seen
+    must_hold()
+    cast(Saving, session).save()
+    return _require(session.read(), job)
 
 
 def _native(job: Job, held: DeviceState, seen: Observation) -> str:
@@ -210,13 +226,13 @@ def check_pending(device: str, observation: Observation, ours: Iterable[str]) ->
         raise Transient(f"{device}: the commit {observation.pending} is not confirmed yet; waiting for its end")
 
 
-def _reader(job: Job) -> Callable[[Session], Arrival]:
+def _reader(job: Job, must_hold: Callable[[], None]) -> Callable[[Session], Arrival]:
     """A goal that is held by an older commit, pending yet, is none: the device would take it back."""
 
     def run(session: Session) -> Arrival:
         observation = _require(session.read(), job)
         check_pending(job.target.name, observation, (job.label,))
-        return Arrival(observation, job.native)
+        return Arrival(_saved(session, job, observation, must_hold), job.native)
 
     return run
 

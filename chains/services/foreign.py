@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What others have put into our objects on a device, or in their way: said, and never touched.
+"""What others have put into our objects on a device, or in their way, and what a reload would lose: only said here.
 
 The engine calls through `services.record` with every reading that counts.
 """
@@ -14,7 +14,7 @@ from chains.models import Device, Finding, Step
 from chains.services.observed import finding_close, finding_open
 from drivers.base import SHADOWS, Observation
 
-ATTACHED, COMMIT = "foreign-attached", "foreign-commit"
+ATTACHED, COMMIT, UNSAVED = "foreign-attached", "foreign-commit", "not-saved"
 REPAIR = "si-repair-"
 # What a witness holds at most: a device may be full of them.
 MAX_LINES = 100
@@ -33,6 +33,12 @@ def foreign_found(device: Device, observation: Observation, opened: Collection[t
         finding_open(code=COMMIT, device=device, detail=text, witness={"pending": observation.pending})
     elif (device.pk, COMMIT) in opened:
         finding_close(code=COMMIT, device=device)
+    # A commit that waits for its confirmation is saved with that.
+    if not observation.is_saved and not observation.pending:
+        text = f"{device.name} would start without our items as they are: they are in force and not saved"
+        finding_open(code=UNSAVED, severity=Finding.Severity.CRITICAL, device=device, detail=text)
+    elif (device.pk, UNSAVED) in opened:
+        finding_close(code=UNSAVED, device=device)
 
 
 def _attached(device: Device, lines: tuple[str, ...]) -> None:

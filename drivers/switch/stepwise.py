@@ -122,6 +122,9 @@ class StepwiseBox:
     def pending(self) -> str:
         return self.wire.pending()
 
+    def save(self) -> None:
+        self.wire.save()
+
     def confirm(self, label: str, *, is_saved: bool) -> None:
         raise Rejected(f"{self.target.name}: {self.why_not_confirmed}")
 

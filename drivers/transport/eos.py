@@ -70,6 +70,10 @@ class EosBox:
         with self._kinds("reading the startup configuration"):
             return str(self.device.get_config(retrieve="startup")["startup"])
 
+    def save(self) -> None:
+        with self._kinds("saving"):
+            self.device.device.run_commands(["write memory"])
+
     def trial(self, native: str, agree: Agree) -> None:
         with self._session(f"{OURS}trial-{uuid.uuid4().hex[:8]}", native, "trying the change", agree):
             pass

@@ -53,6 +53,9 @@ class RouterBox:
     def startup(self) -> None:
         """See `Syntax.others` of the family."""
 
+    def save(self) -> None:
+        """A push writes what it starts with."""
+
     def trial(self, native: str, agree: Agree) -> None:
         with kinds(self._target, "trying"):
             try:

@@ -147,6 +147,9 @@ class XrBox:
     def startup(self) -> None:
         """A commit is what it starts with."""
 
+    def save(self) -> None:
+        """Nothing to do: a commit is what it starts with."""
+
     def proof(self) -> str:
         session = self.driver.device._session
         return ssh_proof(self.login, session.transport, self.driver.hostname, self.driver.port)

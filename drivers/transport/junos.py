@@ -59,6 +59,9 @@ class JunosBox:
     def startup(self) -> None:
         """A commit is what it starts with."""
 
+    def save(self) -> None:
+        """Nothing to do: a commit is what it starts with."""
+
     def proof(self) -> str:
         device = self._driver.device
         return ssh_proof(self._login, device._conn._session.transport, self._target.management, device._port)

@@ -70,7 +70,7 @@ FAMILIES: tuple[Evidence, ...] = (
     ),
     Evidence(
         "nxos",
-        "unmodified NAPALM NX-OS driver on the emulated box",
+        "NAPALM's NX-OS driver with its rollback off, NX-API over verified HTTPS",
         TRANSCRIBED,
         PLANE,
         sources=("Cisco Nexus 9000 NX-OS Unicast Routing Configuration Guide, Policy-Based Routing",
@@ -78,14 +78,14 @@ FAMILIES: tuple[Evidence, ...] = (
     ),
     Evidence(
         "ios",
-        "unmodified NAPALM ios driver, SSH and SCP with verified host key",
+        "NAPALM's ios driver with its rollback off, SSH and SCP with verified host key",
         TRANSCRIBED,
         sources=("Cisco IOS XE, PBR Next-Hop Verify Availability for VRF",
                  "Cisco IOS XE, Multi-VRF Selection using PBR"),
     ),
     Evidence(
         "iosxr",
-        "unmodified NAPALM iosxr_netconf driver, NETCONF 1.1 over SSH with verified host key",
+        "NAPALM's iosxr_netconf driver in a session of ours, NETCONF 1.1 over SSH with verified host key",
         TRANSCRIBED,
         sources=("xrdocs.io, ACL based forwarding on NCS 5500", "Cisco 8000 PBR configuration guide",
                  "Batfish grammar"),
@@ -146,6 +146,7 @@ FAMILIES: tuple[Evidence, ...] = (
         "srx",
         "unmodified NAPALM junos driver, NETCONF over SSH with verified host key",
         TRANSCRIBED,
-        sources=("Juniper, Security Policies User Guide for Security Devices",),
+        sources=("Juniper, Security Policies User Guide for Security Devices",
+                 "Aerleon's generator for SRX: both permit and deny the same"),
     ),
 )  # fmt: skip

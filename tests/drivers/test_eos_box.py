@@ -12,6 +12,7 @@ import pytest
 from napalm.base.exceptions import SessionLockedException
 from pyeapi.eapilib import CommandError
 
+from chains.engine.live import LABEL as TRIAL
 from drivers.base import Rejected, Transient
 from drivers.state import EMPTY
 from lab.devices.process import Emulated
@@ -155,6 +156,15 @@ def test_what_a_dead_worker_left_open_is_cleared_away(rig: Rig, eos_device: Emul
     commit(rig, EMPTY, wanted, "si-7-0-4")
     assert held(rig) == (wanted, "si-7-0-4")
     assert eos_device.config()["sessions"] == {"si-7-0-4": "pendingCommitTimer"}
+
+
+def test_what_a_trial_of_an_operators_left_open_is_cleared_away(
+    rig: Rig, eos_device: Emulated, hasty: None
+) -> None:
+    """`manage.py live` that died: it is no stranger who would have to be waited for."""
+    eos_device.operator(f"configure session {TRIAL}")
+    rig.push(first_step(rig))
+    assert TRIAL not in eos_device.config()["sessions"]
 
 
 def test_a_session_that_cannot_be_aborted_is_no_second_error(

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import pytest
 
 from drivers.base import Counter, Identity, Introspective, Printable, Rejected, Target
-from drivers.box import BoxSession, Facts, Reading, Syntax, nothing
+from drivers.box import Agree, BoxSession, Facts, Reading, Syntax, nothing
 from drivers.introspection import configured
 from drivers.state import EMPTY
 from tests.drivers.contract import TIMEOUT_S, Rig
@@ -49,6 +49,7 @@ class Paper:
 
     text: str
     saved: str | None = None
+    meanwhile: str = ""
 
     def running(self) -> str:
         return self.text
@@ -66,7 +67,11 @@ class Paper:
     def trial(self, native: str) -> str:
         raise AssertionError("a log-in loads nothing")
 
-    commit = trial
+    def commit(self, native: str, agree: Agree) -> None:
+        """Somebody types while the text is loaded."""
+        self.text += self.meanwhile
+        agree(self.text, native, "")
+        self.text += f"{native}\n"
 
     def commit_confirmed(self, native: str, label: str, revert_in_s: int) -> None:
         raise AssertionError("a log-in commits nothing")
@@ -131,6 +136,21 @@ def test_a_line_of_others_is_never_quoted() -> None:
     for said in (told, str(refused.value)):
         assert "3 lines (`+username ...`, `+snmp-server ...`, `...`)" in said
         assert not any(word in said for word in ("bob", "hunter2", "community", "s3cret", "hash"))
+
+
+def test_what_somebody_types_meanwhile_is_not_saved_with_ours() -> None:
+    """A text may go in parts, and each part saves all that is there then."""
+    session = session_of("feature pbr\nip routing\n", "")
+    paper = session.box
+    assert isinstance(paper, Paper)
+    paper.saved, paper.meanwhile = paper.text, "ntp server 203.0.113.7\n"
+    with pytest.raises(Rejected, match=r"not saved.*`\+ntp \.\.\.`.*nothing was committed"):
+        session.push("policy")
+    assert "policy" not in paper.text
+    paper.saved, paper.meanwhile = paper.text, ""
+    session.read()
+    session.push("policy")
+    assert "policy" in paper.text
 
 
 def test_a_printed_configuration_has_no_times() -> None:

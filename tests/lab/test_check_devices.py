@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,9 +13,10 @@ import pytest
 
 from drivers.registry import DRIVERS
 from lab.devices import check
-from lab.devices.evidence import CASES, CONFIRMING_CASES, FAMILIES, READ_ONLY_CASES
+from lab.devices.evidence import CASES, CONFIRMING_CASES, FAMILIES, READ_ONLY_CASES, TRANSCRIBED, Evidence
 
 WANTED = ["eos", "nxos", "ios", "iosxr", "junos", "frr", "openvswitch", "linux", "host", "panos", "fortios", "srx"]
+TRANSPORT = Path(__file__).resolve().parents[2] / "drivers" / "transport"
 DOC = Path(__file__).resolve().parents[2] / "docs" / "devices.md"
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces of a box need root")
 
@@ -27,6 +29,15 @@ def test_every_family_is_in_the_table_and_every_level_says_how() -> None:
         assert not one.real_nos or one.forwarding, one.family
     programmed = {name for name in DRIVERS if not name.startswith("fake")}
     assert programmed <= set(WANTED), "a driver that ships has its evidence here"
+
+
+@pytest.mark.parametrize("one", FAMILIES, ids=lambda one: one.family)
+def test_what_is_said_of_a_driver_and_its_sources_is_so(one: Evidence) -> None:
+    """A driver of NAPALM's that we make a class of our own from is not unmodified; one document is no two sources."""
+    path = TRANSPORT / f"{one.family}.py"
+    has_own = path.exists() and re.search(r"^class \w*Driver\(", path.read_text(), re.MULTILINE)
+    assert not has_own or "unmodified" not in one.protocol
+    assert one.syntax != TRANSCRIBED or len(one.sources) > 1
 
 
 def test_the_document_has_the_same_families_and_levels() -> None:
