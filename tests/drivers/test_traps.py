@@ -70,7 +70,7 @@ TRAPS: dict[str, tuple[str, ...]] = {
     "ios: % Incomplete and %Warning are success to the driver": (
         "test_ios:test_an_error_that_napalm_overlooks_is_no_success",),
     "ios: a refused line replaces the whole configuration": (
-        "test_ios:test_a_refused_line_takes_back_ours_and_nobody_elses",),
+        "test_ios:test_a_refused_line_changes_nothing",),
     "ios: the merge file must end with end": ("test_ios:test_a_file_without_end_cannot_be_compared",),
     "ios: one merge file for everybody": (
         "test_ios:test_napalm_has_one_merge_file_for_everybody", "test_ios:test_two_sessions_have_two_files",
