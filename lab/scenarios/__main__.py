@@ -145,6 +145,9 @@ def _run(chosen: Sequence[Scenario], is_fast: bool, is_json: bool) -> int:
     except (ServiceError, LabError, FabricError) as error:
         console.print(f"[red]The stage could not be built:[/] {error}")
         return 1
+    except KeyboardInterrupt:
+        _forget(folder)
+        return 130
     is_ok = all(result.ok for result in results)
     if is_json:
         print(json.dumps(told(results)))
