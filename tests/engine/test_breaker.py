@@ -18,7 +18,8 @@ from chains.engine.kept import KEPT
 from chains.engine.observe import observe_device
 from chains.engine.reconcile import run_change
 from chains.engine.sweep import sweep
-from chains.services import record
+from chains.services import intent, record
+from chains.services.actor import SYSTEM
 from drivers import fake, registry
 from drivers.base import Driver, Session, Target, Transient
 from tests.engine import world
@@ -147,8 +148,9 @@ def test_changes_open_it_too_and_then_wait_without_being_counted(door: Door) -> 
 
 
 def test_a_new_change_does_not_begin_and_is_rung_for_when_the_device_answers(door: Door) -> None:
+    plan = world.plan(world.chain(world.NGFW))  # while it answers: later plans go round it
     opened("fw1")
-    change = world.change(world.chain(world.NGFW))
+    change = intent.change_create(actor=SYSTEM, plan=plan)
     del door.asked[:]
     assert run_change(change.pk) is False
     change.refresh_from_db()
@@ -253,8 +255,9 @@ def test_healthy_devices_do_not_wait_for_one_that_hangs(door: Door) -> None:
     sick = world.chain({**world.NGFW, "device": "fw2"}, name="sick", tenant="tenant-b")
     chain = world.chain({**world.NGFW, "device": "fw1"})
     world.apply(chain)
+    plan = world.plan(sick)  # while it answers: later plans go round it
     opened_by_hanging(door, "fw2", 0.2)
-    change = world.change(sick)
+    change = intent.change_create(actor=SYSTEM, plan=plan)
     door.hangs = {"fw2": 1.0}
     calm: list[float] = []
     stormy: list[float] = []
