@@ -106,7 +106,7 @@ class Machine(ABC):
                 self.elapse(float(body["seconds"]))
             elif path == "/operator":
                 self.operate(list(body["lines"]))
-                if body.get("is_saved"):
+                if body.get("is_saved") and body["lines"]:
                     self.save(list(body["lines"]))
             elif path == "/reboot":
                 self.reboot()
