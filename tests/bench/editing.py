@@ -22,9 +22,10 @@ from chains import models, selectors
 from chains.engine import planner
 from chains.engine.reconcile import run_change
 from chains.fabric.load import load
+from chains.planning.allocate import allocate
 from chains.planning.candidates import Context
 from chains.planning.classes import count_matches
-from chains.planning.compile import allocate, compile_states
+from chains.planning.compile import compile_states
 from chains.planning.placement import place
 from chains.planning.plan import make_plan
 from chains.planning.routing import peers
@@ -125,9 +126,7 @@ def edit_and_plan(world: World) -> None:
 
         def compile_and_diff() -> None:
             allocations = allocate(snapshot.chain, solution)
-            compiled = compile_states(
-                snapshot.fabric, snapshot.chain, solution, allocations, links, snapshot.base
-            )
+            compiled = compile_states(context, solution, allocations, snapshot.base)
             for device in sorted(snapshot.base.keys() | compiled.target.keys()):
                 diff(snapshot.base.get(device, EMPTY), compiled.target.get(device, EMPTY))
 
