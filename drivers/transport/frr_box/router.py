@@ -100,11 +100,18 @@ class Router:
             "marking": marking(ruleset),
             "rules": rules,
             "routes": routes,
-            "links": self.ip("-d", "address", "show"),
+            "links": self._addressed(),
             "neighbours": self.ip("neighbour", "show", "nud", "permanent"),
             "sysctls": {name: _sysctl(name) for name in self._sysctls()},
             "boot": {"hook": str(self.hook), "is_there": self._has_hook()},
         }
+
+    def _addressed(self) -> list[dict[str, Any]]:
+        """With addresses. Whether one is still being checked for a twin (RFC 4862) passes by itself."""
+        found: list[dict[str, Any]] = list(self.ip("-d", "address", "show"))
+        for address in (address for link in found for address in link.get("addr_info", ())):
+            address.pop("tentative", None)
+        return found
 
     def _has_hook(self) -> bool:
         """Is there what runs `restore` when this machine starts?"""
