@@ -78,6 +78,10 @@ class WiredSwitch:
         """The far end's card is set up or down: here the carrier comes or goes."""
         self.box.run("ip", "link", "set", "dev", port, "up" if is_up else "down")
 
+    def carrier(self, port: str) -> str:
+        """What the switch itself sees at its end: up or down."""
+        return self.vsctl("get", "interface", f"{port}-sw", "link_state").strip()
+
     def target(self) -> Target:
         ports = {name: PortInfo(name, number) for number, name in enumerate(self.ports, 1)}
         settings = {
