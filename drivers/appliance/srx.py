@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 from drivers import junos_lines
-from drivers.appliance.srx_text import interface_of, item_of, key_of, lines_for, text_of, zone_of
+from drivers.appliance.srx_text import interface_of, item_of, key_of, lines_for, rendered, text_of, zone_of
 from drivers.base import SHADOWS, Capabilities, Driver, Rejected, Session, Target, Unsupported
 from drivers.box import BoxSession, Reading, Syntax
 from drivers.diff import Change, patch
@@ -59,6 +59,9 @@ def render(changes: tuple[Change, ...], target: Target) -> str:
     strangers = [change.key for change in changes if change.key.kind not in CAPS.kinds]
     if strangers:
         raise Unsupported(f"{target.name}: an SRX cannot hold a {strangers[0].kind}")
+    for change in changes:
+        if isinstance(change.after, RuleSet):
+            rendered(change.key, change.after, target)
     started = {one.key: one.before for one in changes if one.before is not None and one.key not in target.held}
     after = patch({**target.held, **started}, changes)
     return written(text_of(DeviceState({key: item for key, item in after.items() if item != DAMAGED}), target))
