@@ -17,6 +17,7 @@ from django.db import connection, transaction
 
 from chains import models, selectors
 from chains.engine.document import digest, plain
+from chains.engine.full import crowd_of, require_room
 from chains.errors import NotFound
 from chains.planning import types
 from chains.planning.buckets import buckets_to_json
@@ -88,8 +89,10 @@ def compute(chain: models.Chain) -> Draft:
             context = Context(fabric, intent, peers(fabric), count_matches(intent))
             return replace(draft, refused=with_remedy(context, refused) if row.is_wanted else refused)
         targets = selectors.targets_of(compiled.devices)
+        crowd = crowd_of(targets, row, beside)
     try:
         plan = proven(compiled, others)
+        require_room(plan, targets, crowd)
         steps = rendered(plan, targets, beside)
     except types.Refused as refused:
         return replace(draft, refused=refused)
