@@ -110,10 +110,11 @@ def test_examples_can_be_read(path: Path) -> None:
 
 def keys_of(section: str) -> dict[str, Any]:
     tables = {"devices": schema.DEVICE, "links": schema.LINK, "functions": schema.FUNCTION, "offers": schema.OFFER}
+    tables["prices"] = schema.PRICE
     return dict({**tables, "segments": schema.SEGMENT}[section])
 
 
-@pytest.mark.parametrize("section", ["devices", "links", "functions", "offers", "segments"])
+@pytest.mark.parametrize("section", ["devices", "links", "functions", "prices", "offers", "segments"])
 def test_the_fabric_reference_names_every_key(section: str) -> None:
     text = (ROOT / "docs" / "fabric-file.md").read_text()
     chapter = re.search(rf"^## {section}$(.*?)(?=^## |\Z)", text, re.MULTILINE | re.DOTALL)

@@ -79,6 +79,11 @@ class OfferSerializer(serializers.ModelSerializer):  # type: ignore[type-arg]
             "latency_us",
             "cost_per_gbps",
             "cost_fixed",
+            "licence_per_gbps",
+            "cores_per_gbps",
+            "watts_per_gbps",
+            "measured_cores_per_gbps",
+            "measured_latency_us",
             "is_shared",
             "is_enabled",
             "settings",
@@ -144,6 +149,11 @@ class OfferInputSerializer(Body):
     measured_mbps = Integer(required=False, min_value=0, max_value=MAX_INTEGER_32)
     cost_per_gbps = Number(required=False, min_value=0, max_value=1e9)
     cost_fixed = Number(required=False, min_value=0, max_value=1e9)
+    licence_per_gbps = Number(required=False, min_value=0, max_value=1e9)
+    cores_per_gbps = Number(required=False, min_value=0, max_value=1e9)
+    watts_per_gbps = Number(required=False, min_value=0, max_value=1e9)
+    measured_cores_per_gbps = Number(required=False, min_value=0, max_value=1e9)
+    measured_latency_us = Integer(required=False, min_value=0, max_value=MAX_INTEGER_32)
 
 
 class InstanceInputSerializer(Body):

@@ -28,6 +28,7 @@ def check(fabric: Fabric, drivers: Mapping[str, Capabilities]) -> tuple[Fault, .
         ("tenants", fabric.tenants),
         ("devices", fabric.devices),
         ("functions", fabric.functions),
+        ("prices", fabric.prices),
     ):
         _once(names, label, entries, lambda entry: entry.name)
     _once(names, "offers", fabric.offers, lambda offer: offer.name, "there is already an offer")

@@ -117,6 +117,14 @@ class Probe(Entry):
 
 
 @dataclass(frozen=True, slots=True)
+class Price(Entry):
+    """What one unit of `name` costs; the fields of `chains.planning.worth.Prices` are the names."""
+
+    name: str
+    cost: float
+
+
+@dataclass(frozen=True, slots=True)
 class Offer(Entry):
     device: str
     function: str
@@ -130,6 +138,11 @@ class Offer(Entry):
     latency_us: int = 0
     cost_per_gbps: float = 0.0
     cost_fixed: float = 0.0
+    licence_per_gbps: float = 0.0
+    cores_per_gbps: float = 0.0
+    watts_per_gbps: float = 0.0
+    measured_cores_per_gbps: float = 0.0
+    measured_latency_us: int = 0
     is_shared: bool = False
     is_enabled: bool = True
     settings: Mapping[str, str] = field(default_factory=dict)
@@ -177,6 +190,7 @@ class Fabric(Entry):
     devices: tuple[Device, ...] = ()
     links: tuple[Link, ...] = ()
     functions: tuple[Function, ...] = ()
+    prices: tuple[Price, ...] = ()
     offers: tuple[Offer, ...] = ()
     segments: tuple[Segment, ...] = ()
 
@@ -204,6 +218,7 @@ def canonical(fabric: Fabric) -> Fabric:
         devices=tuple(sorted(map(_device, fabric.devices), key=lambda entry: entry.name)),
         links=tuple(sorted(map(_link, fabric.links), key=lambda entry: (entry.a, entry.b))),
         functions=tuple(sorted(fabric.functions, key=lambda entry: entry.name)),
+        prices=tuple(sorted(fabric.prices, key=lambda entry: entry.name)),
         offers=tuple(sorted(map(_offer, fabric.offers), key=lambda entry: (entry.device, entry.function))),
         segments=tuple(sorted(map(_segment, fabric.segments), key=lambda entry: (entry.tenant, entry.name))),
     )

@@ -12,6 +12,7 @@ from chains.fabric.document import (
     Link,
     Offer,
     Port,
+    Price,
     Probe,
     Segment,
     Site,
@@ -25,7 +26,7 @@ BOUNDED = ("name", "needs_approval", "changes_at_once")
 
 
 def export() -> Fabric:
-    """In canonical order. Nine queries, whatever the size."""
+    """In canonical order. Ten queries, whatever the size."""
     row = models.Fabric.objects.first()
     return canonical(
         Fabric(
@@ -42,6 +43,7 @@ def export() -> Fabric:
                 Function(row.name, row.capability, row.description, row.degraded_below, row.down_below)
                 for row in models.Function.objects.all()
             ),
+            prices=tuple(Price(*row) for row in models.Price.objects.values_list("name", "cost")),
             offers=tuple(offer(row) for row in models.Offer.objects.select_related("device", "function")),
             segments=tuple(
                 segment(row)
@@ -88,6 +90,11 @@ def offer(row: models.Offer) -> Offer:
         latency_us=row.latency_us,
         cost_per_gbps=row.cost_per_gbps,
         cost_fixed=row.cost_fixed,
+        licence_per_gbps=row.licence_per_gbps,
+        cores_per_gbps=row.cores_per_gbps,
+        watts_per_gbps=row.watts_per_gbps,
+        measured_cores_per_gbps=row.measured_cores_per_gbps,
+        measured_latency_us=row.measured_latency_us,
         is_shared=row.is_shared,
         is_enabled=row.is_enabled,
         settings=row.settings,

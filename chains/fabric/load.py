@@ -109,7 +109,7 @@ def compare(before: Fabric, wanted: Fabric) -> Summary:
     """Section by section; both in canonical order."""
     return {
         section: _compare(index(before, section), index(wanted, section))
-        for section in ("sites", "vrfs", "tenants", "devices", "links", "functions", "offers", "segments")
+        for section in ("sites", "vrfs", "tenants", "devices", "links", "functions", "prices", "offers", "segments")
     }
 
 

@@ -26,6 +26,7 @@ def write(before: Fabric, wanted: Fabric) -> None:
     _bounded(models.Tenant, wanted.tenants)
     _vrfs(wanted)
     _functions(wanted)
+    _prices(before, wanted)
     _devices(before, wanted)
     _links(before, wanted)
     _offers(before, wanted)
@@ -81,6 +82,17 @@ def _functions(wanted: Fabric) -> None:
         unique_fields=["name"],
         update_fields=["capability", "description", "degraded_below", "down_below"],
     )
+
+
+def _prices(before: Fabric, wanted: Fabric) -> None:
+    if before.prices != wanted.prices:
+        models.Price.objects.exclude(name__in=[entry.name for entry in wanted.prices]).delete()
+        models.Price.objects.bulk_create(
+            [models.Price(name=entry.name, cost=entry.cost) for entry in wanted.prices],
+            update_conflicts=True,
+            unique_fields=["name"],
+            update_fields=["cost"],
+        )
 
 
 def _devices(before: Fabric, wanted: Fabric) -> None:
@@ -214,6 +226,11 @@ def _offers(before: Fabric, wanted: Fabric) -> None:
             "latency_us",
             "cost_per_gbps",
             "cost_fixed",
+            "licence_per_gbps",
+            "cores_per_gbps",
+            "watts_per_gbps",
+            "measured_cores_per_gbps",
+            "measured_latency_us",
             "is_shared",
             "is_enabled",
             "settings",
@@ -239,6 +256,11 @@ def _offer(entry: Offer, device_id: int, function_id: int) -> models.Offer:
         latency_us=entry.latency_us,
         cost_per_gbps=entry.cost_per_gbps,
         cost_fixed=entry.cost_fixed,
+        licence_per_gbps=entry.licence_per_gbps,
+        cores_per_gbps=entry.cores_per_gbps,
+        watts_per_gbps=entry.watts_per_gbps,
+        measured_cores_per_gbps=entry.measured_cores_per_gbps,
+        measured_latency_us=entry.measured_latency_us,
         is_shared=entry.is_shared,
         is_enabled=entry.is_enabled,
         settings=dict(entry.settings),

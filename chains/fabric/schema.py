@@ -25,6 +25,7 @@ from chains.fabric.document import (
     Link,
     Offer,
     Port,
+    Price,
     Probe,
     Segment,
     Site,
@@ -32,6 +33,7 @@ from chains.fabric.document import (
     Vrf,
 )
 from chains.fabric.nodes import Faults, Reader
+from chains.planning import worth
 from chains.references import FORMS, is_reference
 from drivers.probe import ProbeKind
 
@@ -211,12 +213,18 @@ OFFER: Keys = {
     "latency_us": Key(count),
     "cost_per_gbps": Key(nodes.number),
     "cost_fixed": Key(nodes.number),
+    "licence_per_gbps": Key(nodes.number),
+    "cores_per_gbps": Key(nodes.number),
+    "watts_per_gbps": Key(nodes.number),
+    "measured_cores_per_gbps": Key(nodes.number),
+    "measured_latency_us": Key(count),
     "is_shared": Key(nodes.flag),
     "is_enabled": Key(nodes.flag),
     "settings": Key(nodes.settings),
     "probes": Key(many(PROBE, Probe, "kind")),
     "is_last_resort": Key(nodes.flag),
 }
+PRICE: Keys = {"name": required(nodes.choice(*worth.NAMES)), "cost": required(nodes.number)}
 ATTACHMENT: Keys = {"port": required(end), "prefixes": Key(nodes.listed(nodes.prefix))}
 SEGMENT: Keys = {
     "tenant": required(tenant_or_null),
@@ -240,6 +248,7 @@ FABRIC: Keys = {
     "devices": Key(many(DEVICE, Device)),
     "links": Key(many(LINK, Link, "a")),
     "functions": Key(many(FUNCTION, Function)),
+    "prices": Key(many(PRICE, Price)),
     "offers": Key(many(OFFER, Offer, "device")),
     "segments": Key(many(SEGMENT, Segment)),
 }

@@ -19,7 +19,7 @@ PLAIN = re.compile(r"[A-Za-z][A-Za-z0-9_./-]*")
 PREFIX = re.compile(r"\d+\.\d+\.\d+\.\d+(?:/\d+)?")
 # Text to us, something else to readers of YAML 1.1.
 WORDS = frozenset({"true", "false", "null", "yes", "no", "on", "off", "y", "n"})
-SECTIONS = ("sites", "vrfs", "tenants", "devices", "links", "functions", "offers", "segments")
+SECTIONS = ("sites", "vrfs", "tenants", "devices", "links", "functions", "prices", "offers", "segments")
 
 
 def write(fabric: Fabric) -> str:

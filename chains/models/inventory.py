@@ -146,6 +146,20 @@ class Link(models.Model):
         indexes = [models.Index(fields=["id"], condition=models.Q(is_up=False), name="link_down")]
 
 
+class Price(models.Model):
+    """What one unit of something costs on this network, where it is not the default of `chains.planning.worth`."""
+
+    name = models.CharField(max_length=32, unique=True)
+    cost = models.FloatField()
+
+    class Meta:
+        ordering = ["name"]
+        constraints = [models.CheckConstraint(condition=models.Q(cost__gte=0), name="price_not_negative")]
+
+    def __str__(self) -> str:
+        return self.name
+
+
 class Realm(models.TextChoices):
     """Where a function can run."""
 
@@ -199,9 +213,10 @@ class Offer(models.Model):
 
     inside/outside: the appliance's port names, "" in the other realms; mode: how it is plugged in. capacity_mbps: 0 is
     unlimited; measured_mbps: what it was seen to carry, 0 if nobody measured; entries: table entries (switch), 0 is
-    unlimited. settings: `pool` (prefix) and `block_size` for NAT. is_shared: may serve more than one tenant at once.
-    probes: how it is asked whether it lives, see `chains.planning.probes`. is_last_resort: taken only where no other
-    can serve.
+    unlimited. Each Gb/s needs a licence, cores and watts besides its own cost; measured_*: as seen, 0 if nobody
+    measured, else in the declared one's place. settings: `pool` (prefix) and `block_size` for NAT. is_shared: may serve
+    more than one tenant at once. probes: how it is asked whether it lives, see `chains.planning.probes`.
+    is_last_resort: taken only where no other can serve.
     """
 
     device = models.ForeignKey(Device, on_delete=models.CASCADE, related_name="offers")
@@ -216,6 +231,11 @@ class Offer(models.Model):
     latency_us = models.PositiveIntegerField(default=0)
     cost_per_gbps = models.FloatField(default=0)
     cost_fixed = models.FloatField(default=0)
+    licence_per_gbps = models.FloatField(default=0)
+    cores_per_gbps = models.FloatField(default=0)
+    watts_per_gbps = models.FloatField(default=0)
+    measured_cores_per_gbps = models.FloatField(default=0)
+    measured_latency_us = models.PositiveIntegerField(default=0)
     is_shared = models.BooleanField(default=False)
     is_enabled = models.BooleanField(default=True)
     settings = models.JSONField(default=dict, blank=True)

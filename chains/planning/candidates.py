@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from chains.planning import worth
 from chains.planning.addresses import allocated, no_room, subscribers, translations_before
 from chains.planning.routing import LATENCY_COST_PER_US, why_unfit
 from chains.planning.types import (
@@ -32,8 +33,6 @@ from drivers.state import Kind
 
 # Where a host realisation sits: at the chain's own ends, wherever these are attached.
 AT_SOURCE, AT_DESTINATION = "<source>", "<destination>"
-# Moving a live hop costs: a stateful function that is entered in mid-flow may drop the flow.
-MOVE_COST = 5.0
 # More than any fabric's other costs together: taken where nobody else can serve.
 LAST_RESORT_COST = 1e9
 # Hops of a branch have the positions behind those of the chain: see chains.services.hop_data.
@@ -62,6 +61,8 @@ class Spot:
     entry: Endpoint
     exit: Endpoint
     offers: tuple[Offer, ...]
+    # The cables to an appliance and back.
+    hairpin_us: int = 0
 
     @property
     def device(self) -> str:
@@ -112,20 +113,18 @@ def entries_needed(context: Context, hop: Hop) -> int:
     return 2 * context.matches * (rules + 1)
 
 
-def own_cost(context: Context, hop: Hop, offers: Sequence[Offer]) -> dict[str, float]:
+def own_cost(context: Context, hop: Hop, offers: Sequence[Offer], hairpin_us: int = 0) -> dict[str, float]:
     """Cost units by term, links left out. Several hosts share the chain's bandwidth."""
     gbps = context.chain.bandwidth_mbps / 1000
-    share = gbps / len(offers)
-    terms = {
-        "function": sum(offer.cost_per_gbps * share for offer in offers),
-        "instance": sum(offer.cost_fixed for offer in offers),
-        "latency": max(offer.latency_us for offer in offers) * context.latency_weight,
-    }
+    prices = context.fabric.prices
+    entries = entries_needed(context, hop) if offers[0].realm == Realm.SWITCH else 0
+    terms = worth.terms(prices, offers, gbps, entries, hairpin_us, context.latency_weight)
     if any(offer.is_last_resort for offer in offers):
         terms["last resort"] = LAST_RESORT_COST
     current = context.chain.current.get(hop.position, ())
     if current and not {offer.name for offer in offers} <= set(current):
-        terms["move"] = MOVE_COST
+        # A stateful function that is entered in mid-flow may drop the flow.
+        terms["move"] = prices.move
     return terms
 
 
@@ -143,8 +142,9 @@ def _spot(context: Context, hop: Hop, offer: Offer) -> Spot | Candidate:
         refused = refused or ends
     if refused or isinstance(ends, str):
         return Candidate(offer.realm, (offer.name,), excluded=refused)
-    terms = own_cost(context, hop, (offer,))
-    return Spot(Candidate(offer.realm, (offer.name,), sum(terms.values()), terms), *ends, (offer,))
+    hairpin_us = 0 if offer.realm == Realm.SWITCH else _hairpin_us(context, ends)
+    terms = own_cost(context, hop, (offer,), hairpin_us)
+    return Spot(Candidate(offer.realm, (offer.name,), sum(terms.values()), terms), *ends, (offer,), hairpin_us)
 
 
 def _host_spot(
@@ -165,6 +165,12 @@ def _host_spot(
     terms = own_cost(context, hop, offers)
     place = Endpoint(end, "")
     return Spot(Candidate(Realm.HOST, names, sum(terms.values()), terms), place, place, offers)
+
+
+def _hairpin_us(context: Context, ends: tuple[Endpoint, Endpoint]) -> int:
+    """One way: in by one cable and out by the other."""
+    cables = (context.cables.get(end) for end in ends)
+    return sum(cable.latency_us for cable in cables if cable is not None)
 
 
 def _ends(context: Context, hop: Hop, offer: Offer) -> tuple[Endpoint, Endpoint] | str:

@@ -74,13 +74,13 @@ def place(context: Context) -> Solution:
     relaxation, as LARAC by Juttner et al., INFOCOM 2001): feasible, not always the cheapest.
     """
     chain = context.chain
-    weight = LATENCY_COST_PER_US
+    weight = context.fabric.prices.latency_per_us
     for _ in range(LATENCY_RAISES):
         priced = replace(context, latency_weight=weight, cables=context.cables or cables(context.fabric))
         solution = _place(priced, graph(context.fabric, chain, weight))
         if chain.latency_budget_us is None or solution.placement.latency_us <= chain.latency_budget_us:
             return solution
-        weight *= 4
+        weight = 4 * max(weight, LATENCY_COST_PER_US)
     reason = Reason(
         "latency",
         f"the fastest placement takes {solution.placement.latency_us} us one way, the budget is "
@@ -377,7 +377,7 @@ def _reason(group: Group, cost: float, others: list[Candidate]) -> str:
 
 
 def _latency_us(problem: _Problem, chosen: tuple[Spot, ...], closed: Closed) -> int:
-    functions = sum(max(offer.latency_us for offer in spot.offers) for spot in chosen)
+    functions = sum(max(offer.latency_us for offer in spot.offers) + spot.hairpin_us for spot in chosen)
     ways = problem.legs(chosen, closed)
     return functions + max(
         (sum(arc.latency_us for _, way in pair for arc in way) for pair in ways), default=0

@@ -11,11 +11,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from chains.planning.types import Chain, Endpoint, Fabric, Link
+from chains.planning.worth import DEFAULT
 
 INFINITE = float("inf")
-# Cost units for carrying 1 Gb/s over one link, and for one microsecond of latency (a tie-break).
-LINK_COST_PER_GBPS = 1.0
-LATENCY_COST_PER_US = 0.001
+# Where the operator says nothing: cost units for 1 Gb/s over one link, and for a microsecond (a tie-break).
+LINK_COST_PER_GBPS = DEFAULT.link_per_gbps
+LATENCY_COST_PER_US = DEFAULT.latency_per_us
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +47,7 @@ class Graph:
     arcs: Mapping[str, tuple[Arc, ...]]
     bandwidth_mbps: int
     latency_weight: float = LATENCY_COST_PER_US
+    link_price: float = LINK_COST_PER_GBPS
     _found: dict[tuple[str, frozenset[Arc]], _Tree] = field(default_factory=dict)
 
     def cost(self, start: str, end: str, forbidden: frozenset[Arc] = frozenset()) -> float:
@@ -66,7 +68,7 @@ class Graph:
         return tuple(reversed(found))
 
     def price(self, arc: Arc) -> float:
-        return LINK_COST_PER_GBPS * self.bandwidth_mbps / 1000 + self.latency_weight * arc.latency_us
+        return self.link_price * self.bandwidth_mbps / 1000 + self.latency_weight * arc.latency_us
 
     def _tree(self, start: str, forbidden: frozenset[Arc]) -> _Tree:
         if (start, forbidden) not in self._found:
@@ -121,7 +123,8 @@ def graph(fabric: Fabric, chain: Chain, latency_weight: float = LATENCY_COST_PER
             for arc in _arcs(link):
                 if arc.free_mbps >= needed_mbps:
                     arcs[arc.start.device].append(arc)
-    return Graph({name: tuple(found) for name, found in arcs.items()}, needed_mbps, latency_weight)
+    ways = {name: tuple(found) for name, found in arcs.items()}
+    return Graph(ways, needed_mbps, latency_weight, fabric.prices.link_per_gbps)
 
 
 def why_unfit(fabric: Fabric, chain: Chain, link: Link) -> str:

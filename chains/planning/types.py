@@ -21,6 +21,8 @@ from chains.planning.policies import RulePolicy as RulePolicy
 from chains.planning.policies import TapPolicy as TapPolicy
 from chains.planning.proof import Proof as Proof
 from chains.planning.proof import Violation as Violation
+from chains.planning.worth import DEFAULT
+from chains.planning.worth import Prices as Prices
 from drivers.base import Capabilities, PortInfo
 from drivers.diff import Change
 from drivers.state import ANY_PORT, DeviceState, Ports
@@ -123,6 +125,9 @@ class Offer:
     latency_us: int = 0
     cost_per_gbps: float = 0.0
     cost_fixed: float = 0.0
+    licence_per_gbps: float = 0.0
+    cores_per_gbps: float = 0.0
+    watts_per_gbps: float = 0.0
     tenants: frozenset[str] = frozenset()
     is_shared: bool = False
     is_enabled: bool = True
@@ -154,6 +159,7 @@ class Fabric:
     links: tuple[Link, ...]
     offers: tuple[Offer, ...]
     vrfs: Mapping[str, int]
+    prices: Prices = DEFAULT
 
 
 # --- the intent -------------------------------------------------------------------------------

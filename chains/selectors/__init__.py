@@ -8,7 +8,7 @@ from chains.selectors.addresses import Subscriber, allocations_in_force, subscri
 from chains.selectors.ages import stale_after_s
 from chains.selectors.conditions import condition_list
 from chains.selectors.credentials import credential_get, credential_list, credential_users
-from chains.selectors.fabric import fabric_snapshot, inventory_snapshot, target_of, targets_of
+from chains.selectors.fabric import fabric_snapshot, inventory_snapshot, prices_now, target_of, targets_of
 from chains.selectors.families import Caps, caps_of, caps_words, is_verified
 from chains.selectors.intent import chain_intent, chain_snapshot
 from chains.selectors.lists import (
@@ -89,6 +89,7 @@ __all__ = [
     "others_on",
     "others_stored",
     "plan_get",
+    "prices_now",
     "plan_list",
     "probes_wanted",
     "segment_get",

@@ -9,8 +9,8 @@ from typing import Any
 
 from django.db.models import Q
 
-from chains.models import Chain, Device, DeviceStatus, Instance, Link, Offer, Port, Vrf
-from chains.planning import types
+from chains.models import Chain, Device, DeviceStatus, Instance, Link, Offer, Port, Price, Vrf
+from chains.planning import types, worth
 from chains.selectors.usage import LinkTaken, OfferTaken, Taken, taken_by_others
 from drivers.base import PortInfo, Target
 from drivers.registry import DRIVERS
@@ -24,7 +24,14 @@ def fabric_snapshot(chain: Chain) -> types.Fabric:
         links=_links(taken),
         offers=_offers(taken),
         vrfs=vrf_tags(),
+        prices=prices_now(),
     )
+
+
+def prices_now() -> types.Prices:
+    """The operator's, the defaults where nothing is said."""
+    held = dict(Price.objects.values_list("name", "cost"))
+    return types.Prices(**{name: cost for name, cost in held.items() if name in worth.NAMES})
 
 
 def inventory_snapshot(names: Iterable[str]) -> types.Fabric:
@@ -142,7 +149,8 @@ def _links(taken: Taken, names: tuple[str, ...] | None = None) -> tuple[types.Li
 OFFER = (
     "device__name", "function__name", "function__capability", "realm", "inside", "outside", "mode", "capacity_mbps",
     "measured_mbps",
-    "entries", "latency_us", "cost_per_gbps", "cost_fixed", "is_shared", "is_enabled", "settings",
+    "entries", "latency_us", "cost_per_gbps", "cost_fixed", "licence_per_gbps", "cores_per_gbps", "watts_per_gbps",
+    "measured_cores_per_gbps", "measured_latency_us", "is_shared", "is_enabled", "settings",
     "instance__is_draining", "instance__health", "is_last_resort",
 )  # fmt: skip
 
@@ -167,9 +175,12 @@ def _offer(row: dict[str, Any], taken: Taken) -> types.Offer:
         used_mbps=used.mbps,
         entries=row["entries"],
         used_entries=used.entries,
-        latency_us=row["latency_us"],
+        latency_us=row["measured_latency_us"] or row["latency_us"],
         cost_per_gbps=row["cost_per_gbps"],
         cost_fixed=row["cost_fixed"],
+        licence_per_gbps=row["licence_per_gbps"],
+        cores_per_gbps=row["measured_cores_per_gbps"] or row["cores_per_gbps"],
+        watts_per_gbps=row["watts_per_gbps"],
         tenants=frozenset(used.tenants),
         is_shared=row["is_shared"],
         is_enabled=row["is_enabled"],

@@ -12,7 +12,8 @@ from typing import Any
 from django.db import transaction
 
 from chains.errors import FieldError, NotFound
-from chains.models import Device, Instance, Offer, Outbox, Site
+from chains.models import Device, Instance, Offer, Outbox, Price, Site
+from chains.planning import worth
 from chains.references import FORMS, is_reference
 from chains.services.actor import Actor, require_operator
 from chains.services.probes import probe_errors
@@ -23,8 +24,10 @@ from drivers.probe import ProbeKind
 
 MAX_NUMBER = 2_147_483_647
 PROBE_KINDS = tuple(str(kind) for kind in ProbeKind)
-OFFER_NUMBERS = ("capacity_mbps", "measured_mbps", "entries", "latency_us")
-OFFER_COSTS = ("cost_per_gbps", "cost_fixed")
+OFFER_NUMBERS = ("capacity_mbps", "measured_mbps", "entries", "latency_us", "measured_latency_us")
+OFFER_COSTS = (
+    "cost_per_gbps", "cost_fixed", "licence_per_gbps", "cores_per_gbps", "watts_per_gbps", "measured_cores_per_gbps",
+)  # fmt: skip
 OFFER_FLAGS = ("is_enabled", "is_shared", "is_last_resort")
 DEVICE_TEXTS = ("management", "credential")
 
@@ -68,7 +71,7 @@ def site_update(*, actor: Actor, site: Site, **values: Any) -> Site:
 @transaction.atomic
 def offer_update(*, actor: Actor, offer: Offer, **values: Any) -> Offer:
     """values: is_enabled, is_shared, is_last_resort, probes, capacity_mbps, measured_mbps, entries, latency_us,
-    cost_per_gbps, cost_fixed.
+    and whatever is in OFFER_COSTS.
 
     A disabled offer takes no new chain; those that it serves are planned anew by the engine.
     Errors: Forbidden, Invalid, NotFound.
@@ -84,8 +87,7 @@ def offer_update(*, actor: Actor, offer: Offer, **values: Any) -> Offer:
             if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= MAX_NUMBER:
                 errors.append(FieldError(name, "invalid", f"must be a whole number, 0 to {MAX_NUMBER}"))
         elif name in OFFER_COSTS:
-            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1e9:
-                errors.append(FieldError(name, "invalid", "must be a number, 0 to 1e9"))
+            _check_cost(name, value, errors)
         else:
             errors.append(FieldError(name, "unknown-field", f"an offer has no field {shown(name)} to change"))
     if errors:
@@ -130,6 +132,32 @@ def _save(actor: Actor, row: Any, values: dict[str, Any], action: str, names: An
     if device_id is not None:
         bell(Outbox.Topic.DEVICE, device_id)
     return row
+
+
+@transaction.atomic
+def prices_update(*, actor: Actor, **values: Any) -> None:
+    """values: cost units by the names of `planning.worth.Prices`. What runs is left where it is; plans made from now on
+    reckon with them. Errors: Forbidden, Invalid."""
+    require_operator(actor)
+    errors: list[FieldError] = []
+    for name, value in values.items():
+        if name in worth.NAMES:
+            _check_cost(name, value, errors)
+        else:
+            errors.append(FieldError(name, "unknown-field", f"there is no price {shown(name)}"))
+    if errors:
+        raise invalid(errors)
+    for name, value in sorted(values.items()):
+        row = Price.objects.select_for_update().filter(name=name).first()
+        before = row.cost if row else getattr(worth.DEFAULT, name)
+        if before != value:
+            Price.objects.update_or_create(name=name, defaults={"cost": value})
+            audit(actor, "price.update", f"price {name}", tenant=None, detail={"before": before, "after": value})
+
+
+def _check_cost(name: str, value: Any, errors: list[FieldError]) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1e9:
+        errors.append(FieldError(name, "invalid", "must be a number, 0 to 1e9"))
 
 
 def _check_flag(name: str, value: Any, errors: list[FieldError]) -> None:

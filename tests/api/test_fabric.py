@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-from chains.models import AuditRow, Device, Segment
+from chains.models import AuditRow, Device, Offer, Price, Segment
 from tests.api.world import World, chain_body, problem
 
 YAML = "application/yaml"
@@ -87,3 +87,37 @@ def test_only_yaml_of_a_sane_size_is_taken(world: World) -> None:
     problem(load(world, "fabric: demo\n" + "# x\n" * 2_100_000), 413)
     problem(load(world, "fabric: demo", "?dry_run=maybe"), 400)
     problem(load(world, "fabric: demo", "?force=true"), 400)
+
+
+def test_prices_are_read_changed_audited_and_used(world: World) -> None:
+    assert world.operator.get("prices/").json()["core"] == 0
+    chain = f"chains/{world.a.post('chains/', chain_body(bandwidth_mbps=100)).json()['id']}/"
+    link = world.a.get(f"{chain}why/").json()["placement"]["cost_terms"]["links"]
+    assert problem(world.operator.patch("prices/", {"cores": 1}), 400)
+    assert problem(world.operator.patch("prices/", {"core": -1}), 400)
+    assert problem(world.a.patch("prices/", {"core": 1}), 403)
+    told = world.operator.patch("prices/", {"link_per_gbps": 7, "core": 2.5}).json()
+    assert (told["link_per_gbps"], told["core"], told["move"]) == (7, 2.5, 5)
+    assert world.a.get(f"{chain}why/").json()["placement"]["cost_terms"]["links"] > link
+    actions = [row["subject"] for row in world.operator.get("audit/?action=price.update").json()["results"]]
+    assert sorted(actions) == ["price core", "price link_per_gbps"]
+    text = world.operator.get("fabric/").content.decode()
+    assert "  - {name: core, cost: 2.5}\n" in text
+    assert load(world, text.replace("name: core, cost: 2.5", "name: core, cost: 4")).status_code == 200  # type: ignore[attr-defined]
+    assert world.operator.get("prices/").json()["core"] == 4
+    assert load(world, text.split("prices:")[0] + "offers:" + text.split("offers:")[1]).status_code == 200  # type: ignore[attr-defined]
+    assert not Price.objects.exists()
+
+
+def test_what_was_measured_stands_in_for_what_was_declared(world: World) -> None:
+    chain = f"chains/{world.a.post('chains/', chain_body(bandwidth_mbps=100)).json()['id']}/"
+    offer = Offer.objects.get(device__name="fw1")
+    world.operator.patch("prices/", {"core": 3})
+    world.operator.patch(f"offers/{offer.pk}/", {"cores_per_gbps": 2, "latency_us": 10})
+    before = world.a.get(f"{chain}why/").json()["placement"]
+    seen = {"measured_cores_per_gbps": 4, "measured_latency_us": 60}
+    shown = world.operator.patch(f"offers/{offer.pk}/", seen).json()
+    assert (shown["cores_per_gbps"], shown["measured_cores_per_gbps"]) == (2, 4)
+    after = world.a.get(f"{chain}why/").json()["placement"]
+    assert after["hops"][0]["chosen"]["cost_terms"]["cpu"] == 2 * before["hops"][0]["chosen"]["cost_terms"]["cpu"] > 0
+    assert after["latency_us"] == before["latency_us"] + 50

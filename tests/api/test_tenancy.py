@@ -92,6 +92,8 @@ POLICIES: Mapping[tuple[str, str], tuple[str, str]] = {
     ("plans/", "GET"): (VIEW, LIST),
     ("plans/{id}/", "GET"): (VIEW, OWN),
     ("plans/{id}/apply/", "POST"): (EDIT, OWN),
+    ("prices/", "GET"): (OPERATE, LIST),
+    ("prices/", "PATCH"): (OPERATE, LIST),
     ("segments/", "GET"): (VIEW, LIST),
     ("segments/{id}/", "GET"): (VIEW, OWN),
     ("sites/", "GET"): (OPERATE, LIST),

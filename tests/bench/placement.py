@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import heapq
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from statistics import median
@@ -119,6 +119,7 @@ def _steps(fabric: Fabric, wanted: Chain) -> tuple[dict[str, list[tuple[str, flo
     switches = {name for name, device in fabric.devices.items() if device.kind == "switch"}
     links: dict[str, list[tuple[str, float]]] = defaultdict(list)
     home: dict[str, str] = {name: name for name in switches}
+    hairpin_us: Counter[str] = Counter()
     for link in fabric.links:
         price = LINK_COST_PER_GBPS * gbps + LATENCY_COST_PER_US * link.latency_us
         for one, other in ((link.a, link.b), (link.b, link.a)):
@@ -126,10 +127,12 @@ def _steps(fabric: Fabric, wanted: Chain) -> tuple[dict[str, list[tuple[str, flo
                 links[one.device].append((other.device, price))
             elif one.device not in switches:
                 home[one.device] = other.device
+                hairpin_us[one.device] += link.latency_us
     functions: dict[Node, list[float]] = defaultdict(list)
     layers = {hop.function: layer for layer, hop in enumerate(wanted.hops)}
     for offer in fabric.offers:
         price = offer.cost_per_gbps * gbps + offer.cost_fixed + LATENCY_COST_PER_US * offer.latency_us
+        price += LATENCY_COST_PER_US * hairpin_us[offer.device]
         functions[layers[offer.function], home[offer.device]].append(price)
     return links, functions
 

@@ -13,7 +13,7 @@ from chains.planning.candidates import Context, spots
 from chains.planning.classes import count_matches
 from chains.planning.placement import Solution, place
 from chains.planning.plan import make_plan
-from chains.planning.routing import graph, peers
+from chains.planning.routing import cables, graph, peers
 from chains.planning.types import Fabric, Health, Realm, Refused
 from tests.planning.fabrics import Builder, chain, demo, hop
 
@@ -146,7 +146,7 @@ def test_equals_brute_force_on_random_fabrics(seed: int):
     rng = random.Random(seed)
     fabric = random_fabric(rng)
     wanted = chain("ngfw", "ips", "filter", bandwidth_mbps=rng.choice([10, 500]))
-    context = Context(fabric, wanted, peers(fabric), count_matches(wanted))
+    context = Context(fabric, wanted, peers(fabric), count_matches(wanted), cables=cables(fabric))
     ways = graph(fabric, wanted)
     best = float("inf")
     options = [spots(context, h)[0] for h in wanted.hops]
