@@ -81,7 +81,8 @@ def refusal(text: str) -> str:
 def test_loading_makes_the_rows_and_loading_again_changes_none() -> None:
     summary = load(TEXT)
     assert {name: len(held.created) for name, held in summary.items()} == {
-        "sites": 1, "vrfs": 3, "tenants": 2, "devices": 13, "links": 17, "functions": 4, "offers": 12, "segments": 5,
+        "sites": 1, "vrfs": 3, "tenants": 2, "devices": 13, "links": 17, "functions": 4, "prices": 0, "offers": 12,
+        "segments": 5,
     }  # fmt: skip
     assert models.Instance.objects.count() == 12 and models.DeviceStatus.objects.count() == 13
     assert str(device("leaf1").ports.get(name="spine1").link_a.b) == "spine1:leaf1"
