@@ -174,13 +174,9 @@ def adds(running: str, native: str, target: Target) -> bool:
     return frr_delta.adds(frr_parse.shown_from(running, target.name), native)
 
 
-def others(text: str, target: Target) -> Iterator[str]:
-    """What is not ours of FRR's own configuration, each line after the one around it."""
-    for head, lines in stanzas_of(text):
-        if head.startswith("pbr-map SI-t-"):
-            continue
-        yield head
-        yield from (f"{head} / {line.strip()}" for line in lines if not is_policy(line, "SI-t-"))
+def others(text: str, target: Target) -> tuple[str, ...]:
+    """Only ours is ever saved: what its operator left unsaved stays so."""
+    return ()
 
 
 def key_of(name: str) -> Key | None:

@@ -28,9 +28,10 @@ def differs(shown: Shown, native: str, said: str) -> str:
     """See `drivers.box.Syntax`."""
     before, after = set(_held(shown)), set(_kept(native))
     planned = {f"-{one}" for one in before - after} | {f"+{one}" for one in after - before}
-    # What stays and is written anew is named too; chains and counters that go are swept away when nothing needs them.
-    may = {f"{sign}{one}" for one in before & after for sign in "+-"}
-    may |= {f"-{one}" for one in before - after if one.startswith(("chain ", "counter "))}
+    # What stays and is written anew is named too. So are chains and counters that go: they are swept away later, and
+    # a difference of two listings may show one of them as if it moved.
+    later = {one for one in before - after if one.startswith(("chain ", "counter "))}
+    may = {f"{sign}{one}" for one in before & after | later for sign in "+-"}
     return differ(planned, _named(said), may)
 
 

@@ -57,6 +57,7 @@ _FIELDS = (
     "neighbours",
     "sysctls",
     "boot",
+    "startup",
 )
 # What every Linux has: local, main and default.
 _KERNEL_RULES = {0, 32766, 32767}

@@ -50,11 +50,17 @@ class RouterBox:
             return UNVERIFIED
         return ssh_proof(self._login, transport, self._target.management, self._driver.port)
 
-    def startup(self) -> None:
-        """See `Syntax.others` of the family."""
+    def startup(self) -> str:
+        """What it shows, with FRR's configuration and our table as a restart would bring them."""
+        if not self._seen:
+            self.running()
+        return json.dumps({**self._seen, **self._seen.get("startup", {})})
 
     def save(self) -> None:
-        """A push writes what it starts with."""
+        """A push does it too."""
+        with kinds(self._target, "saving"):
+            self._driver.run("save")
+            self.running()
 
     def trial(self, native: str, agree: Agree) -> None:
         with kinds(self._target, "trying"):

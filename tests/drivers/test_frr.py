@@ -21,9 +21,10 @@ from napalm.base.exceptions import CommandErrorException, CommitError, LockError
 from drivers.base import PortInfo, Rejected, Target, Transient, Unsupported
 from drivers.diff import Change, diff
 from drivers.state import ANYWHERE, EMPTY, DeviceState, Guard, Match, NextHop, Redirect
-from drivers.switch import frr_text
+from drivers.switch import frr_delta, frr_text
 from drivers.switch.flows import torn
 from drivers.switch.frr import DRIVER, check, render
+from drivers.switch.frr_parse import Shown
 from drivers.transport.frr_box import grammar
 from drivers.transport.napalm_frr import FRRDriver
 from tests.drivers.contract import TIMEOUT_S, Rig
@@ -204,6 +205,14 @@ def test_a_full_disk_leaves_a_file_as_it_was(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", FULL, str(file)], cwd=root, capture_output=True, text=True, check=True)
     assert int(done.stdout) == errno.EFBIG
     assert file.read_text() == "hostname r1\n" and list(tmp_path.iterdir()) == [file]
+
+
+def test_a_chain_that_goes_later_may_look_as_if_it_moved() -> None:
+    """A difference of two listings is free to: the chains are there before and after, until they are swept away."""
+    shown = Shown({"links": [], "nft": [{"chain": {"name": "t-b-4094"}}]}, (), {}, 0)
+    nothing = "# links\n# frr\n# nft\n# keep\n"
+    assert frr_delta.differs(shown, nothing, "-nft \tchain t-b-4094 {\n+nft \tchain t-b-4094 {") == ""
+    assert "not meant" in frr_delta.differs(shown, nothing, "+nft \tchain t-b-3000 {")
 
 
 # --- the router -------------------------------------------------------------------------------
@@ -409,3 +418,30 @@ def test_what_nothing_needs_any_more_is_told_and_goes_with_the_next_push(open_fr
     wanted = state([REDIRECT])
     assert open_frr.move(EMPTY, wanted) == wanted
     assert open_frr.read().attached == ()
+
+
+def test_what_a_restart_would_not_bring_is_seen_and_saved(open_frr: Rig, frr: Lab) -> None:
+    """Somebody put an old file back, or the disk was full: FRR's part and our table, each for itself."""
+    wanted, router = sample(open_frr.site), frr.router
+    table = router.folder / "state" / router.name / "table.nft"
+    conf = Path("/etc/frr") / router.name / "frr.conf"
+    assert open_frr.move(EMPTY, wanted) == wanted and open_frr.read().is_saved
+    router.vtysh("configure terminal", "ip route 203.0.113.128/25 blackhole")
+    try:
+        assert open_frr.read().is_saved, "what its operator has not saved is his"
+        for file, stale in ((conf, "hostname r1\n"), (table, ""), (table, "table inet viaduct_switch {\n}\n")):
+            file.write_text(stale)
+            seen = open_frr.read()
+            assert seen.state == wanted and not seen.is_saved, stale
+            with open_frr.driver.open(open_frr.target, TIMEOUT_S) as session:
+                session.save()  # type: ignore[attr-defined]
+                assert session.read().is_saved
+        assert conf.read_text().startswith("hostname r1\n") and "203.0.113" not in conf.read_text()
+        stale = conf.read_text()
+        assert open_frr.move(wanted, EMPTY) == EMPTY and open_frr.read().is_saved
+        assert conf.read_text() == "hostname r1\n"
+        conf.write_text(stale)
+        assert open_frr.read().is_saved, "without our table its packets have no mark, and it leads nothing"
+    finally:
+        router.vtysh("configure terminal", "no ip route 203.0.113.128/25 blackhole")
+        router.vtysh("write memory")

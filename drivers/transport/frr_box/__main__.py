@@ -10,6 +10,7 @@ the argument, or $SSH_ORIGINAL_COMMAND; text comes on the standard input.
   check     would this text be taken? nothing changes
   diff      what would change: FRR's part by frr-reload.py, nftables' in an empty network namespace
   apply     do it: links, then FRR, wait for the kernel, then ONE nftables transaction, then what is not kept goes
+  save      what is in force and ours, into what this router starts with
   rollback  all of FRR's configuration, and our table, as before the last apply (for NAPALM's `rollback`)
   restore   after a reboot, before interfaces come up: our nftables table as it was, so that the router comes back shut.
             viaduct-frr.service in this folder runs it
@@ -61,7 +62,7 @@ def main() -> None:
     given = options.parse_args()
     router = Router(given.pathspace, given.state, given.hook)
     verb = given.verb
-    if verb not in ("read", "facts", "check", "diff", "apply", "rollback", "restore"):
+    if verb not in ("read", "facts", "check", "diff", "apply", "save", "rollback", "restore"):
         fail(REFUSED, "this account reads and writes Viaduct's objects, nothing else")
     try:
         router.state.mkdir(mode=0o700, parents=True, exist_ok=True)

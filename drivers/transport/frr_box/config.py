@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,6 +12,8 @@ from .grammar import ALIAS, MARK, MARK_MASK, PRIORITY, TABLE
 MARKS = {"meta": {"key": "mark"}}
 # By name, or by number where iproute2 has no name for it.
 PBR_PROTOCOLS = ("pbr", "195")
+SEQUENCE = re.compile(r"pbr-map (\S+) seq \d+\n match src-ip (\S+)\n match mark (\d+)\n")
+Sequence = tuple[str, int, int]  # map, family, mark
 
 
 def stanzas_of(config: str) -> list[tuple[str, tuple[str, ...]]]:
@@ -22,29 +25,6 @@ def stanzas_of(config: str) -> list[tuple[str, tuple[str, ...]]]:
         elif line.strip() not in ("", "!", "end", "exit", "exit-vrf"):
             found.append((line.rstrip(), ()))
     return found
-
-
-def merged(config: str, stanzas: list[str], keep: list[str]) -> str:
-    """The running configuration as it would be: what is written is there, what is ours and not kept is not."""
-    found = dict(stanzas_of(config))
-    for text in stanzas:
-        head, *said = text.split("\n")[:-1]
-        old = found.get(head, ())
-        is_interface = head.startswith("interface ")
-        found[head] = (*(line for line in old if is_interface and not is_policy(line)), *said)
-    maps = [line.split() for line in keep if line.startswith("map ")]
-    kept = {f"pbr-map {words[1]} seq {number}" for words in maps for number in words[2:]}
-    policies = {
-        (line.split()[1], f" pbr-policy {line.split()[2]}") for line in keep if line.startswith("policy ")
-    }
-    after: list[str] = []
-    for head, lines in found.items():
-        if head.startswith("pbr-map SI-t-") and head not in kept:
-            continue
-        name = head.split()[1] if head.startswith("interface ") else ""
-        held = [line for line in lines if not is_policy(line, "SI-t-") or (name, line) in policies]
-        after += [head, *held, *(["exit"] if lines else [])]
-    return joined(after)
 
 
 def is_policy(line: str, prefix: str = "") -> bool:
@@ -99,6 +79,18 @@ def marking(ruleset: list[dict[str, Any]]) -> list[str]:
         if kind == "rule" and any(part.get("mangle", {}).get("key") == MARKS for part in value["expr"]):
             marks.add(name)
     return sorted((late & marks) - {TABLE})
+
+
+def sequences(stanzas: list[str]) -> set[Sequence]:
+    found = [match for text in stanzas if (match := SEQUENCE.match(text))]
+    return {(match[1], 6 if ":" in match[2] else 4, int(match[3])) for match in found}
+
+
+def attached(config: str) -> dict[str, str]:
+    """Interface -> the map of its pbr-policy line."""
+    return {
+        head.split()[1]: line.split()[1] for head, lines in stanzas_of(config) for line in lines if is_policy(line)
+    }
 
 
 def joined(lines: list[str]) -> str:

@@ -6,35 +6,37 @@ from __future__ import annotations
 import difflib
 import json
 import os
-import re
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from .config import (
+    SEQUENCE,
+    Sequence,
+    attached,
     is_marked,
     is_ours_link,
     is_pbrs,
     is_policy,
     joined,
     marking,
-    merged,
     other_tables,
     ours,
     ours_of,
+    sequences,
     stanzas_of,
 )
 from .files import replaced
 from .grammar import ALIAS, FRR, KEEP, LINKS, NFT, TABLE, Refused
+from .merging import merged
+from .sysctls import sysctls
 
 FOLDER = Path("/etc/frr")
 WAIT_S = 2.0
 # Where `systemctl enable viaduct-frr` puts it: without it, whoever restarts this router opens it.
 HOOK = Path("/etc/systemd/system/sysinit.target.wants/viaduct-frr.service")
-SEQUENCE = re.compile(r"pbr-map (\S+) seq \d+\n match src-ip (\S+)\n match mark (\d+)\n")
-Sequence = tuple[str, int, int]  # map, family, mark
 
 
 class Router:
@@ -102,9 +104,17 @@ class Router:
             "routes": routes,
             "links": self._addressed(),
             "neighbours": self.ip("neighbour", "show", "nud", "permanent"),
-            "sysctls": {name: _sysctl(name) for name in self._sysctls()},
+            "sysctls": sysctls(),
             "boot": {"hook": str(self.hook), "is_there": self._has_hook()},
+            "startup": self._startup(ours_of(ruleset)),
         }
+
+    def _startup(self, table: list[dict[str, Any]]) -> dict[str, Any]:
+        """What a restart would bring, in the words of `read`. What cannot be read is nothing."""
+        try:
+            return {"frr": self._starts_with(), "nft": self._kept_table(table)}
+        except (OSError, UnicodeDecodeError, Refused):
+            return {"frr": "", "nft": []}
 
     def _addressed(self) -> list[dict[str, Any]]:
         """With addresses. Whether one is still being checked for a twin (RFC 4862) passes by itself."""
@@ -126,19 +136,12 @@ class Router:
         said = self.run("ip", "-j", f"-{family}", "route", "show", "table", table, fine=(0, 2))
         return list(json.loads(said or "[]"))
 
-    def _sysctls(self) -> Iterator[str]:
-        yield from ("net/ipv4/ip_forward", "net/ipv6/conf/all/forwarding")
-        for path in sorted(Path("/proc/sys/net/ipv4/conf").iterdir()):
-            yield f"net/ipv4/conf/{path.name}/rp_filter"
-
     def facts(self) -> dict[str, Any]:
-        links = self.ip("-d", "link", "show")
-        uptime = float(Path("/proc/uptime").read_text().split()[0])
         return {
             "version": self.show("show version"),
             "hostname": os.uname().nodename,
-            "uptime": uptime,
-            "links": links,
+            "uptime": float(Path("/proc/uptime").read_text().split()[0]),
+            "links": self.ip("-d", "link", "show"),
         }
 
     def check(self, parts: dict[str, list[str]]) -> None:
@@ -182,16 +185,30 @@ class Router:
     def _save(self) -> None:
         """Ours, as it is now, into what this router starts with; others' lines stay as their operator saved them."""
         self._keep_table()
-        file = FOLDER / self.pathspace / "frr.conf"
-        try:
-            saved = file.read_text()
-        except FileNotFoundError:
-            saved = ""
-        running = self._config()
+        saved, running = self._starts_with(), self._config()
         stanzas = ["\n".join((head, *lines, "exit")) for head, lines in ours(running)]
         after = merged(saved, stanzas, self._keeping(running))
-        if stanzas_of(after) != stanzas_of(saved):
-            replaced(file, after)
+        if after != saved:
+            replaced(FOLDER / self.pathspace / "frr.conf", after)
+
+    def save(self) -> None:
+        """Where a push could not, or somebody wrote over it."""
+        self._said("it is in force, but not saved", self._save)
+
+    def _starts_with(self) -> str:
+        """FRR's configuration at the next start, as its operator wrote it."""
+        try:
+            return (FOLDER / self.pathspace / "frr.conf").read_text()
+        except FileNotFoundError:
+            return ""
+
+    def _kept_table(self, ours: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Our table at the next start; asked of nft where it is not just the one in force."""
+        file = self._file("table.nft")
+        if not file.exists() or file.read_text() == self._listing():
+            return ours if file.exists() else []
+        script = 'nft -f "$0" && nft -j list ruleset'
+        return ours_of(json.loads(self.run("unshare", "--net", "sh", "-e", "-c", script, str(file)))["nftables"])
 
     def _undo(self, before: str, had: list[str]) -> None:
         old = (
@@ -213,9 +230,9 @@ class Router:
         """Sequences that FRR has and the kernel has not go first: pbrd takes one that it has already for done."""
         held = dict(stanzas_of(before))
         known = [text for text in stanzas if held.get(text.split("\n")[0])]
-        lost = _sequences(known) - self._led(_attached(before))
+        lost = sequences(known) - self._led(attached(before))
         heads = [
-            found[0].split("\n")[0] for text in known if (found := SEQUENCE.match(text)) and _sequences([text]) <= lost
+            found[0].split("\n")[0] for text in known if (found := SEQUENCE.match(text)) and sequences([text]) <= lost
         ]
         if heads:
             self.vtysh(joined([f"no {head}" for head in heads]))
@@ -265,8 +282,8 @@ class Router:
 
     def _is_led(self, stanzas: list[str], before: str) -> bool:
         """Waits until the kernel has every sequence that an interface uses; bounded, as a next hop may be away."""
-        maps = _attached(before) | _attached(joined(stanzas))
-        wanted = {one for one in _sequences(stanzas) if one[0] in maps.values()}
+        maps = attached(before) | attached(joined(stanzas))
+        wanted = {one for one in sequences(stanzas) if one[0] in maps.values()}
         deadline = time.monotonic() + WAIT_S
         while not wanted <= self._led(maps):
             if time.monotonic() > deadline:
@@ -380,19 +397,3 @@ class Router:
         self.run(
             "nft", "-f", "-", text=f"add table {TABLE}\ndelete table {TABLE}\n{self._file(name).read_text()}"
         )
-
-
-def _sequences(stanzas: list[str]) -> set[Sequence]:
-    found = [match for text in stanzas if (match := SEQUENCE.match(text))]
-    return {(match[1], 6 if ":" in match[2] else 4, int(match[3])) for match in found}
-
-
-def _attached(config: str) -> dict[str, str]:
-    """Interface -> the map of its pbr-policy line."""
-    return {
-        head.split()[1]: line.split()[1] for head, lines in stanzas_of(config) for line in lines if is_policy(line)
-    }
-
-
-def _sysctl(name: str) -> int:
-    return int((Path("/proc/sys") / name).read_text())
