@@ -7,6 +7,7 @@ item only if the device holds exactly the objects that the item stands for. No t
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -243,6 +244,7 @@ def _nat_pool(key: Key, item: NatPool, interfaces: Mapping[str, str]) -> tuple[O
     if item.blocks > MAX_BLOCKS:
         raise Unsupported(f"{key}: {item.blocks} blocks for a subscriber; at most {MAX_BLOCKS}")
     try:
+        ipaddress.IPv4Network(item.public)
         elements = () if item.blocks else tuple(blocks(item))
     except ValueError as error:
         raise Unsupported(f"{key}: {error}") from error

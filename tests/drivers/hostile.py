@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import random
 import subprocess
 import sys
 import time
@@ -17,6 +18,25 @@ from pathlib import Path
 VARIABLE = "VIADUCT_HOSTILE"
 COUNT = int(os.environ.get(VARIABLE, "10000"))
 ROOT = Path(__file__).resolve().parents[2]
+NASTY = "\n\r\t\0 !\"'`;|&<>$\\/\x0b\x0c\x1c\u2028é#?abcXYZ019.-_:"
+
+
+def hostile(count: int) -> list[str]:
+    """The same ones each time."""
+    chance = random.Random(7)
+    known = [
+        "blue\n   shutdown",
+        "Ethernet1\nreload",
+        "x y",
+        "! vrf z",
+        "",
+        "a" * 200,
+        "02:00:00:00:00:01\nexit",
+    ]
+    made = ["".join(chance.choices(NASTY, k=chance.randint(1, 24))) for _ in range(count - len(known))]
+    return known + made
+
+
 # Family -> what shows it. The count of commands and the parsed tree may not depend on a name.
 TESTS = {
     "eos": "tests/drivers/test_eos.py::test_hostile_names_make_no_lines",
@@ -26,6 +46,9 @@ TESTS = {
     "junos: VRFs": "tests/drivers/test_junos_text.py::test_hostile_vrf_names_never_become_syntax",
     "srx": "tests/drivers/test_junos_text.py::test_hostile_zones_never_become_syntax",
     "frr": "tests/drivers/test_frr.py::test_no_name_of_an_interface_becomes_a_command",
+    "openvswitch": "tests/drivers/test_hostile_names.py::test_no_name_is_in_a_flow",
+    "linux": "tests/drivers/test_hostile_names.py::test_a_name_is_an_interface_or_refused",
+    "host": "tests/drivers/test_hostile_names.py::test_no_name_is_in_a_hosts_rules",
     "panos, fortios": "tests/drivers/test_appliances.py::test_hostile_names_never_become_commands",
 }
 

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import random
 import re
 from collections import Counter
 from dataclasses import replace
@@ -24,7 +23,7 @@ from drivers.switch.flows import torn
 from lab.devices.eos_grammar import Console, printed, shown
 from lab.devices.tree import Tree
 from tests.drivers.eos_rig import BLUE, OPERATOR, PEERS, PORTS, STEERING, base
-from tests.drivers.hostile import COUNT
+from tests.drivers.hostile import COUNT, hostile
 from tests.drivers.samples import Site, matches, sample, state, states
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -161,24 +160,6 @@ def test_an_unchanged_entry_is_not_touched() -> None:
 
 
 # --- refusals ---------------------------------------------------------------------------------
-
-NASTY = "\n\r\t\0 !\"'`;|&<>$\\/\x0b\x0c\x1c\u2028é#?abcXYZ019.-_:"
-
-
-def hostile(count: int) -> list[str]:
-    chance = random.Random(7)
-    known = [
-        "blue\n   shutdown",
-        "Ethernet1\nreload",
-        "x y",
-        "! vrf z",
-        "",
-        "a" * 200,
-        "02:00:00:00:00:01\nexit",
-    ]
-    made = ["".join(chance.choices(NASTY, k=chance.randint(1, 24))) for _ in range(count - len(known))]
-    return known + made
-
 
 def named(text: str, place: int) -> tuple[Target, DeviceState]:
     """A state with the text where a person may put one: VRF, interface, MAC, port, global VRF."""
