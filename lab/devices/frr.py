@@ -98,6 +98,11 @@ class Router:
         """As its operator types them: show commands, or `configure terminal` first."""
         return self.run("vtysh", "-N", self.name, *(word for line in lines for word in ("-c", line)))
 
+    def transcript(self) -> list[str]:
+        """What was asked of it over SSH, in order."""
+        heard = self.folder / "heard"
+        return heard.read_text().splitlines() if heard.exists() else []
+
     def restart(self, daemon: str) -> None:
         """As a crash: no clean-up, then started anew with nothing."""
         self._end(daemon)
@@ -197,7 +202,7 @@ PermitUserRC no
 PrintLastLog no
 AllowTcpForwarding no
 MaxSessions 50
-ForceCommand exec env {environment} {entry}
+ForceCommand echo "$SSH_ORIGINAL_COMMAND" >>{self.folder / "heard"}; exec env {environment} {entry}
 """)
 
 

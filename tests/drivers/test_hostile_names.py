@@ -36,7 +36,7 @@ from tests.drivers.hostile import COUNT, hostile
 from tests.drivers.samples import state
 
 WEB = Match("10.1.1.0/24", ANYWHERE[4], "tcp", destination_ports=(443, 443))
-SUBSCRIBERS = Match("10.1.1.0/29", ANYWHERE[4])
+SUBSCRIBERS = Match("10.1.1.0/31", ANYWHERE[4])
 MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
 PUBLIC = re.compile(r"[0-9.]+/\d+")
 Named = Callable[[str, int], tuple[Target, DeviceState]]
@@ -63,8 +63,8 @@ def appliance(text: str, place: int) -> tuple[Target, DeviceState]:
     items = [
         RuleSet(WEB, (Rule(Verdict.DENY, WEB),), Verdict.PERMIT, inside, outside),
         Signatures(WEB, (given[4] or "6576696c",), inside, outside),
-        NatPool(SUBSCRIBERS, given[5] or "198.51.100.0/30", 1024, inside, outside),
-        NatPool(Match("10.1.2.0/29", ANYWHERE[4]), given[6] or "203.0.113.0/30", 1024, inside, outside, blocks=2),
+        NatPool(SUBSCRIBERS, given[5] or "198.51.100.0/32", 16384, inside, outside),
+        NatPool(Match("10.1.2.0/31", ANYWHERE[4]), given[6] or "203.0.113.0/32", 16384, inside, outside, blocks=2),
     ]
     if given[3]:
         items.append(RuleSet(WEB, (), Verdict.PERMIT, "left", "right"))
