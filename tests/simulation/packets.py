@@ -16,13 +16,13 @@ from chains.planning.classes import pairs
 from chains.planning.demands import Demand, demands
 from chains.planning.routing import peers
 from chains.planning.types import Allocation, Chain
+from chains.planning.walks import ARRIVED, fates
 from drivers.codec import state_from_json
-from drivers.forward import Network, Outcome, Trace, on_host, walk
+from drivers.forward import Network, Outcome, Trace
 from drivers.state import EMPTY, DeviceState, Filter, FunctionItem, Key, Redirect, slot
 
 Hop = frozenset[tuple[str, Key]]
 States = Mapping[str, DeviceState]
-ARRIVED = (Outcome.ROUTED, Outcome.BASE)
 # Of packets that the chain carries: a policy's no is no outage, these are.
 CUT = (Outcome.GUARDED, Outcome.CLOSED, Outcome.LOOP, Outcome.LOST)
 CHANGES = """
@@ -165,22 +165,6 @@ def _only_new(promises: list[Promise], found: list[tuple[Demand, Trace]]) -> set
     ]
     replies = {demand for demand in promises[-1].demands if demand.is_reply}
     return {demand for demand in replies if not any(demand.box.intersect(box) for box in (*known, *asked))}
-
-
-def fates(network: Network, demand: Demand) -> Iterator[Trace]:
-    """From host to host, as the proof of a plan walks."""
-    blank = Trace(Outcome.ROUTED, demand.box, demand.box, demand.start_host)
-    for left in on_host(network, demand.start_host, blank, is_reply=demand.is_reply):
-        if left.outcome is Outcome.DENIED:
-            yield left
-            continue
-        start = (demand.start.device, demand.start.port)
-        for trace in walk(network, start, left.packets, is_reply=demand.is_reply):
-            whole = replace(trace, functions=(*left.functions, *trace.functions))
-            if trace.outcome in ARRIVED and demand.end_host:
-                yield from on_host(network, demand.end_host, whole, is_reply=demand.is_reply)
-            else:
-                yield whole
 
 
 def _deciding(chains: list[int]) -> dict[int, list[int | None]]:

@@ -23,11 +23,11 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from chains.api.authentication import actor_of
+from chains.api.manners.trial import WRITES
 from chains.errors import Invalid, Problem
 from chains.models import ApiToken
 from chains.services.replies import Key, Reply, reply_claim, reply_keep
 
-WRITES = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 WELL_FORMED = re.compile(r"[!-~]{1,128}")
 SALT = "viaduct.asked-once.1"
 HEADERS = ("Location", "ETag")
