@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Protocol, runtime_checkable
 
 from drivers.diff import Change
@@ -30,6 +31,32 @@ class Rejected(DriverError):
 
 class Unsupported(DriverError):
     """The driver cannot express this intent on this device. Raised while planning, never while applying."""
+
+
+class Fails(StrEnum):
+    """What becomes of packets when something that they need is gone."""
+
+    DROP = "drop"
+    FORWARD = "forward"  # past the function
+    KEEP = "keep"  # as before
+    NONE = "none"  # nothing here needs it
+
+
+# Names of limits. LINES: lines that match packets (of access lists, filters, policies; flows), in all tables together.
+# LONGEST: what the longest single table has, in the unit of its limit's source.
+LINES, LONGEST = "lines", "longest"
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """How many entries of a kind fit. most: None where the box decides and nobody has said it.
+
+    source: the document, or what decides; in words for people.
+    """
+
+    name: str
+    most: int | None
+    source: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +95,12 @@ class Capabilities:
     gives_blocks: bool = False
     # Is it written to, or only read and verified?
     is_writable: bool = True
+    # What happens to redirected packets when their next hop (and standby) is dead?
+    when_dead: Fails = Fails.NONE
+    # And to packets while we cannot reach the device? What waits for its confirmation is taken back.
+    when_unreachable: Fails = Fails.KEEP
+    # How many entries fit (`Driver.entries`)? A device's setting `table_lines` says it for the device (`limits_of`).
+    limits: tuple[Limit, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,16 +306,23 @@ def is_unverified(settings: Mapping[str, str]) -> bool:
     return settings.get("unverified", "no") == "yes"
 
 
+def no_entries(state: DeviceState, target: Target) -> Mapping[str, int]:
+    """Of a family that has no limits."""
+    return {}
+
+
 @dataclass(frozen=True, slots=True)
 class Driver:
     """A device family.
 
     render(changes, target): the native text that makes the changes; pure and deterministic, ""
     for no change; Unsupported if it cannot express one. open(target, timeout_s): a session, a ConfirmingSession
-    where caps say so.
+    where caps say so. entries(state, target): how many entries of each kind in `caps.limits` the device holds when it
+    holds just this state, as `render` writes it; pure and cheap; Unsupported as `render`.
     """
 
     name: str
     caps: Capabilities
     render: Callable[[tuple[Change, ...], Target], str]
     open: Callable[[Target, float], AbstractContextManager[Session]]
+    entries: Callable[[DeviceState, Target], Mapping[str, int]] = no_entries

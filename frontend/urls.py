@@ -32,6 +32,7 @@ urlpatterns = [
     path("chains/<int:id>/live/", chains.chain_live, name="chain-live"),
     path("chains/<int:id>/edit/", chain_edit.chain_edit, name="chain-edit"),
     path("chains/<int:id>/plan/", chains.chain_plan, name="chain-plan"),
+    path("chains/<int:id>/why/", chains.chain_why, name="chain-why"),
     path("chains/<int:id>/delete/", chains.chain_delete, name="chain-delete"),
     path("plans/<int:id>/", plans.plan, name="plan"),
     path("plans/<int:id>/apply/", plans.plan_apply, name="plan-apply"),

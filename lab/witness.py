@@ -11,6 +11,7 @@ counted and told: a witness that slept proves nothing.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import json
 import os
@@ -23,7 +24,10 @@ import time
 CLONE_NEWNET = 0x40000000
 SO_RCVBUFFORCE, SO_TIMESTAMPNS, SO_ATTACH_FILTER = 33, 35, 26
 SOL_PACKET, PACKET_STATISTICS = 263, 6
-BUFFER_BYTES = 32 << 20
+# Room for minutes: it is taken only while it is needed.
+BUFFER_BYTES = 256 << 20
+# On a machine that is busy with all that is watched, the witness comes first.
+NICE = -15
 EVERYTHING = 0x0003
 IPV4, IPV6, VLAN = 0x0800, 0x86DD, 0x8100
 TCP, UDP = 6, 17
@@ -118,6 +122,8 @@ def missed(sock: socket.socket) -> int:
 
 def main(arguments: list[str]) -> int:
     path, ports, *places = arguments
+    with contextlib.suppress(PermissionError):  # then its buffers must do
+        os.nice(NICE)
     served = frozenset(int(port) for port in ports.split(","))
     taps: dict[socket.socket, int] = {}
     for number, argument in enumerate(places):

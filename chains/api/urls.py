@@ -25,6 +25,7 @@ from chains.api import (
     trace,
     traffic,
     undo,
+    why,
     windows,
 )
 from chains.api.manners.parsers import MAX_INTEGER
@@ -55,6 +56,7 @@ urlpatterns = [
     path("chains/<identity:id>/explain/", chains.ChainExplainApi.as_view(), name="chain-explain"),
     path("chains/<identity:id>/plan/", chains.ChainPlanApi.as_view(), name="chain-plan"),
     path("chains/<identity:id>/trace/", trace.ChainTraceApi.as_view(), name="chain-trace"),
+    path("chains/<identity:id>/why/", why.ChainWhyApi.as_view(), name="chain-why"),
     path("chains/<identity:id>/traffic/", traffic.ChainTrafficApi.as_view(), name="chain-traffic"),
     path("changes/", changes.ChangeListApi.as_view(), name="change-list"),
     path("changes/<identity:id>/", changes.ChangeApi.as_view(), name="change"),

@@ -17,11 +17,16 @@ from django.db import connection, transaction
 
 from chains import models, selectors
 from chains.engine.document import digest, plain
+from chains.engine.full import crowd_of, require_room
 from chains.errors import NotFound
 from chains.planning import types
 from chains.planning.buckets import buckets_to_json
+from chains.planning.candidates import Context
+from chains.planning.classes import count_matches
 from chains.planning.plan import Draft as Compiled
 from chains.planning.plan import clashes, draft_plan, draft_removal, proven, shared
+from chains.planning.routing import peers
+from chains.planning.why import with_remedy
 from chains.services import record
 from drivers.base import Target, Unsupported
 from drivers.diff import patch
@@ -81,10 +86,13 @@ def compute(chain: models.Chain) -> Draft:
             compiled, others = placed(row, fabric, intent, base)
             beside = beside_of(compiled, row)
         except types.Refused as refused:
-            return replace(draft, refused=refused)
+            context = Context(fabric, intent, peers(fabric), count_matches(intent))
+            return replace(draft, refused=with_remedy(context, refused) if row.is_wanted else refused)
         targets = selectors.targets_of(compiled.devices)
+        crowd = crowd_of(targets, row, beside)
     try:
         plan = proven(compiled, others)
+        require_room(plan, targets, crowd)
         steps = rendered(plan, targets, beside)
     except types.Refused as refused:
         return replace(draft, refused=refused)

@@ -15,6 +15,7 @@ from chains.fabric.document import Device, Entry, Fabric, Fault, Link, Segment
 from chains.fabric.names import Names, names_of
 from chains.fabric.offers import check_arms, check_offer, check_pools
 from drivers.base import Capabilities
+from drivers.limits import TABLE_LINES, is_table_lines
 
 E = TypeVar("E", bound=Entry)
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -85,6 +86,9 @@ def _device(names: Names, device: Device) -> None:
         names.known(device, path, "driver", device.driver, names.drivers, "driver")
     if device.settings.get("unverified", "no") not in ("yes", "no"):
         names.add(device, path, 'unverified is "yes" or "no" (default)', "settings")
+    lines = device.settings.get(TABLE_LINES, "")
+    if TABLE_LINES in device.settings and not is_table_lines(lines):
+        names.add(device, path, f"{TABLE_LINES} is how many lines fit, a number from 1", "settings")
     is_fake = device.driver.startswith("fake")
     if (
         device.kind != "external"

@@ -20,7 +20,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from drivers.appliance.policy import Line, lines_of, names_of, parse_name, port_of, zone_of
+from drivers.appliance.policy import Line, lines_of, names_of, parse_name, port_of, rendered, zone_of
 from drivers.appliance.verify import Holding, Language, Object, VerifySession, Wanted
 from drivers.base import Capabilities, Driver, Rejected, Target, Unsupported
 from drivers.diff import Change, patch
@@ -68,7 +68,7 @@ def render(changes: tuple[Change, ...], target: Target) -> str:
         raise Unsupported(f"{target.name}: two policies would have one number; give one chain another name")
     keys = frozenset(change.key for change in changes)
     old = sorted(map(policy_id, names_of(target.held, target, keys)))
-    new = [line for line in after if (named := parse_name(line.name)) and named[0] in keys]
+    new = rendered(after, keys, "fortigate", target)
     text = _table("rule", [f"    delete {number}" for number in old])
     before, then = _objects(held), _objects(after)
     for kind in ("address", "address6", "service"):

@@ -19,11 +19,13 @@ from dataclasses import replace
 from drivers import iptables, nftables_parse
 from drivers.appliance import bridged
 from drivers.base import (
+    LINES,
     Capabilities,
     Counter,
     Demand,
     Driver,
     Identity,
+    Limit,
     Observation,
     Rejected,
     Target,
@@ -35,12 +37,14 @@ from drivers.nftables import render as render_nftables
 from drivers.nftables import render_base, render_given
 from drivers.nftables_grammar import refused_line
 from drivers.nftables_objects import Realm
+from drivers.nftables_parse import DAMAGED_ITEMS
 from drivers.state import DeviceState, FunctionItem, Item, Key, Kind, Signatures
 from drivers.transport.ssh import Result, Shell, connect
 
 CAPS = Capabilities(
     kinds=frozenset({Kind.RULESET, Kind.SIGNATURES, Kind.NATPOOL}), is_atomic=True, has_confirmed_commit=False,
     gives_blocks=True,
+    limits=(Limit(LINES, None, "rules of nftables and iptables: the machine's memory"),),
 )
 NFT, BRIDGE, FOUR, SIX = "# nft", "# nft bridge", "# iptables", "# ip6tables"
 FAMILIES = {FOUR: 4, SIX: 6}
@@ -111,6 +115,13 @@ def render(changes: tuple[Change, ...], target: Target) -> str:
     parts += [(BRIDGE, bridged.BASE if bridged.pairs_of(target) else ""), (NFT, script)]
     parts += [(kind, iptables.script(lines)) for kind, lines in removed.items()]
     return _joined(parts)
+
+
+def entries(state: DeviceState, target: Target) -> Mapping[str, int]:
+    """See `Driver`: rules, those that are always there too. Errors: Unsupported."""
+    whole = {key: item for key, item in state.items() if item != DAMAGED_ITEMS.get(key.kind)}
+    text = render(tuple(Change(key, None, item) for key, item in whole.items()), target)
+    return {LINES: sum(line.startswith(("add rule ", "-A ")) for line in text.splitlines())}
 
 
 def _signatures(
@@ -339,4 +350,4 @@ def open_session(target: Target, timeout_s: float) -> Iterator[LinuxSession]:
         yield LinuxSession(shell, target)
 
 
-DRIVER = Driver(name="linux", caps=CAPS, render=render, open=open_session)
+DRIVER = Driver(name="linux", caps=CAPS, render=render, open=open_session, entries=entries)

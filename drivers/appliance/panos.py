@@ -18,7 +18,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from drivers.appliance.policy import Line, lines_of, names_of, parse_name, port_of, zone_of
+from drivers.appliance.policy import Line, lines_of, names_of, parse_name, port_of, rendered, zone_of
 from drivers.appliance.verify import Holding, Language, Object, VerifySession, Wanted
 from drivers.base import Capabilities, Driver, Rejected, Target, Unsupported
 from drivers.diff import Change, patch
@@ -55,7 +55,7 @@ def render(changes: tuple[Change, ...], target: Target) -> str:
     after = lines_of(patch(target.held, changes), target)
     keys = frozenset(change.key for change in changes)
     old = sorted(names_of(target.held, target, keys))
-    new = [line for line in after if (named := parse_name(line.name)) and named[0] in keys]
+    new = rendered(after, keys, "paloalto", target)
     before, then = _services(held), _services(after)
     lines = [f"delete rulebase security rules {name}" for name in old]
     lines += [f"delete service {name}" for name in sorted(before - then)]

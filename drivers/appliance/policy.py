@@ -12,8 +12,9 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from drivers.appliance.generated import generated
 from drivers.base import Target, Unsupported
 from drivers.narrow import intersection
 from drivers.state import DeviceState, Direction, Item, Key, Kind, Match, Rule, RuleSet, Verdict
@@ -96,6 +97,21 @@ def _lines(key: Key, item: Item, target: Target) -> Iterator[Line]:
             f"{begin}{number}", item.inside, item.outside, rule.verdict, match or rule.match, said(rule), match is None
         )
     yield Line(f"{begin}{len(item.rules)}", item.inside, item.outside, item.default, item.traffic, DEFAULT)
+
+
+def rendered(lines: Iterable[Line], keys: frozenset[Key], platform: str, target: Target) -> tuple[Line, ...]:
+    """Those of these items, as aerleon writes them for this platform; it is not asked for those that are off.
+
+    Errors: Unsupported.
+    """
+    given = tuple(line for line in lines if (named := parse_name(line.name)) and named[0] in keys)
+    asked = tuple((line.verdict, line.match) for line in given if not line.is_off)
+    said = iter(generated(asked, platform, target.name))
+    return tuple(line if line.is_off else _with(line, *next(said)) for line in given)
+
+
+def _with(line: Line, verdict: Verdict, match: Match) -> Line:
+    return replace(line, verdict=verdict, match=match)
 
 
 def said(rule: Rule) -> str:

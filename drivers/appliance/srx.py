@@ -13,8 +13,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 from drivers import junos_lines
-from drivers.appliance.srx_text import interface_of, item_of, key_of, lines_for, text_of, zone_of
-from drivers.base import SHADOWS, Capabilities, Driver, Rejected, Session, Target, Unsupported
+from drivers.appliance.srx_text import interface_of, item_of, key_of, lines_for, rendered, text_of, zone_of
+from drivers.base import LINES, SHADOWS, Capabilities, Driver, Limit, Rejected, Session, Target, Unsupported
 from drivers.box import BoxSession, Reading, Syntax
 from drivers.diff import Change, patch
 from drivers.junos_lines import APPLY, GROUP, MARKER, body_of, lines_of, ours, theirs, written
@@ -28,6 +28,7 @@ CAPS = Capabilities(
     has_confirmed_commit=True,
     shares_objects=True,
     has_lock=True,
+    limits=(Limit(LINES, None, "policies: the model decides, `show security policies information`"),),
 )
 DAMAGED = DAMAGED_ITEMS[Kind.RULESET]
 _OBJECT = re.compile(
@@ -59,9 +60,18 @@ def render(changes: tuple[Change, ...], target: Target) -> str:
     strangers = [change.key for change in changes if change.key.kind not in CAPS.kinds]
     if strangers:
         raise Unsupported(f"{target.name}: an SRX cannot hold a {strangers[0].kind}")
+    for change in changes:
+        if isinstance(change.after, RuleSet):
+            rendered(change.key, change.after, target)
     started = {one.key: one.before for one in changes if one.before is not None and one.key not in target.held}
     after = patch({**target.held, **started}, changes)
     return written(text_of(DeviceState({key: item for key, item in after.items() if item != DAMAGED}), target))
+
+
+def entries(state: DeviceState, target: Target) -> Mapping[str, int]:
+    """See `Driver`: policies. Errors: Unsupported."""
+    lines = text_of(DeviceState({key: item for key, item in state.items() if item != DAMAGED}), target)
+    return {LINES: len({found[0] for line in lines if (found := _POLICY.match(line))})}
 
 
 def check(native: str, target: Target) -> None:
@@ -216,4 +226,4 @@ def open_session(target: Target, timeout_s: float) -> Iterator[Session]:
         yield BoxSession(target, box, SYNTAX)
 
 
-DRIVER = Driver(name="srx", caps=CAPS, render=render, open=open_session)
+DRIVER = Driver(name="srx", caps=CAPS, render=render, open=open_session, entries=entries)

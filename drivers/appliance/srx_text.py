@@ -13,6 +13,7 @@ import ipaddress
 import re
 from collections.abc import Iterator
 
+from drivers.appliance.generated import generated
 from drivers.base import Target, Unsupported
 from drivers.narrow import intersection
 from drivers.state import ANY_PORT, DeviceState, Direction, Key, Kind, Match, Ports, Rule, RuleSet, Verdict
@@ -145,6 +146,11 @@ def _all(key: Key, item: RuleSet, target: Target) -> Iterator[tuple[str, str, Ma
     for name, match, verdict in parts_of(key, item):
         yield f"from-zone {inside} to-zone {outside}", name, match, verdict
     yield f"from-zone {outside} to-zone {inside}", f"{name_of(key)}-back", item.traffic.reversed(), Verdict.DENY
+
+
+def rendered(key: Key, item: RuleSet, target: Target) -> None:
+    """Errors: Unsupported unless aerleon writes just these policies for an SRX."""
+    generated(tuple((verdict, match) for _, _, match, verdict in _all(key, item, target)), "srx", target.name)
 
 
 def _policies(key: Key, item: RuleSet, target: Target) -> Iterator[str]:

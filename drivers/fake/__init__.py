@@ -21,13 +21,13 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from drivers.base import Capabilities, Driver, Rejected, Session, Target
+from drivers.base import LINES, Capabilities, Driver, Fails, Limit, Rejected, Session, Target
 from drivers.fake.device import Box, Event, Faults, Pending, standing
 from drivers.fake.remote import connected
 from drivers.fake.session import ConfirmingFakeSession, FakeSession
 from drivers.fake.store import stored
 from drivers.fake.text import parse, render
-from drivers.state import Kind
+from drivers.state import DeviceState, Kind
 
 __all__ = [
     "APPLIANCE",
@@ -129,6 +129,11 @@ def _open(family: str, target: Target, timeout_s: float) -> Iterator[Session]:
         near.close()
 
 
+def entries(state: DeviceState, target: Target) -> Mapping[str, int]:
+    """See `Driver`."""
+    return {LINES: sum(len(getattr(item, "rules", ())) + 1 for item in state.values())}
+
+
 def _driver(name: str) -> Driver:
     family = FAMILIES[name]
     return Driver(
@@ -141,7 +146,11 @@ def _driver(name: str) -> Driver:
             has_standby=bool(family.tags),
             gives_blocks=Kind.NATPOOL in family.kinds,
             has_copies=bool(family.tags),
+            buckets=frozenset({"prefix"} if family.tags else ()),
+            when_dead=Fails.DROP if family.tags else Fails.NONE,
+            limits=(Limit(LINES, None, "rules, and the line that decides about the rest"),),
         ),
+        entries=entries,
         render=lambda changes, target: render(changes, target, kinds=family.kinds),
         open=lambda target, timeout_s: _open(name, target, timeout_s),
     )

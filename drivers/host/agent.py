@@ -7,15 +7,17 @@ Settings: `interface_PORT: NAME` where a port's Linux interface has another name
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 from drivers.base import (
+    LINES,
     Capabilities,
     Counter,
     Driver,
     Identity,
+    Limit,
     Observation,
     Rejected,
     Target,
@@ -26,11 +28,15 @@ from drivers.codec import state_from_json
 from drivers.diff import Change
 from drivers.nftables import render as render_nftables
 from drivers.nftables_objects import Realm
+from drivers.nftables_parse import DAMAGED_ITEMS
 from drivers.probe import Probe, ProbeResult, probes_to_json, results_from_json
-from drivers.state import Key, Kind
+from drivers.state import DeviceState, Key, Kind
 from drivers.transport.https import Agent, connect
 
-CAPS = Capabilities(kinds=frozenset({Kind.RULESET}), is_atomic=True, has_confirmed_commit=False)
+CAPS = Capabilities(
+    kinds=frozenset({Kind.RULESET}), is_atomic=True, has_confirmed_commit=False,
+    limits=(Limit(LINES, None, "rules of nftables: the machine's memory"),),
+)
 
 
 def interfaces_of(target: Target) -> dict[str, str]:
@@ -44,6 +50,13 @@ def render(changes: tuple[Change, ...], target: Target) -> str:
         if change.key.kind not in CAPS.kinds:
             raise Unsupported(f"{target.name}: a host cannot hold a {change.key.kind}")
     return render_nftables(changes, Realm.HOST, interfaces_of(target))
+
+
+def entries(state: DeviceState, target: Target) -> Mapping[str, int]:
+    """See `Driver`: rules. Errors: Unsupported."""
+    whole = {key: item for key, item in state.items() if item != DAMAGED_ITEMS.get(key.kind)}
+    text = render(tuple(Change(key, None, item) for key, item in whole.items()), target)
+    return {LINES: sum(line.startswith("add rule ") for line in text.splitlines())}
 
 
 class HostSession:
@@ -127,4 +140,4 @@ def open_session(target: Target, timeout_s: float) -> Iterator[HostSession]:
         yield HostSession(agent, target)
 
 
-DRIVER = Driver(name="host", caps=CAPS, render=render, open=open_session)
+DRIVER = Driver(name="host", caps=CAPS, render=render, open=open_session, entries=entries)

@@ -13,19 +13,21 @@ that we could verify for counters of PBR, so items count nothing.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 
-from drivers.base import Capabilities, Driver, Target, Unsupported
+from drivers.base import LINES, Capabilities, Driver, Fails, Limit, Target, Unsupported
 from drivers.box import BoxSession, Reading, Syntax
 from drivers.diff import Change, patch
-from drivers.state import Kind
+from drivers.state import DeviceState, Kind
+from drivers.switch.counted import counted, size_pbr
 from drivers.switch.eos_claim import adds, check, claim, differs, needs, others
 from drivers.switch.eos_clear import clearing, left_of
 from drivers.switch.eos_parse import key_of
 from drivers.switch.eos_parse import read as items_read
-from drivers.switch.eos_text import commands, objects_of, promises
+from drivers.switch.eos_text import commands, objects_of, promises, style
+from drivers.switch.eos_traffic import size_of
 from drivers.switch.flows import torn
 from drivers.switch.tables import Tables, tables_of
 from drivers.transport import eos as transport
@@ -42,6 +44,9 @@ CAPS = Capabilities(
     tracks=False,
     has_vrf=True,
     takes_deny=False,
+    buckets=frozenset({"prefix"}),
+    when_dead=Fails.DROP,
+    limits=(Limit(LINES, None, "the ASIC and its TCAM profile: `show hardware capacity`"),),
 )
 
 _VRF = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
@@ -64,6 +69,11 @@ def render(changes: tuple[Change, ...], target: Target) -> str:
     said = commands(objects_of(before, target), objects_of(after, target), list(promises(after, changed, target)))
     cleared = {change.key for change in changes if change.before == torn(change.key.kind)}
     return clearing(cleared, said, target) + said
+
+
+def entries(state: DeviceState, target: Target) -> Mapping[str, int]:
+    """See `Driver`. Errors: Unsupported."""
+    return counted(state, target, size_pbr if style(target) == "pbr" else size_of)
 
 
 def _check_names(tables: Tables, target: Target) -> None:
@@ -103,4 +113,4 @@ def open_session(target: Target, timeout_s: float) -> Iterator[BoxSession]:
         yield BoxSession(replace(target, secret=""), box, SYNTAX)
 
 
-DRIVER = Driver(name="eos", caps=CAPS, render=render, open=open_session)
+DRIVER = Driver(name="eos", caps=CAPS, render=render, open=open_session, entries=entries)

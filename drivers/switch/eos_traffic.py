@@ -54,6 +54,12 @@ def traffic_objects(
     yield (SECTION,), block(f"traffic-policy {table_name(place)}", *matches)
 
 
+def size_of(place: Place, entries: tuple[Entry, ...], target: Target) -> tuple[int, int]:
+    """Matches of its policy, the two that every policy ends with too: see `drivers.switch.counted`."""
+    lines = sum(len(entry.matches) for entry in entries if not entry.name.startswith(CLOSED)) + len(LAST)
+    return lines, lines
+
+
 def _action(entry: Entry) -> tuple[str, ...]:
     if entry.action is Action.REDIRECT:
         return (f"redirect next-hop group {entry.name}",)

@@ -13,14 +13,25 @@ Settings: `global_vrf`, `crossings`, `crossings6`, `unverified`. The router runs
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
-from drivers.base import Capabilities, Driver, Rejected, Target, Unsupported
+from drivers.base import (
+    LINES,
+    LONGEST,
+    Capabilities,
+    Driver,
+    Fails,
+    Limit,
+    Rejected,
+    Target,
+    Unsupported,
+)
 from drivers.box import BoxSession, Reading, Syntax, nothing
 from drivers.diff import Change, patch
-from drivers.state import Key, Kind
+from drivers.state import DeviceState, Key, Kind
 from drivers.switch import frr_delta, frr_parse, frr_text
+from drivers.switch.counted import counted
 from drivers.switch.flows import torn
 from drivers.switch.tables import items_of, parse_name, tables_of
 from drivers.transport import frr
@@ -36,6 +47,12 @@ CAPS = Capabilities(
     is_routed=True,
     shares_objects=True,
     has_vrf=False,
+    buckets=frozenset({"prefix"}),
+    when_dead=Fails.DROP,
+    limits=(
+        Limit(LINES, None, "rules of nftables: the router's memory"),
+        Limit(LONGEST, frr_text.SLOTS, "next hops of one pbr-map: its sequences are 1 to 700 (FRR, PBR), two a hop"),
+    ),
 )
 FORWARDING = {
     "net/ipv4/ip_forward": "net.ipv4.ip_forward",
@@ -68,6 +85,11 @@ def render(changes: tuple[Change, ...], target: Target) -> str:
             raise Unsupported(f"{target.name}: {name} is for VRF {vrf}; {said}")
     is_damaged = any(item == torn(key.kind) for key, item in target.held.items())
     return frr_text.text_of(before, after, target, is_whole=is_damaged)
+
+
+def entries(state: DeviceState, target: Target) -> Mapping[str, int]:
+    """See `Driver`. Errors: Unsupported."""
+    return counted(state, target, frr_text.size_of)
 
 
 def check(native: str, target: Target) -> None:
@@ -176,4 +198,4 @@ def open_session(target: Target, timeout_s: float) -> Iterator[BoxSession]:
         yield BoxSession(target, box, SYNTAX)
 
 
-DRIVER = Driver(name="frr", caps=CAPS, render=render, open=open_session)
+DRIVER = Driver(name="frr", caps=CAPS, render=render, open=open_session, entries=entries)

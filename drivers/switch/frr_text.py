@@ -17,6 +17,7 @@ from drivers.base import Target, Unsupported
 from drivers.nftables import line_text
 from drivers.nftables_objects import INTERFACE, traffic_line
 from drivers.state import ANYWHERE
+from drivers.switch.counted import matched
 from drivers.switch.tables import (
     CLOSED,
     Action,
@@ -78,6 +79,11 @@ def hops_of(entries: tuple[Entry, ...]) -> tuple[Hop, ...]:
     """Where a table's entries lead, each once."""
     led = (entry for entry in entries if entry.action is Action.REDIRECT)
     return tuple(sorted({((entry.hop.port, entry.hop.tag), entry.family) for entry in led}))
+
+
+def size_of(place: Place, entries: tuple[Entry, ...], target: Target) -> tuple[int, int]:
+    """See `drivers.switch.counted`: rules of its chain with the one that leads there, and next hops of its pbr-map."""
+    return matched(entries) + 2, len({hop for hop, _ in hops_of(entries)})
 
 
 def numbered(hops: tuple[Hop, ...], target: Target) -> dict[Hop, int]:

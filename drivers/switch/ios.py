@@ -20,16 +20,17 @@ the last line of every redirect is `set interface Null0`, so a hop that is gone 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
-from drivers.base import Capabilities, Driver, PortInfo, Session, Target
+from drivers.base import LINES, LONGEST, Capabilities, Driver, Fails, Limit, PortInfo, Session, Target
 from drivers.box import BoxSession, Reading, Syntax
 from drivers.diff import Change
-from drivers.state import Kind
+from drivers.state import DeviceState, Kind
 from drivers.switch import policies, typed
 from drivers.switch.aces import IOS
 from drivers.switch.claims import brought, claims, key_of
+from drivers.switch.counted import counted, size_maps
 from drivers.switch.routemaps import MARK, Words, short_mac
 from drivers.switch.stanzas import Stanza, split
 from drivers.switch.stepwise import StepwiseBox
@@ -46,6 +47,11 @@ CAPS = Capabilities(
     tracks=True,
     takes_deny=False,
     buckets=frozenset({"prefix", "mask"}),
+    when_dead=Fails.DROP,
+    limits=(
+        Limit(LINES, None, "the platform and its TCAM template: `show platform hardware` of its family"),
+        Limit(LONGEST, 6553, "entries of one route map: sequence numbers end at 65535, ours go in tens"),
+    ),
 )
 WHY_NOT = "IOS takes back within two hours at most, for one user and with everybody's work; it is programmed without"
 PREREQUISITES = (
@@ -124,6 +130,11 @@ def render(changes: tuple[Change, ...], target: Target) -> str:
     return policies.render(changes, target, WORDS)
 
 
+def entries(state: DeviceState, target: Target) -> Mapping[str, int]:
+    """See `Driver`. Errors: Unsupported."""
+    return counted(state, target, size_maps)
+
+
 def check(native: str, target: Target) -> None:
     typed.check(native, target, WORDS)
 
@@ -173,4 +184,4 @@ def open_(target: Target, timeout_s: float) -> Iterator[Session]:
         yield BoxSession(target, StepwiseBox(target, wire, WORDS, WHY_NOT), SYNTAX)
 
 
-DRIVER = Driver("ios", CAPS, render, open_)
+DRIVER = Driver("ios", CAPS, render, open_, entries)

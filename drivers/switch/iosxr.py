@@ -19,15 +19,26 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 
-from drivers.base import Capabilities, Driver, Rejected, Target, Unsupported
+from drivers.base import (
+    LINES,
+    LONGEST,
+    Capabilities,
+    Driver,
+    Fails,
+    Limit,
+    Rejected,
+    Target,
+    Unsupported,
+)
 from drivers.box import BoxSession, Syntax, nothing
 from drivers.diff import Change, patch
 from drivers.difference import differs as differ
 from drivers.state import DeviceState, Key, Kind, Steering
+from drivers.switch.counted import counted
 from drivers.switch.crossings import crossing_prefix
 from drivers.switch.iosxr_claim import claim, ports_of
 from drivers.switch.iosxr_parse import TORN, read
-from drivers.switch.iosxr_text import ATTACH, HOP, MARK, Objects, list_name, objects_of
+from drivers.switch.iosxr_text import ATTACH, HOP, MARK, MOST_LINES, Objects, list_name, objects_of, size_of
 from drivers.switch.iosxr_words import Strange, ace_of, blocks
 from drivers.switch.nested import changes, paths, plain, respelled
 from drivers.switch.tables import (
@@ -52,6 +63,11 @@ CAPS = Capabilities(
     has_lock=True,
     takes_deny=True,
     buckets=frozenset({"prefix"}),
+    when_dead=Fails.DROP,
+    limits=(
+        Limit(LINES, None, "the line card's TCAM: `show controllers npu resources`"),
+        Limit(LONGEST, MOST_LINES, "lines of one access list, remarks too: ours are numbered in tens below 65000"),
+    ),
 )
 BETWEEN = " > "
 PENDING = "ipv4 access-list si-pending"
@@ -106,6 +122,11 @@ def render(changes: tuple[Change, ...], target: Target) -> str:
             lines += [f"interface {own}", f" {attach}"]
     lines += _static(before, after)
     return "".join(f"{line}\n" for line in lines)
+
+
+def entries(state: DeviceState, target: Target) -> Mapping[str, int]:
+    """See `Driver`. Errors: Unsupported."""
+    return counted(_whole(state), target, size_of)
 
 
 def _whole(state: DeviceState) -> DeviceState:
@@ -276,4 +297,4 @@ def open_session(target: Target, timeout_s: float) -> Iterator[BoxSession]:
         yield BoxSession(target, box, SYNTAX)
 
 
-DRIVER = Driver(name="iosxr", caps=CAPS, render=render, open=open_session)
+DRIVER = Driver(name="iosxr", caps=CAPS, render=render, open=open_session, entries=entries)

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 
 from drivers.base import Target, Unsupported
 from drivers.state import ANY_PORT, ANYWHERE, Match, NextHop, Ports
+from drivers.switch.counted import by_family, matched
 from drivers.switch.tables import (
     ANY_MAC,
     Action,
@@ -33,6 +34,7 @@ from drivers.switch.tables import (
 
 LOCAL, REST = "SI-local", "SI-rest"
 REST_SEQUENCE, LAST_SEQUENCE = 65000, 64990
+MOST_LINES = LAST_SEQUENCE // 10
 MARK = "description SI"
 # What only routers and neighbours say to each other is nobody's traffic and never leaves the link.
 LINK_LOCAL = {4: (("ipv4", "224.0.0.0/24"),), 6: (("icmpv6", "fe80::/10"), ("icmpv6", "ff02::/16"))}
@@ -126,10 +128,21 @@ def access_list(place: Place, entries: list[Entry], family: int, target: Target)
         body += (ace(entry, match, target) for match in entry.matches)
     numbered = [f"{10 * number} {line}" for number, line in enumerate(body, start=1)]
     if 10 * len(numbered) > LAST_SEQUENCE:
-        raise Unsupported(f"{target.name}: {list_name(place, family)} would have {len(numbered)} lines; 6499 fit")
+        said = f"{list_name(place, family)} would have {len(numbered)} lines; {MOST_LINES} fit"
+        raise Unsupported(f"{target.name}: {said}")
     if not place[1]:
         numbered += [f"{REST_SEQUENCE - 1} remark {REST}", f"{REST_SEQUENCE} permit ipv{family} any any"]
     return tuple(numbered)
+
+
+def size_of(place: Place, entries: tuple[Entry, ...], target: Target) -> tuple[int, int]:
+    """See `drivers.switch.counted`: lines that match, and the lines of the longer list, remarks too."""
+    lines, longest = 0, 0
+    for family, some in by_family(entries).items():
+        local = [] if place[1] else local_lines(place, family, target)
+        lines += matched(some) + len(local) + (0 if place[1] else 1)
+        longest = max(longest, matched(some) + len(some) + (0 if place[1] else len(local) + 1))
+    return lines, longest
 
 
 def local_lines(place: Place, family: int, target: Target) -> list[str]:

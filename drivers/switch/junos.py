@@ -9,18 +9,19 @@ crossing is the unit of its tag, so a port that carries stage tags needs `flexib
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 from drivers import junos_lines
-from drivers.base import SHADOWS, Capabilities, Driver, Rejected, Session, Target
+from drivers.base import LINES, SHADOWS, Capabilities, Driver, Fails, Limit, Rejected, Session, Target
 from drivers.box import BoxSession, Reading, Syntax
 from drivers.diff import Change, patch
 from drivers.junos_lines import APPLY, GROUP, MARKER, body_of, lines_of, ours, theirs, written
 from drivers.state import EMPTY, DeviceState, Key, Kind
+from drivers.switch.counted import of_tables
 from drivers.switch.flows import torn
 from drivers.switch.junos_parse import read as read_lines
-from drivers.switch.junos_text import text_of
+from drivers.switch.junos_text import size_of, text_of, with_doors
 from drivers.switch.tables import Place, parse_name, tables_of
 from drivers.transport import junos as transport
 
@@ -33,6 +34,8 @@ CAPS = Capabilities(
     shares_objects=True,
     has_lock=True,
     buckets=frozenset({"prefix"}),
+    when_dead=Fails.DROP,
+    limits=(Limit(LINES, None, "terms; the line card's filter memory decides: `show pfe filter hw summary`"),),
 )
 _FILTERED = re.compile(r"interfaces (\S+) unit (\d+) family inet(6?) filter (?:input|input-list) (\S+)")
 _OUR_UNIT = re.compile(r"interfaces (\S+) unit (\d+) ")
@@ -47,6 +50,12 @@ def render(changes: tuple[Change, ...], target: Target) -> str:
     # What a change starts from is held, whoever read it.
     started = {one.key: one.before for one in changes if one.before is not None and one.key not in target.held}
     return written(text_of(tables_of(patch({**target.held, **started}, changes), target), target))
+
+
+def entries(state: DeviceState, target: Target) -> Mapping[str, int]:
+    """See `Driver`. Errors: Unsupported."""
+    whole = DeviceState({key: item for key, item in state.items() if item != torn(key.kind)})
+    return of_tables(with_doors(tables_of(whole, target)), target, size_of)
 
 
 def check(native: str, target: Target) -> None:
@@ -170,4 +179,4 @@ def open_session(target: Target, timeout_s: float) -> Iterator[Session]:
         yield BoxSession(target, box, SYNTAX)
 
 
-DRIVER = Driver(name="junos", caps=CAPS, render=render, open=open_session)
+DRIVER = Driver(name="junos", caps=CAPS, render=render, open=open_session, entries=entries)

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field, replace
 
 from drivers.base import Target, Unsupported
 from drivers.state import ANY_PORT, ANYWHERE, Match
+from drivers.switch.counted import by_family, matched
 from drivers.switch.tables import (
     ANY_MAC,
     CLOSED,
@@ -77,7 +78,7 @@ def vrf_name(target: Target, vrf: str) -> str:
 
 def text_of(tables: Tables, target: Target) -> tuple[str, ...]:
     """The lines of our group, in a fixed order. Errors: Unsupported."""
-    tables = replace(tables, entries=_with_doors(tables))
+    tables = with_doors(tables)
     hops = _hops(tables, target)
     return (
         *_filters(tables, target),
@@ -87,11 +88,20 @@ def text_of(tables: Tables, target: Target) -> tuple[str, ...]:
     )
 
 
-def _with_doors(tables: Tables) -> dict[Place, tuple[Entry, ...]]:
+def with_doors(tables: Tables) -> Tables:
     """A crossing that packets only leave by takes none in."""
     anywhere = {family: Match(prefix, prefix) for family, prefix in ANYWHERE.items()}
     doors = tuple(Entry(f"{CLOSED}-{family}", Action.DROP, (match,)) for family, match in sorted(anywhere.items()))
-    return dict(sorted({**dict.fromkeys(tables.crossings, doors), **tables.entries}.items()))
+    entries = dict(sorted({**dict.fromkeys(tables.crossings, doors), **tables.entries}.items()))
+    return replace(tables, entries=entries)
+
+
+def size_of(place: Place, entries: tuple[Entry, ...], target: Target) -> tuple[int, int]:
+    """Terms: see `drivers.switch.counted`."""
+    sizes = {family: matched(some) for family, some in by_family(entries).items()}
+    if not place[1]:  # what else may pass, and the neighbours' own
+        sizes = {family: size + (2 if family == 6 else 1) for family, size in sizes.items()}
+    return sum(sizes.values()), max(sizes.values())
 
 
 def vrf_at(place: Place, entries: tuple[Entry, ...], target: Target) -> str | None:

@@ -15,7 +15,19 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
-from drivers.base import Capabilities, Counter, Driver, Identity, Observation, Rejected, Target, Unsupported
+from drivers.base import (
+    LINES,
+    Capabilities,
+    Counter,
+    Driver,
+    Fails,
+    Identity,
+    Limit,
+    Observation,
+    Rejected,
+    Target,
+    Unsupported,
+)
 from drivers.diff import Change
 from drivers.probe import Probe, ProbeResult
 from drivers.state import DeviceState, Key, Kind
@@ -62,7 +74,12 @@ CAPS = Capabilities(
     has_ipv6=True,
     has_standby=True,
     has_copies=True,
+    buckets=frozenset({"prefix", "mask"}),
+    when_dead=Fails.DROP,
+    limits=(Limit(LINES, None, "flows: memory, unless `flow_limit` of table 0 is set (ovs-vswitchd.conf.db(5))"),),
 )
+
+
 def render(changes: tuple[Change, ...], target: Target) -> str:
     """Lines of an `ovs-ofctl bundle` file: all deletes (by exact cookie), then all adds, in key order.
 
@@ -95,6 +112,13 @@ def render(changes: tuple[Change, ...], target: Target) -> str:
             adds.append(line)
     lines = [*deletes, *forgotten, *map(group_line, groups.values()), *adds]
     return "".join(f"{line}\n" for line in lines)
+
+
+def entries(state: DeviceState, target: Target) -> Mapping[str, int]:
+    """See `Driver`: flows. Errors: Unsupported."""
+    pipeline = pipeline_of(target)
+    whole = ((key, item) for key, item in state.items() if item != torn(key.kind))
+    return {LINES: sum(1 for key, item in whole for _ in flows_of(key, item, pipeline))}
 
 
 def _forgotten(change: Change, pipeline: Pipeline) -> tuple[int, ...]:
@@ -279,4 +303,4 @@ def _items(flows: tuple[Flow, ...], groups: tuple[Group, ...], target: Target) -
     return state.merged({key_of(cookie): torn(key_of(cookie).kind) for cookie in altered})
 
 
-DRIVER = Driver(name="openvswitch", caps=CAPS, render=render, open=open_session)
+DRIVER = Driver(name="openvswitch", caps=CAPS, render=render, open=open_session, entries=entries)

@@ -3,8 +3,9 @@
 
 What to ask is a note on the bridge in OVSDB, put there by the orchestrator (`BridgeSession.set_probes`), and what was
 found is another: neither needs the orchestrator to be there. While a probe that fails over is down, its ports are
-marked (`handover.mark_of`), and the switch sends to the standbys. If this process dies, marks stay as they are.
-It must not touch a flow or a group that is not its own. Runs as a user who may use the sockets in DIR.
+marked (`handover.mark_of`), and the switch sends to the standbys. Two processes: if the one that asks dies, the other
+starts it again and it takes the marks over; if the other dies, or both are told to end, marks and flows go. It must not
+touch a flow or a group that is not its own. Runs as a user who may use the sockets in DIR.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from drivers.probe import ProbeResult
 from drivers.switch import probe_notes
 from drivers.switch.asked import Rounds
 from drivers.switch.handover import FIRST_MARK, LAST_MARK, mark_of, parse_groups
+from drivers.switch.keeper import keep
 from drivers.switch.probe_packets import TOKEN_OCTETS
 from drivers.transport import openflow, openflow_wire, ovsdb
 
@@ -70,6 +72,15 @@ class Bridge:
             _say(f"{self.name}: {error}")
             self._hang_up()
             self._write_s = time.monotonic() + RETRY_S
+
+    def release(self) -> None:
+        """Nobody asks any more: flows that catch go, and marks with them, as nobody would ever take them away."""
+        try:
+            if self._rounds.asked or self._marked:
+                self._take("")
+                self._write()
+        except DriverError as error:
+            _say(f"{self.name}: what is left there stays: {error}")
 
     def _take(self, note: str) -> None:
         self._taken, self._write_s = note, 0.0
@@ -160,7 +171,7 @@ class Clerk(threading.Thread):
 
 
 def run(rundir: str, names: frozenset[str]) -> int:
-    """Until SIGTERM or SIGINT."""
+    """Until SIGTERM or SIGINT, or until the keeper, which holds the other end of standard input, is gone."""
     is_over = threading.Event()
 
     def stop(number: int, frame: FrameType | None) -> None:
@@ -180,12 +191,18 @@ def run(rundir: str, names: frozenset[str]) -> int:
         if now != before:
             before = now
             clerk.news.set()
-        wait_s = min([bridge.next_s() for bridge in bridges], default=FAR) - time.monotonic()
         wires = [wire for bridge in bridges for wire in bridge.wires]
+        wait_s = min([bridge.next_s() for bridge in bridges], default=FAR) - time.monotonic()
+        wait_s = min(max(wait_s, 0), LONGEST_S if wires else IDLE_S)
         try:
-            select.select(wires, [], [], min(max(wait_s, 0), LONGEST_S if wires else IDLE_S))
+            ready, _, _ = select.select([*wires, sys.stdin], [], [], wait_s)
         except InterruptedError:
             continue
+        if sys.stdin in ready:
+            _say("its keeper is gone")
+            break
+    for bridge in list(clerk.bridges.values()):
+        bridge.release()
     return 0
 
 
@@ -198,7 +215,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m drivers.switch.prober", description=__doc__)
     parser.add_argument("bridges", nargs="*", metavar="BRIDGE", help="default: every bridge that has probes")
     parser.add_argument("--rundir", default=RUNDIR, metavar="DIR", help=f"default: {RUNDIR}")
+    parser.add_argument("--kept", action="store_true", help=argparse.SUPPRESS)
     given = parser.parse_args(arguments)
+    if not given.kept:
+        return keep([sys.executable, "-m", "drivers.switch.prober", "--kept", "--rundir", given.rundir, *given.bridges])
     return run(given.rundir, frozenset(given.bridges))
 
 

@@ -11,9 +11,10 @@ from django.views.decorators.http import require_POST
 
 from chains import selectors
 from chains.engine.planner import plan_chain
+from chains.engine.why import chain_why as why_now
 from chains.services import intent
 from chains.services.actor import Actor, require_editor
-from frontend import chain_page
+from frontend import chain_page, why
 from frontend.access import narrowed, page, parameter, show
 from frontend.paging import page_of
 
@@ -44,6 +45,23 @@ def chain_live(request: HttpRequest, actor: Actor, id: int) -> HttpResponse:
     """What moves on the chain's page: status, counters, changes under way. Fetched every few seconds."""
     row = selectors.chain_get(actor, id)
     return show(request, actor, "parts/chain_live", chain_page.moving(actor, row))
+
+
+@page
+def chain_why(request: HttpRequest, actor: Actor, id: int) -> HttpResponse:
+    """Why it would run where it would as things are now, and what would change that."""
+    row = selectors.chain_get(actor, id)
+    found = why_now(row)
+    placement = found["placement"] or {}
+    context = {
+        "chain": row,
+        "why": found,
+        "reasons": why.reasons(placement),
+        "flips": [(hop["position"], hop["function"], hop["flips"]) for hop in found["hops"]],
+        "cost": placement.get("cost"),
+        "cost_terms": why.terms_of(placement.get("cost_terms") or {}),
+    }
+    return show(request, actor, "chain_why", context)
 
 
 @require_POST

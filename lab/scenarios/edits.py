@@ -7,7 +7,8 @@ r"""A chain is edited again and again under load: no packet lost, doubled or pas
    fw1 ips2 fw3                fw2 ips1
 
 1,000 datagrams a second and 50 long TCP connections from a1 to a2 and back, while the chain's classifier changes, hops
-are inserted, removed, reordered, moved to the other leaf and back, an instance is replaced and policies change.
+are inserted, removed, reordered, moved to the other leaf and back, an instance is replaced, policies change, and a hop
+becomes a group that grows and shrinks.
 Expected: 0 lost, 0 doubled, 0 that crossed other functions than the old or the new chain names, in another order, and
 every connection alive, unless the plan said beforehand what would break.
 """
@@ -28,7 +29,7 @@ CONNECTIONS, FAST_CONNECTIONS = 50, 20
 
 
 def rounds() -> Iterator[tuple[str, dict[str, Any]]]:
-    """What is edited, for ever: ten edits that end where they began."""
+    """What is edited, for ever: fourteen edits that end where they began."""
     while True:
         yield "insert a hop", {"hops": [ngfw("fw1"), ips("ips1")]}
         yield "change the classifier", {"classifiers": MORE_CLASSIFIERS}
@@ -39,6 +40,10 @@ def rounds() -> Iterator[tuple[str, dict[str, Any]]]:
         yield "change the classifier back", {"classifiers": CLASSIFIERS}
         yield "reorder back and move both", {"hops": [ngfw("fw3"), ips("ips1")]}
         yield "remove a hop", {"hops": [ngfw("fw3")]}
+        yield "make it a group", {"hops": [ngfw(instances=2)]}
+        yield "grow the group", {"hops": [ngfw(instances=3)]}
+        yield "change the group's policy", {"hops": [ngfw(instances=3, rules=2)]}
+        yield "shrink the group", {"hops": [ngfw(instances=2)]}
         yield "move back", {"hops": [ngfw("fw1")]}
 
 

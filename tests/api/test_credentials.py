@@ -126,3 +126,11 @@ def test_caps_and_whether_it_is_verified(world: World) -> None:
     assert listed["is_verified"] is False
     outside = Device.objects.filter(driver="")[0]
     assert world.operator.get(f"devices/{outside.pk}/").json()["caps"] is None
+
+
+def test_limits_and_what_happens_when_something_is_dead(world: World) -> None:
+    caps = world.operator.get(leaf()).json()["caps"]
+    assert (caps["when_dead"], caps["when_unreachable"], caps["buckets"]) == ("drop", "keep", ["prefix"])
+    assert [(one["name"], one["most"]) for one in caps["limits"]] == [("lines", None)]
+    Device.objects.filter(name="leaf1").update(settings={"table_lines": "512"})
+    assert world.operator.get(leaf()).json()["caps"]["limits"][0]["most"] == 512

@@ -193,3 +193,25 @@ def test_a_plan_takes_no_body(world: World) -> None:
     problem(world.a.post(f"plans/{response.json()['id']}/apply/", {"force": True}), 400)
     problem(world.a.post(f"{chain}plan/", []), 400)
     assert world.a.post(f"{chain}plan/", {}).status_code == 201
+
+
+def test_why_names_limits_flips_and_remedies_and_writes_nothing(world: World) -> None:
+    chain, response = planned(world)
+    plans = Plan.objects.count()
+    told = world.a.get(f"{chain}why/").json()
+    assert told["placement"] == response.json()["placement"]
+    assert (told["bindings"], told["reasons"], told["remedies"]) == ([], [], [])
+    assert told["hops"][0]["chosen"]["offers"] == ["ngfw@fw1"]
+    assert {flip["offer"] for flip in told["hops"][0]["flips"]}
+    offer = Offer.objects.get(device__name="fw1")
+    before = offer.cost_fixed
+    flips = {(flip["offer"], flip["figure"]): flip for flip in told["hops"][0]["flips"]}
+    flip = flips[str(offer), "cost_fixed"]
+    Offer.objects.filter(pk=offer.pk).update(cost_fixed=flip["at"] + 0.01)
+    assert world.a.get(f"{chain}why/").json()["hops"][0]["chosen"]["offers"] == flip["then"]
+    Offer.objects.filter(pk=offer.pk).update(cost_fixed=before, is_enabled=False)
+    Offer.objects.exclude(pk=offer.pk).filter(function=offer.function).delete()
+    told = world.a.get(f"{chain}why/").json()
+    assert told["placement"] is None and told["reasons"][0]["code"] == "no-candidate"
+    assert told["remedies"][0].startswith("switch ngfw@fw1 on: the chain would cost")
+    assert Plan.objects.count() == plans

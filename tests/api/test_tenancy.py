@@ -53,6 +53,7 @@ POLICIES: Mapping[tuple[str, str], tuple[str, str]] = {
     ("chains/{id}/traffic/", "GET"): (VIEW, OWN),
     ("chains/{id}/explain/", "GET"): (VIEW, OWN),
     ("chains/{id}/plan/", "POST"): (EDIT, OWN),
+    ("chains/{id}/why/", "GET"): (VIEW, OWN),
     ("changes/", "GET"): (VIEW, LIST),
     ("changes/{id}/", "GET"): (VIEW, OWN),
     ("changes/{id}/approve/", "POST"): (EDIT, OWN),

@@ -55,6 +55,13 @@ def test_doubtful_words_are_faults() -> None:
             read(with_(f', unverified: "{word}"'))
 
 
+def test_how_many_lines_fit_is_a_number() -> None:
+    for word in ("many", "0", "-5", ""):
+        with pytest.raises(FabricRefused, match="table_lines is how many lines fit"):
+            read(with_(f', table_lines: "{word}"'))
+    read(with_(', table_lines: "512"'))
+
+
 @pytest.mark.django_db
 def test_a_credential_in_the_vault_can_be_named() -> None:
     load(with_(credential='"vault:leafs"'))

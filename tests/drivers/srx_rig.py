@@ -17,6 +17,7 @@ from tests.drivers.samples import Site
 
 PORTS = {"in": PortInfo("in", 1, "", "ge-0/0/1"), "out": PortInfo("out", 2, "", "ge-0/0/2")}
 SETTINGS = {"zone_in": "trust", "zone_out": "untrust"}
+WALL = Target("srx1", "srx", "127.0.0.1", SETTINGS, PORTS)
 SITE = Site(SRX.caps.kinds, inside="in", outside="out", has_dscp=False)
 FOREIGN = (
     "set security zones security-zone dmz",
