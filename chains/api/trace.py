@@ -31,7 +31,9 @@ QUESTION = (
     Filter("protocol", choices=PROTOCOLS, description="Default tcp."),
     Filter("port", description="Destination port; any if it is left out."),
     Filter("source_port", description="Any if it is left out."),
-    Filter("states", choices=STATES, description="As devices are wanted to send it (default), or were read to."),
+    Filter(
+        "states", choices=STATES, description="As devices are wanted to send it (default), or were read to."
+    ),
 )
 
 
@@ -82,7 +84,11 @@ class ChainTraceApi(ApiView):
 
 def packet_of(given: dict[str, list[str]]) -> tuple[Packet, str]:
     """What was asked, and of which states. Errors: Invalid, with an entry for each fault."""
-    errors = [FieldError(name, "invalid", "Given more than once.") for name, values in given.items() if len(values) > 1]
+    errors = [
+        FieldError(name, "invalid", "Given more than once.")
+        for name, values in given.items()
+        if len(values) > 1
+    ]
     one = {name: values[0] for name, values in given.items()}
     source, destination = _address("source", one, errors), _address("destination", one, errors)
     if source and destination and source.version != destination.version:
@@ -147,7 +153,10 @@ def shown(view: TraceView) -> dict[str, Any]:
                 "device": course.device,
                 "detail": course.detail,
                 "steps": [
-                    {name: getattr(step, name) for name in ("device", "port", "item", "hop", "function", "action")}
+                    {
+                        name: getattr(step, name)
+                        for name in ("device", "port", "item", "hop", "function", "action")
+                    }
                     for step in course.steps
                 ],
             }

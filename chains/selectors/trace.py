@@ -63,7 +63,9 @@ class Packet:
     @property
     def match(self) -> Match:
         bits = 128 if ":" in self.source else 32
-        ends = [ANY_PORT if port is None else (port, port) for port in (self.source_port, self.destination_port)]
+        ends = [
+            ANY_PORT if port is None else (port, port) for port in (self.source_port, self.destination_port)
+        ]
         return Match(f"{self.source}/{bits}", f"{self.destination}/{bits}", self.protocol, *ends)
 
 
@@ -112,7 +114,9 @@ def chain_trace(chain: Chain, asked: Packet, states: str = WANTED) -> TraceView:
     """
     wanted = chain_contributions(chain)
     if not wanted:
-        return TraceView(chain.pk, states, "the chain is not in force: no device is to hold anything of it", ())
+        return TraceView(
+            chain.pk, states, "the chain is not in force: no device is to hold anything of it", ()
+        )
     if states == HELD:
         every, unread = _held(wanted)
         if unread:
@@ -123,7 +127,11 @@ def chain_trace(chain: Chain, asked: Packet, states: str = WANTED) -> TraceView:
         every = {name: DeviceState({**state, **others[name]}) for name, state in wanted.items()}
     walker = _walker(chain, every)
     courses = tuple(walker.courses(packets(asked.match)))
-    detail = "" if courses else "the chain does not mean this packet: none of its classifiers matches from its source"
+    detail = (
+        ""
+        if courses
+        else "the chain does not mean this packet: none of its classifiers matches from its source"
+    )
     return TraceView(chain.pk, states, detail, courses)
 
 
@@ -173,7 +181,13 @@ class _Walker:
         function = next((step.function for step in reversed(steps) if step.function), "a function")
         detail = ENDS[trace.outcome].format(vrf=trace.vrf, function=function)
         return Course(
-            direction, trace.origin.witness(), trace.packets.witness(), trace.outcome, trace.device, detail, steps
+            direction,
+            trace.origin.witness(),
+            trace.packets.witness(),
+            trace.outcome,
+            trace.device,
+            detail,
+            steps,
         )
 
     def _steps(self, trace: Trace) -> Iterator[Step]:
@@ -216,6 +230,10 @@ def _action(item: Item) -> str:
     if isinstance(item, FunctionItem):
         return "serves it"
     to = item.next
-    where = f"VRF {to.vrf}" if to.vrf and not to.port else f"port {to.port}" + (f" tag {to.tag}" if to.tag else "")
+    where = (
+        f"VRF {to.vrf}"
+        if to.vrf and not to.port
+        else f"port {to.port}" + (f" tag {to.tag}" if to.tag else "")
+    )
     copies = f", copies to {', '.join(copy.port for copy in item.copies)}" if item.copies else ""
     return f"{'filters, then ' if isinstance(item, Filter) else ''}sends to {where}{copies}"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which server, and the token for it: from the environment, else from the user's own file, which nobody else may read."""
+"""Which server, and the token for it: from the environment, else from the user's own file, which nobody else reads."""
 
 from __future__ import annotations
 
@@ -40,7 +40,9 @@ def load(environ: Mapping[str, str] = os.environ) -> Account:
     try:
         with path.open() as file:
             if os.fstat(file.fileno()).st_mode & (stat.S_IRWXG | stat.S_IRWXO):
-                raise Failure(f"{path} can be read by others. Fix: chmod 600 {path}, and revoke the token if they did")
+                raise Failure(
+                    f"{path} can be read by others. Fix: chmod 600 {path}, and revoke the token if they did"
+                )
             return Account(**json.load(file))
     except FileNotFoundError:
         raise Failure(f"nobody is logged in. Fix: viaduct login, or set {SERVER} and {TOKEN}") from None

@@ -31,7 +31,9 @@ looking.add_to(app)
 @app.callback()
 def common(
     context: typer.Context,
-    json: Annotated[bool, typer.Option("--json", help="One JSON object a line, errors on standard error.")] = False,
+    json: Annotated[
+        bool, typer.Option("--json", help="One JSON object a line, errors on standard error.")
+    ] = False,
 ) -> None:
     context.obj = Session(Printer(is_json=json))
 

@@ -21,7 +21,9 @@ app = typer.Typer(help="Chains: what tenants want.", no_args_is_help=True)
 COLUMNS = ("id", "tenant", "name", "status", "source", "destination", "functions", "status_reason")
 CHAIN = typer.Argument(help="Name or number of the chain.")
 TENANT = typer.Option("--tenant", help="Operators: whose chain.")
-FILE = typer.Option("--file", "-f", help='YAML with chains, as `viaduct export` writes it; "-" for standard input.')
+FILE = typer.Option(
+    "--file", "-f", help='YAML with chains, as `viaduct export` writes it; "-" for standard input.'
+)
 
 
 def add_to(root: typer.Typer) -> None:
@@ -38,7 +40,10 @@ def list_(
     """All chains, or those that are asked for."""
     session = session_of(context)
     query = {name: value for name, value in (("tenant", tenant), ("status", status), ("q", find)) if value}
-    rows = ({**row, "functions": [hop["function"] for hop in row["hops"]]} for row in session.rest.rows("chains/", **query))
+    rows = (
+        {**row, "functions": [hop["function"] for hop in row["hops"]]}
+        for row in session.rest.rows("chains/", **query)
+    )
     session.printer.rows(rows, COLUMNS, "No chain. Next: viaduct chain create -f FILE")
 
 
@@ -55,20 +60,30 @@ def show(context: typer.Context, chain: Annotated[str, CHAIN], tenant: Annotated
     if row["status_reason"]:
         say(f"  {plain(row['status_reason'])}")
     for condition in row["conditions"]:
-        say(f"  {condition['kind']}: {condition['status']} {plain(condition['detail'] or condition['reason'])}")
+        say(
+            f"  {condition['kind']}: {condition['status']} {plain(condition['detail'] or condition['reason'])}"
+        )
     say(plain(files.write([files.declared(row, with_tenant=False)]).rstrip()))
 
 
 @app.command()
 def create(
-    context: typer.Context, file: Annotated[str, FILE], dry_run: Annotated[bool, typer.Option("--dry-run")] = False
+    context: typer.Context,
+    file: Annotated[str, FILE],
+    dry_run: Annotated[bool, typer.Option("--dry-run")] = False,
 ) -> None:
     """Create the chains of a file; nothing of it is in force until a plan is applied."""
     session = session_of(context)
     for chain in files.read(file):
-        made = session.rest.send("POST", "chains/", chain, query={"dry_run": "true"} if dry_run else None).json()
+        made = session.rest.send(
+            "POST", "chains/", chain, query={"dry_run": "true"} if dry_run else None
+        ).json()
         session.printer.data(made)
-        done = "would be created" if dry_run else f"created as {made['id']}. Next: viaduct plan {plain(made['name'])}"
+        done = (
+            "would be created"
+            if dry_run
+            else f"created as {made['id']}. Next: viaduct plan {plain(made['name'])}"
+        )
         session.printer.say(f"[green]+[/] chain {plain(files.label(chain))} {done}")
 
 
@@ -158,7 +173,9 @@ def _told(value: Any) -> str:
 
 def _one(chains: list[files.Json], file: str) -> files.Json:
     if len(chains) != 1:
-        raise Failure(f"{file}: has {len(chains)} chains, and one is to be edited. Fix: viaduct apply -f {file}")
+        raise Failure(
+            f"{file}: has {len(chains)} chains, and one is to be edited. Fix: viaduct apply -f {file}"
+        )
     return dict(chains[0])
 
 

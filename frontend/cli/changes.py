@@ -74,7 +74,9 @@ def apply(
     raise typer.Exit(follow(session, change) if wait else _told(session, change))
 
 
-def watch(context: typer.Context, change: Annotated[int, typer.Argument(help="Number of the change.")]) -> None:
+def watch(
+    context: typer.Context, change: Annotated[int, typer.Argument(help="Number of the change.")]
+) -> None:
     """Follow a change to its end: its log, and how far it is. Exit code 1 if it did not succeed."""
     session = session_of(context)
     raise typer.Exit(follow(session, session.rest.get(f"changes/{change}/")))
@@ -103,7 +105,9 @@ def show_plan(session: Session, plan: Mapping[str, Any], *, with_native: bool = 
         return FAILED
     steps = [step for step in plan["steps"] if step["device"]]
     if not steps:
-        say(f"No change: devices are wanted to hold what they are wanted to hold already (plan {plan['id']}).")
+        say(
+            f"No change: devices are wanted to hold what they are wanted to hold already (plan {plan['id']})."
+        )
         return DONE
     for step in steps:
         say(f"[bold]{plain(step['device'])}[/] [dim]wave {step['wave']}, {plain(step['phase'])}[/]")
@@ -129,7 +133,9 @@ def follow(session: Session, change: Mapping[str, Any]) -> int:
         return _told(session, change)
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total}"))
     is_bar = printer.out.is_terminal and not printer.is_json
-    with Progress(*columns, TimeElapsedColumn(), console=printer.out, disable=not is_bar, transient=True) as bar:
+    with Progress(
+        *columns, TimeElapsedColumn(), console=printer.out, disable=not is_bar, transient=True
+    ) as bar:
         task = bar.add_task(f"change {number}", total=len(change["steps"]) or None)
         for event in session.rest.follow(f"changes/{number}/stream/"):
             if event.kind == "log":
@@ -150,7 +156,9 @@ def _told(session: Session, change: Mapping[str, Any]) -> int:
         printer.say(f"[green]Change {number} succeeded.[/] To take it back: viaduct undo {number}")
         return DONE
     if status == "waiting":
-        printer.say(f"[yellow]Change {number} waits for a second person:[/] {plain(change['needs_approval'])}")
+        printer.say(
+            f"[yellow]Change {number} waits for a second person:[/] {plain(change['needs_approval'])}"
+        )
         return PENDING
     if status not in ENDED:
         waits = f": {plain(change['waits'])}" if change["waits"] else ""

@@ -17,7 +17,12 @@ from frontend.cli.session import Session
 
 CREATE, UPDATE, APPLY, DELETE = "create", "update", "apply", "delete"
 SYMBOLS = {CREATE: "[green]+[/]", UPDATE: "[yellow]~[/]", APPLY: "[cyan]>[/]", DELETE: "[red]-[/]"}
-WORDS = {CREATE: "is to be created", UPDATE: "is to be changed", APPLY: "is stored and not in force", DELETE: "is to go"}
+WORDS = {
+    CREATE: "is to be created",
+    UPDATE: "is to be changed",
+    APPLY: "is stored and not in force",
+    DELETE: "goes",
+}
 TRY = {"dry_run": "true"}
 
 
@@ -42,18 +47,28 @@ def compare(session: Session, path: str, *, prune: bool) -> list[Difference]:
     found = []
     for chain in chains:
         if bool(chain.get("tenant")) != is_operator:
-            text = "an operator names its `tenant`" if is_operator else "its tenant is the token's: leave `tenant` out"
+            text = (
+                "an operator names its `tenant`"
+                if is_operator
+                else "its tenant is the token's: leave `tenant` out"
+            )
             raise Failure(f"{path}: chain {files.label(chain)}: {text}")
         try:
             found += _difference(session, chain, there.pop(files.label(chain), None), is_operator)
         except Failure as failure:
             raise Failure(f"{path}: chain {files.label(chain)}: {failure.text}", failure.problem) from None
     tenants = {chain.get("tenant") for chain in chains}
-    gone = [row for row in there.values() if prune and row["is_wanted"] and (not is_operator or row["tenant"] in tenants)]
+    gone = [
+        row
+        for row in there.values()
+        if prune and row["is_wanted"] and (not is_operator or row["tenant"] in tenants)
+    ]
     return found + [Difference(DELETE, _key(row, is_operator), row["id"], "", {}, {}, {}) for row in gone]
 
 
-def _difference(session: Session, chain: files.Json, row: Mapping[str, Any] | None, is_operator: bool) -> list[Difference]:
+def _difference(
+    session: Session, chain: files.Json, row: Mapping[str, Any] | None, is_operator: bool
+) -> list[Difference]:
     label = files.label(chain)
     if row is None:
         made = session.rest.send("POST", "chains/", chain, query=TRY).json()
@@ -76,12 +91,19 @@ def _key(row: Mapping[str, Any], is_operator: bool) -> str:
 
 def show(session: Session, found: list[Difference]) -> None:
     for each in found:
-        fields = [{"field": path, "before": one, "after": two} for path, one, two in files.differences(each.before, each.after)]
-        session.printer.data({"chain": each.label, "action": each.action, "fields": fields if each.action == UPDATE else []})
+        fields = [
+            {"field": path, "before": one, "after": two}
+            for path, one, two in files.differences(each.before, each.after)
+        ]
+        session.printer.data(
+            {"chain": each.label, "action": each.action, "fields": fields if each.action == UPDATE else []}
+        )
         session.printer.say(f"{SYMBOLS[each.action]} chain {plain(each.label)} {WORDS[each.action]}")
         if each.action == UPDATE:
             show_differences(session, each.before, each.after)
-    counts = {action: sum(each.action == action for each in found) for action in (CREATE, UPDATE, APPLY, DELETE)}
+    counts = {
+        action: sum(each.action == action for each in found) for action in (CREATE, UPDATE, APPLY, DELETE)
+    }
     if not found:
         session.printer.say("No change: every chain of the file is stored so, and in force.")
         return
@@ -95,7 +117,7 @@ def store(session: Session, each: Difference) -> int | None:
     """Write what the file says of it. Gives the chain that is to be planned, None if there is none."""
     if each.action == DELETE:
         session.rest.send("DELETE", f"chains/{each.chain}/")
-        session.printer.say(f"{SYMBOLS[DELETE]} chain {plain(each.label)} goes once every device was read back without it")
+        session.printer.say(f"{SYMBOLS[DELETE]} chain {plain(each.label)} goes once no device holds it")
         return None
     if each.action == CREATE:
         return int(session.rest.send("POST", "chains/", each.wanted).json()["id"])

@@ -24,7 +24,9 @@ def add_to(root: typer.Typer) -> None:
         root.command()(command)
 
 
-def explain(context: typer.Context, chain: Annotated[str, CHAIN], tenant: Annotated[str, TENANT] = "") -> None:
+def explain(
+    context: typer.Context, chain: Annotated[str, CHAIN], tenant: Annotated[str, TENANT] = ""
+) -> None:
     """Why each function of a chain runs where it does, what else there is, and what would change the choice."""
     session = session_of(context)
     row = session.found("chain", chain, tenant)
@@ -61,7 +63,9 @@ def trace(
     dst: Annotated[str, typer.Option("--dst", help="Address where it is to go.")],
     port: Annotated[int | None, typer.Option("--port", help="Destination port; any if left out.")] = None,
     protocol: Annotated[str, typer.Option("--protocol", help="tcp, udp, sctp, icmp or icmpv6.")] = "tcp",
-    held: Annotated[bool, typer.Option("--held", help="As devices were read to hold, not as they are to.")] = False,
+    held: Annotated[
+        bool, typer.Option("--held", help="As devices were read to hold, not as they are to.")
+    ] = False,
     tenant: Annotated[str, TENANT] = "",
 ) -> None:
     """The way of one packet and of its reply, hop by hop. Nothing is sent. Exit code 1 if it does not arrive."""
@@ -78,9 +82,13 @@ def trace(
         for step in course["steps"]:
             place = f"{step['device']}:{step['port']}" if step["port"] else step["device"]
             function = f"[green]{plain(step['function'])}[/] " if step["function"] else ""
-            session.printer.say(f"  {plain(place)}  {function}{plain(step['action'])}  [dim]{plain(step['item'])}[/]")
+            session.printer.say(
+                f"  {plain(place)}  {function}{plain(step['action'])}  [dim]{plain(step['item'])}[/]"
+            )
         leaves = f", leaves as {course['leaves_as']}" if course["leaves_as"] != course["packet"] else ""
-        session.printer.say(f"  = {course['outcome']} on {plain(course['device'])}: {plain(course['detail'] + leaves)}")
+        session.printer.say(
+            f"  = {course['outcome']} on {plain(course['device'])}: {plain(course['detail'] + leaves)}"
+        )
     arrives = all(course["outcome"] in ("routed", "base") for course in view["courses"])
     raise typer.Exit(DONE if arrives else FAILED)
 
@@ -101,7 +109,9 @@ def list_(context: typer.Context, condition: Annotated[str, typer.Option(help="O
     """All devices, with what is known of them."""
     session = session_of(context)
     query = {"condition": condition} if condition else {}
-    session.printer.rows(session.rest.rows("devices/", **query), DEVICES, "No device. Next: load a fabric file.")
+    session.printer.rows(
+        session.rest.rows("devices/", **query), DEVICES, "No device. Next: load a fabric file."
+    )
 
 
 @devices.command()
@@ -121,7 +131,9 @@ def test(context: typer.Context, device: Annotated[str, typer.Argument(help="Nam
     say = session.printer.say
     if login["status"] != "succeeded":
         raise Failure(f"{row['name']} let nobody in: {login['error']}")
-    say(f"[green]{plain(row['name'])}[/]: {plain(login['platform'])} {plain(login['version'])} {plain(login['serial'])}")
+    say(
+        f"[green]{plain(row['name'])}[/]: {plain(login['platform'])} {plain(login['version'])} {plain(login['serial'])}"
+    )
     say(f"  proved by: {plain(login['verified'])}; items of ours: {login['items']}")
     for line in login["missing"]:
         say(f"  [yellow]missing:[/] {plain(line)}")

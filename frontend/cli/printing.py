@@ -82,7 +82,12 @@ class Printer:
 def plain(value: object) -> str:
     """Text of others: never markup, never a terminal's control sequence."""
     text = str(value)
-    return escape("".join(letter if letter.isprintable() or letter == "\n" else "\N{REPLACEMENT CHARACTER}" for letter in text))
+    return escape(
+        "".join(
+            letter if letter.isprintable() or letter == "\n" else "\N{REPLACEMENT CHARACTER}"
+            for letter in text
+        )
+    )
 
 
 def cell(value: object) -> str:

@@ -35,7 +35,9 @@ class Session:
             raise Failure(f"there is no {kind} {wanted!r}. Fix: viaduct {kind} list")
         if len(rows) > 1:
             who = ", ".join(sorted(row["tenant"] for row in rows))
-            raise Failure(f"several tenants have a {kind} {wanted!r}: {who}. Fix: add --tenant, or give its number")
+            raise Failure(
+                f"several tenants have a {kind} {wanted!r}: {who}. Fix: add --tenant, or give its number"
+            )
         return cast(dict[str, Any], self.rest.get(f"{kind}s/{rows[0]['id']}/"))
 
 

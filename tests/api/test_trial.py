@@ -23,7 +23,9 @@ def rows() -> dict[str, str]:
     with connection.cursor() as cursor:
         for table in tables:
             if table != LAST_USE:
-                cursor.execute(f"SELECT coalesce(md5(string_agg(t::text, '|' ORDER BY t::text)), '') FROM {table} t")  # noqa: S608
+                cursor.execute(
+                    f"SELECT coalesce(md5(string_agg(t::text, '|' ORDER BY t::text)), '') FROM {table} t"
+                )  # noqa: S608
                 found[table] = cursor.fetchone()[0]
     return found
 

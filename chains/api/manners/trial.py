@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from django.db import connection, transaction
+from django.db import transaction
 from django.http.response import HttpResponseBase
 
 from chains.api.manners.lists import Filter
+from chains.api.manners.moment import in_transaction
 
 WRITES = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 DRY_RUN = Filter("dry_run", kind="flag", description="Answer as if it were done, and do nothing.")
@@ -26,13 +27,12 @@ def trial(handler: Handler, *, is_one_moment: bool = False) -> Handler:
     """
 
     def run(request: Any, *names: Any, **values: Any) -> HttpResponseBase:
-        is_outermost = not connection.in_atomic_block
-        with transaction.atomic():
-            if is_one_moment and is_outermost:
-                with connection.cursor() as cursor:
-                    cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        def judged() -> HttpResponseBase:
             response = handler(request, *names, **values)
             transaction.set_rollback(True)
+            return response
+
+        response = in_transaction(judged, is_one_moment=is_one_moment)
         for name in ("Location", "ETag"):
             response.headers.pop(name, None)
         return response
