@@ -36,6 +36,8 @@ AT_SOURCE, AT_DESTINATION = "<source>", "<destination>"
 MOVE_COST = 5.0
 # More than any fabric's other costs together: taken where nobody else can serve.
 LAST_RESORT_COST = 1e9
+# Hops of a branch have the positions behind those of the chain: see chains.services.hop_data.
+FIRST_TAIL = 12
 
 KIND_NEEDED: Mapping[tuple[Realm, Capability], Kind] = {
     (Realm.SWITCH, Capability.STATELESS_FILTER): Kind.FILTER,
@@ -98,7 +100,7 @@ def spots(context: Context, hop: Hop) -> tuple[tuple[Spot, ...], tuple[Candidate
         (AT_SOURCE, context.chain.source.attachments),
         (AT_DESTINATION, context.chain.destination.attachments),
     )
-    for end, attachments in ends if hosts else ():
+    for end, attachments in ends if hosts and hop.position < FIRST_TAIL else ():
         found = _host_spot(context, hop, hosts, end, attachments)
         able.append(found) if isinstance(found, Spot) else unable.append(found)
     return tuple(able), tuple(unable)

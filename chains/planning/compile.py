@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 
 from chains.planning.addresses import translations_before
 from chains.planning.behind import behind
+from chains.planning.branches import Tail
 from chains.planning.candidates import Context
 from chains.planning.classes import Pair, pairs
 from chains.planning.draft import MAX_STOPS, Draft
@@ -50,33 +51,44 @@ class Compiled:
 
 
 def compile_states(
-    context: Context, solution: Solution, allocations: Sequence[Allocation], base: Mapping[str, DeviceState]
+    context: Context,
+    solution: Solution,
+    allocations: Sequence[Allocation],
+    base: Mapping[str, DeviceState],
+    tail: Tail | None = None,
 ) -> Compiled:
     """Errors: Refused where two stages of the chain cannot be told apart, or a rule cannot be kept behind a NAT hop."""
     chain = context.chain
-    chain = replace(chain, hops=tuple(behind(chain, hop, allocations) for hop in chain.hops))
+    hops = (*chain.hops, *(tail.placed.layers if tail else ()))
+    chain = replace(chain, hops=tuple(behind(chain, hop, allocations) for hop in hops))
     context = replace(context, chain=chain)
     solution = replace(solution, layers=tuple(behind(chain, hop, allocations) for hop in solution.layers))
-    found = routes(context, solution, allocations)
+    found = routes(context, solution, allocations, tail)
     for route in found:
         if len(route.forward) > MAX_STOPS:
             detail = f"its way has {len(route.forward)} switches, {MAX_STOPS} are the most: pin hops closer together"
             raise Refused((Reason("too-long", detail),), solution.placement)
-    draft = _steered(context, solution, found, base)
+    draft = _steered(context, solution, found, base, tail)
     for layer, (hop, group) in enumerate(zip(solution.layers, solution.groups, strict=True)):
         translations = translations_before(chain, hop)
         for spot in group.members:
             draft.realise(hop, [spot], [r.pair for r in found if r.share.spots[layer] is spot], translations)
         for spot in group.backups:
             draft.realise(hop, [spot], [r.pair for r in found if r.share.backups[layer] is spot], translations)
-    draft.finish(solution.layers, allocations)
+    for hop, spot in zip(tail.placed.layers, tail.placed.spots, strict=True) if tail else ():
+        draft.realise(hop, [spot], [r.pair for r in found], translations_before(chain, hop), is_marked=True)
+    draft.finish(chain.hops, allocations)
     target, revision = _keyed(draft, chain, base)
     paths = tuple(_path(solution, route, draft) for route in found)
     return Compiled(target, revision, paths, pairs(chain, allocations), found, draft.tags, frozenset(draft.edges))
 
 
 def _steered(
-    context: Context, solution: Solution, found: Sequence[Route], base: Mapping[str, DeviceState]
+    context: Context,
+    solution: Solution,
+    found: Sequence[Route],
+    base: Mapping[str, DeviceState],
+    tail: Tail | None,
 ) -> Draft:
     """The steering items. A crossing keeps its tag only if all that arrives by it stays as it is in force."""
     directed: list[tuple[Stop, ...]] = []
@@ -85,16 +97,19 @@ def _steered(
     for route in found:
         directed += [way for detour in route.detours for way in detour.ways]
         directed += [mirror.way for mirror in route.mirrors]
+        directed += route.tails
+    groups = (*solution.groups, *(tail.placed.groups if tail else ()))
     bumps = frozenset(
         spot.device
-        for group in solution.groups
+        for group in groups
         for spot in (*group.members, *group.backups)
         if spot.offers[0].mode is Mode.TRANSPARENT
     )
     changed: frozenset[Crossing] = frozenset()
     while True:
         tags = assign(context.fabric, context.chain, directed, context.peers, base, changed)
-        draft = Draft(context.fabric, context.chain, tags, len(solution.shares) > 1, bumps)
+        mark = tail.mark if tail else -1
+        draft = Draft(context.fabric, context.chain, tags, len(solution.shares) > 1, bumps, mark)
         for route in found:
             draft.steer(route)
         draft.settle()

@@ -50,7 +50,7 @@ from drivers.state import (
 # Device, port and tag by which packets come.
 Place = tuple[str, str, int]
 # The places of a key: of stops in the order of the way, then of the ways round a lost hop, then of copies.
-MAX_STOPS, DETOUR_STAGE, COPY_STAGE, COPY_STAGES = 40, 40, 52, 12
+MAX_STOPS, TAIL_STAGE, DETOUR_STAGE, COPY_STAGE, COPY_STAGES = 40, 24, 40, 52, 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,9 @@ class Placed:
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """Items that differ in their match alone. hop: position of a filter realised here, -1 for none."""
+    """Items that differ in their match alone. hop: position of a filter realised here, -1 for none. rank: how much
+    before the chain's other items.
+    """
 
     device: str
     direction: Direction
@@ -77,17 +79,22 @@ class Wish:
     next: NextHop | None = None
     standby: NextHop | None = None
     copies: tuple[NextHop, ...] = ()
+    rank: int = 0
 
 
 @dataclass(slots=True)
 class Draft:
-    """is_shared: does a group share the traffic? bumps: appliances on the way that have no address."""
+    """is_shared: does a group share the traffic? bumps: appliances on the way that have no address.
+
+    mark: of the chain's branch, -1 for none.
+    """
 
     fabric: Fabric
     chain: Chain
     tags: Tags
     is_shared: bool = False
     bumps: frozenset[str] = frozenset()
+    mark: int = -1
     wishes: dict[Wish, dict[Match, None]] = field(default_factory=dict)
     works: dict[tuple[str, int, str, str], dict[Match, None]] = field(default_factory=dict)
     placed: dict[tuple[str, tuple[str, ...]], Placed] = field(default_factory=dict)
@@ -112,6 +119,9 @@ class Draft:
             for way in detour.ways:
                 for stop in way[1:] if way is detour.ways[0] else way:
                     self._stop(route, stop, DETOUR_STAGE + detour.layer, detour.direction)
+        for tail in route.tails:
+            for number, stop in enumerate(tail):
+                self._mark(route, stop, min(TAIL_STAGE + number, MAX_STOPS - 1), is_first=number == 0)
         for number, mirror in enumerate(route.mirrors):
             for stop in mirror.way[1:]:
                 for direction in Direction:
@@ -138,6 +148,19 @@ class Draft:
                 for exception in self._exceptions(seen, direction):
                     self.wishes.setdefault(passing, {})[exception] = None
 
+    def _mark(self, route: Route, stop: Stop, stage: int, *, is_first: bool) -> None:
+        """A stop of the branch. The first takes packets with the mark before the rest of the chain does."""
+        place = (stop.device, Direction.FORWARD, stop.hop + 1 if stop.hop >= 0 else stage)
+        what: tuple[type[Item], int] = (Filter, stop.hop) if stop.hop >= 0 else (Redirect, -1)
+        hand, rank = self.hand(stop, Direction.FORWARD), int(is_first)
+        kinds = [Wish(*place, what[0], stop.ingress, self.arrival(stop), what[1], hand, rank=rank)]
+        if any(hop.blocks for hop in self.chain.hops) and stop.arrives != LINK:
+            kinds.append(Wish(*place[:2], stage, Guard, stop.ingress, 0))
+        for match in route.pair.stages[stop.stage]:
+            for wish in kinds:
+                mark = self.mark if is_first else -1
+                self.wishes.setdefault(wish, {})[replace(match, dscp=mark)] = None
+
     def _standby(self, route: Route, stop: Stop, direction: Direction) -> NextHop | None:
         """Where the switch sends packets by itself while the function behind the stop has no link."""
         if stop.leaves != FUNCTION:
@@ -156,7 +179,7 @@ class Draft:
                 self._add(wish.device, wish.direction, wish.stage, self._item(wish, match))
 
     def _item(self, wish: Wish, match: Match) -> Item:
-        precedence = self.chain.precedence
+        precedence = self.chain.precedence + wish.rank
         if wish.kind is Guard or wish.kind is Pass or wish.next is None:
             kind: type[Guard | Pass] = Guard if wish.kind is Guard else Pass
             return kind(wish.ingress, wish.tag, match, precedence)
@@ -248,9 +271,18 @@ class Draft:
         return self.chain.destination.vrf if stop.stage else self.chain.source.vrf
 
     def realise(
-        self, hop: Hop, spots: Sequence[Spot], pairs: Sequence[Pair], translations: int
+        self,
+        hop: Hop,
+        spots: Sequence[Spot],
+        pairs: Sequence[Pair],
+        translations: int,
+        *,
+        is_marked: bool = False,
     ) -> None:
-        """What boxes or hosts have to do for the hop; a switch realises it on the way. translations: before it."""
+        """What boxes or hosts have to do for the hop; a switch realises it on the way. translations: before it.
+
+        is_marked: it is in the branch, whatever the mark that packets have there.
+        """
         for spot in spots:
             realm = spot.offers[0].realm
             if realm == Realm.SWITCH:
@@ -262,7 +294,8 @@ class Draft:
                         continue
                     work = (offer.device, hop.position, offer.inside, offer.outside)
                     for match in pair.stages[min(translations, len(pair.stages) - 1)]:
-                        self.works.setdefault(work, {})[match] = None
+                        seen = replace(match, dscp=-1) if is_marked else match
+                        self.works.setdefault(work, {})[seen] = None
 
     def finish(self, hops: Sequence[Hop], allocations: Sequence[Allocation]) -> None:
         """What was asked of boxes and hosts becomes items. Errors: as `settle`."""

@@ -199,7 +199,10 @@ class Judge:
 def judged(case: Case, wanted: Wanted, states: Mapping[str, DeviceState]) -> Judge:
     items = (item for state in states.values() for item in state.values())
     has_copies = any(isinstance(item, Redirect | Filter) and item.copies for item in items)
-    marks = {each.device: frozenset({each.mark}) for each in (wanted.old, wanted.new) if each.mark >= 0}
+    marks: dict[str, frozenset[int]] = {}
+    for each in (wanted.old, wanted.new):
+        for device in each.devices:
+            marks[device] = marks.get(device, frozenset()) | {each.mark}
     network = replace(case.network, states=states, others=case.others, marks=marks)
     return Judge(case, wanted, network, has_copies)
 

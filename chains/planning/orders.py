@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import TypeGuard
 
 from chains.planning.demands import Demand
-from chains.planning.types import Chain
+from chains.planning.types import Endpoint
 from drivers.forward import Network, Trace
-from drivers.state import DeviceState, Filter, FunctionItem, Key, Redirect, slot
+from drivers.state import DeviceState, Filter, FunctionItem, Item, Key, Redirect, slot
 
 # One hop's function items, by (device, key): to pass the hop is to pass one of them.
 Hop = frozenset[tuple[str, Key]]
@@ -23,12 +24,12 @@ FIRST_TAIL_STAGE = 13
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """main: hop by hop. tail: what packets with `mark` may pass instead, which `device` gives; -1 for no branch."""
+    """main: hop by hop. tail: what packets with `mark` may pass instead, which `devices` give; -1: no branch."""
 
     main: tuple[Hop, ...]
     tail: tuple[Hop, ...] = ()
     mark: int = -1
-    device: str = ""
+    devices: frozenset[str] = frozenset()
 
     def are_passed(self, trace: Trace, demand: Demand) -> bool:
         if _passes(trace, self.main, demand):
@@ -62,9 +63,9 @@ class Wanted:
 
 
 def wanted_of(
-    chain: Chain, network: Network, base: Mapping[str, DeviceState], target: Mapping[str, DeviceState]
+    network: Network, base: Mapping[str, DeviceState], target: Mapping[str, DeviceState]
 ) -> Wanted:
-    old, new = order_of(chain, network, base), order_of(chain, network, target)
+    old, new = order_of(network, base), order_of(network, target)
     alike = _alike(base, target)
     wide_old, wide_new = old.widened(alike), new.widened(alike)
     meanwhile = [wide_new]
@@ -76,7 +77,7 @@ def wanted_of(
     return Wanted(old, new, tuple(meanwhile))
 
 
-def order_of(chain: Chain, network: Network, states: Mapping[str, DeviceState]) -> Order:
+def order_of(network: Network, states: Mapping[str, DeviceState]) -> Order:
     """From the items: compile puts a hop's position + 1 into their stage, and a branch is one precedence above."""
     found: dict[int, set[tuple[str, Key]]] = {}
     for device, state in states.items():
@@ -85,16 +86,32 @@ def order_of(chain: Chain, network: Network, states: Mapping[str, DeviceState]) 
                 found.setdefault(key.stage, set()).add((device, key))
     hops = {stage: frozenset(found[stage]) for stage in sorted(found)}
     main = tuple(hop for stage, hop in hops.items() if stage < FIRST_TAIL_STAGE)
+    ends = marked_ends(states)
+    marked = {network.peers.get((end.device, end.port), ("", ""))[0]: mark for end, mark in ends.items()}
+    if not marked:
+        return Order(main)
+    begins = min((stage for stage, hop in hops.items() if marked.keys() & {d for d, _ in hop}), default=0)
+    tail = tuple(hop for stage, hop in hops.items() if stage <= begins or stage >= FIRST_TAIL_STAGE)
+    return Order(main, tail, min(marked.values()), frozenset(marked))
+
+
+def marked_ends(states: Mapping[str, DeviceState]) -> dict[Endpoint, int]:
+    """Ports of switches where packets with a mark are taken before the others -> the mark."""
+    found: dict[Endpoint, int] = {}
     for switch, state in states.items():
+        plain = {
+            (item.ingress, item.precedence, replace(item.match, dscp=-1))
+            for item in state.values()
+            if isinstance(item, Redirect | Filter) and not item.tag
+        }
         for item in state.values():
-            if isinstance(item, Redirect | Filter) and item.precedence > chain.precedence:
-                device = network.peers.get((switch, item.ingress), ("", ""))[0]
-                begins = min((stage for stage, hop in hops.items() if device in {d for d, _ in hop}), default=0)
-                tail = tuple(
-                    hop for stage, hop in hops.items() if stage <= begins or stage >= FIRST_TAIL_STAGE
-                )
-                return Order(main, tail, item.match.dscp, device)
-    return Order(main)
+            if _has_mark(item) and (item.ingress, item.precedence - 1, replace(item.match, dscp=-1)) in plain:
+                found[Endpoint(switch, item.ingress)] = item.match.dscp
+    return found
+
+
+def _has_mark(item: Item) -> TypeGuard[Redirect | Filter]:
+    return isinstance(item, Redirect | Filter) and not item.tag and item.match.dscp >= 0
 
 
 def _passes(trace: Trace, hops: tuple[Hop, ...], demand: Demand) -> bool:

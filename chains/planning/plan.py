@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 from chains.planning.allocate import allocate
+from chains.planning.branches import Tail, branched
 from chains.planning.candidates import Context
 from chains.planning.changeover import States, Waves, behind_closed_doors, changes_of, flows_lost, orders
 from chains.planning.classes import count_matches
@@ -19,6 +20,7 @@ from chains.planning.compile import Compiled, compile_states
 from chains.planning.demands import demands
 from chains.planning.judge import Case
 from chains.planning.mirrors import tapped
+from chains.planning.orders import marked_ends
 from chains.planning.placement import Solution, place
 from chains.planning.routing import peers
 from chains.planning.types import (
@@ -36,7 +38,7 @@ from chains.planning.types import (
     Refused,
     Step,
 )
-from chains.planning.uses import link_uses, offer_uses, refuse_full
+from chains.planning.uses import link_uses, offer_uses, refuse_full, tail_uses
 from chains.planning.verify import ground, is_safe, prove
 from drivers.forward import Network
 from drivers.order import Phase
@@ -56,6 +58,7 @@ class Draft:
     solution: Solution | None = None
     allocations: tuple[Allocation, ...] = ()
     compiled: Compiled | None = None
+    tail: Tail | None = None
 
     @property
     def devices(self) -> tuple[str, ...]:
@@ -85,10 +88,14 @@ def draft_plan(fabric: Fabric, chain: Chain, base: States, avoid: Mapping[str, s
     context = Context(fabric, chain, links, count_matches(chain), avoid=avoid)
     solution = tapped(context, place(context))
     allocations = allocate(chain, solution)
-    compiled = compile_states(context, solution, allocations, base)
+    tail = branched(context, solution)
+    compiled = compile_states(context, solution, allocations, base, tail)
     refuse_full(chain, solution, compiled)
     edges = compiled.edges | edges_in_force(fabric, base)
-    return Draft(fabric, chain, base, compiled.target, edges, context, solution, allocations, compiled)
+    if tail is not None:
+        hops = (*solution.placement.hops, *tail.placed.placement.hops)
+        solution = replace(solution, placement=replace(solution.placement, hops=hops))
+    return Draft(fabric, chain, base, compiled.target, edges, context, solution, allocations, compiled, tail)
 
 
 def clashes(draft: Draft, others: States) -> dict[str, str]:
@@ -96,7 +103,7 @@ def clashes(draft: Draft, others: States) -> dict[str, str]:
 
     A box asks every rule set that means a packet, and one no is final: two chains cannot share it then.
     """
-    groups = draft.solution.groups if draft.solution else ()
+    groups = (*draft.solution.groups, *(draft.tail.placed.groups if draft.tail else ())) if draft.solution else ()
     spots = [spot for group in groups for spot in (*group.members, *group.backups)]
     busy = {device for device, _, _ in function_collisions(draft.target, others)}
     reason = "another chain has rules for some of the same packets on it"
@@ -183,7 +190,7 @@ def proven(draft: Draft, others: States) -> Plan:
         target=compiled.target,
         steps=steps(waves),
         allocations=draft.allocations,
-        offer_uses=offer_uses(draft.context, solution),
+        offer_uses=(*offer_uses(draft.context, solution), *tail_uses(draft.context, draft.tail)),
         link_uses=link_uses(chain, compiled),
         proof=proof,
         buckets=solution.held,
@@ -228,7 +235,9 @@ def _proven(case: Case, placement: Placement | None) -> tuple[Waves, Proof, tupl
     lost = flows_lost(case.base, case.target)
     known = ground(case)
     changes = changes_of(case.base, case.target)
-    for waves in orders(changes, case.edges, lambda done: is_safe(case, known, done)):
+    # What takes marked packets is met at once, as what is at an edge.
+    met = case.edges | marked_ends(case.base).keys() | marked_ends(case.target).keys()
+    for waves in orders(changes, met, lambda done: is_safe(case, known, done)):
         proof = prove(replace(case, waves=waves), known=known, is_quick=True)
         if not proof.violations:
             return waves, proof, lost

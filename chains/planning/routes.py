@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from chains.planning.branches import Tail, tails
 from chains.planning.candidates import Context
 from chains.planning.classes import Pair, pairs
 from chains.planning.detours import Detour, detours
@@ -22,13 +23,17 @@ from drivers.state import Direction
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """pair: the share's part of the traffic between two attachments. forward: () if nothing is steered."""
+    """pair: the share's part of the traffic between two attachments. forward: () if nothing is steered.
+
+    tails: the ways of marked packets, forward only.
+    """
 
     pair: Pair
     share: Share
     forward: tuple[Stop, ...]
     detours: tuple[Detour, ...] = ()
     mirrors: tuple[Mirror, ...] = ()
+    tails: tuple[tuple[Stop, ...], ...] = ()
 
     def detour(self, end: Endpoint, direction: Direction) -> Detour | None:
         """The one for when the link of this port is lost."""
@@ -40,7 +45,9 @@ class Route:
         return tuple(mirror for mirror in self.mirrors if mirror.index == place)
 
 
-def routes(context: Context, solution: Solution, allocations: Sequence[Allocation]) -> tuple[Route, ...]:
+def routes(
+    context: Context, solution: Solution, allocations: Sequence[Allocation], tail: Tail | None = None
+) -> tuple[Route, ...]:
     """Every one that has traffic."""
     found = []
     for share in solution.shares:
@@ -54,6 +61,7 @@ def routes(context: Context, solution: Solution, allocations: Sequence[Allocatio
                     forward,
                     detours(context, solution, pair, share) if forward else (),
                     mirrors(context, solution, share, forward),
+                    tails(solution, tail, share, pair.destination.switch),
                 )
             )
     return tuple(found)

@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Mapping
 from math import ceil
 
+from chains.planning.branches import Tail
 from chains.planning.candidates import Context, entries_needed
 from chains.planning.compile import Compiled
 from chains.planning.paths import LINK, Stop, backwards
@@ -38,6 +39,11 @@ def offer_uses(context: Context, solution: Solution) -> tuple[OfferUse, ...]:
     return tuple(found)
 
 
+def tail_uses(context: Context, tail: Tail | None) -> tuple[OfferUse, ...]:
+    """Of the hops of a branch: all packets may be marked."""
+    return offer_uses(context, tail.placed) if tail is not None else ()
+
+
 def link_uses(chain: Chain, compiled: Compiled) -> tuple[LinkUse, ...]:
     """Both directions of every pair; a pair may carry all of the chain's bandwidth, its shares their parts."""
     most: dict[Arc, float] = {}
@@ -55,7 +61,8 @@ def link_uses(chain: Chain, compiled: Compiled) -> tuple[LinkUse, ...]:
 
 def refuse_full(chain: Chain, solution: Solution, compiled: Compiled) -> None:
     """Placement sees to links but for shares and copies: those are known only now. Errors: Refused."""
-    if len(solution.shares) == 1 and not solution.taps:
+    is_plain = len(solution.shares) == 1 and not solution.taps
+    if is_plain and not any(route.tails for route in compiled.routes):
         return
     links = {(link.a, link.b): link for link in compiled.tags.links.values()}
     for use in link_uses(chain, compiled):
@@ -84,6 +91,7 @@ def _arcs(compiled: Compiled) -> Mapping[Arc, Mapping[Arc, float]]:
 def _crossings(route: Route) -> list[tuple[Stop, int]]:
     """A copy is made of both directions; ways round a lost hop carry only what that hop does not."""
     ways = [(route.forward, 1), (backwards(route.forward), 1), *((mirror.way, 2) for mirror in route.mirrors)]
+    ways += [(way, 1) for way in route.tails[:1]]
     return [(stop, times) for way, times in ways for stop in way if stop.leaves == LINK]
 
 

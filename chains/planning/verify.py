@@ -58,7 +58,7 @@ class Ground:
 
 def ground(case: Case) -> Ground:
     """Of the case's beginning and end; `waves` is not looked at."""
-    wanted = wanted_of(case.chain, case.network, case.base, case.target)
+    wanted = wanted_of(case.network, case.base, case.target)
     before = judged(case, wanted, case.base)
     asked = (*case.demands, *_old_demands(case))
     pieces = tuple((demand, trace) for demand in asked for trace in before.fates(demand))
@@ -126,7 +126,7 @@ def prove_held(case: Case) -> Proof:
 
     The functions to pass are those of `base`, so one that is gone is missed; and what `base` denied stays denied.
     """
-    wanted = wanted_of(case.chain, case.network, case.base, case.base)
+    wanted = wanted_of(case.network, case.base, case.base)
     before = judged(case, wanted, case.base)
     after = judged(case, wanted, case.target)
     pieces = [(demand, trace) for demand in (*case.demands, *_old_demands(case)) for trace in before.fates(demand)]

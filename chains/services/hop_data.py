@@ -133,6 +133,9 @@ def _branch(outer: Fields, known: _Known) -> tuple[int, tuple[HopData, ...]]:
         fields.fail("dscp", "required", "is required: the mark that the function gives, 0 to 63")
     dscp = fields.integer("dscp", 0, 63, default=0)
     tail = [_hop(entry, path, known, TAIL_FIELDS) for path, entry in fields.entries("hops", 0, MAX_HOPS - 1)]
+    for index, hop in enumerate(tail):
+        if hop is not None and hop.function.capability == Capability.TAP:
+            fields.fail(f"hops.{index}.function", "invalid", "a tap stands on the chain's own way, not in a branch")
     return dscp, tuple(hop for hop in tail if hop is not None)
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from lab.ground import support
-from lab.scenarios.__main__ import catalogue
+from lab.scenarios.__main__ import catalogue, main
 from lab.scenarios.judge import RECEIVER, SENDER, Era, Sighting, Verdict, journeys, judge, recovery_ms
 from lab.scenarios.script import text_of
 from orchestrator.services.places import CHECKOUT
@@ -106,6 +106,16 @@ def scenarios(state: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 def test_unknown_names_are_said(tmp_path: Path) -> None:
     done = scenarios(tmp_path, "--only", "nothing")
     assert done.returncode == 2 and "no scenario nothing" in done.stderr
+
+
+def test_without_root_there_are_no_real_packets_and_that_is_said(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    assert main(["--json"]) == 3
+    told = capsys.readouterr()
+    assert not told.out and "not root" in told.err and len(told.err.splitlines()) == 1
+    assert main(["--list", "--only", "edits"]) == 0
 
 
 @pytest.mark.lab

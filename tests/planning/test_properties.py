@@ -6,7 +6,6 @@ What a plan says of itself is not asked: `walker` sends single packets through t
 
 from __future__ import annotations
 
-import os
 import random
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -21,7 +20,7 @@ from drivers.state import DeviceState
 from tests.planning.walker import Fate, Ground, Packet, on_host, travel
 from tests.planning.worlds import World, world
 
-CASES = int(os.environ.get("VIADUCT_PLANNING_CASES", "2000"))
+CASES = 2000
 States = Mapping[str, DeviceState]
 DROPPED = ("lost", "guarded", "closed", "denied")
 
@@ -143,7 +142,7 @@ class Witness:
 
 
 def samples(draw: random.Random) -> list[Packet]:
-    clients = [f"10.10.1.{draw.randrange(256)}" for _ in range(3)]
+    clients = [f"10.10.1.{draw.randrange(256)}" for _ in range(2)]
     found = [Packet(client, f"10.10.2.{draw.randrange(256)}", sport=draw.randrange(1024, 65536)) for client in clients]
     return [*found, replace(found[0], protocol="udp", dport=53)]
 
@@ -239,7 +238,9 @@ def _losses(witness: Witness, states: States, packet: Packet, new: Told, where: 
             assert set(back.met) == set(out.met), f"{where} without {device}: {out.trail} {back.trail}"
 
 
-@settings(max_examples=CASES, deadline=None, suppress_health_check=list(HealthCheck), database=None)
+@settings(
+    max_examples=CASES, deadline=None, suppress_health_check=list(HealthCheck), database=None, derandomize=True
+)
 @given(st.integers(0, 2**32 - 1))
 def test_any_edit_keeps_order_symmetry_and_isolation(seed: int) -> None:
     check(seed)

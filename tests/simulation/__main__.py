@@ -19,6 +19,7 @@ SUITES = {
     "--real": "tests.chaos.__main__",
     "--crash": "tests.crash.__main__",
     "--machine": "tests.engine.soak",
+    "--edits": "tests.planning.soak",
     "--hostile": "tests.drivers.hostile",
     "--planted": "tests.planted.__main__",
 }
