@@ -9,7 +9,8 @@ from dataclasses import dataclass, replace
 from chains.planning.demands import Demand
 from chains.planning.orders import Hop, Wanted
 from chains.planning.types import Chain, Endpoint, Violation
-from drivers.forward import Network, Outcome, Trace, on_host, walk, walk_all
+from chains.planning.walks import fates
+from drivers.forward import Network, Outcome, Trace, walk_all
 from drivers.order import Batch
 from drivers.packets import Packets, packets
 from drivers.state import EMPTY, DeviceState, Direction, Filter, FunctionItem, Item, Key, Redirect
@@ -46,18 +47,7 @@ class Judge:
 
     def fates(self, demand: Demand) -> Iterator[Trace]:
         """From host to host."""
-        start = (demand.start.device, demand.start.port)
-        blank = Trace(Outcome.ROUTED, demand.box, demand.box, demand.start_host)
-        for left in on_host(self.network, demand.start_host, blank, is_reply=demand.is_reply):
-            if left.outcome is Outcome.DENIED:
-                yield left
-                continue
-            for trace in walk(self.network, start, left.packets, is_reply=demand.is_reply):
-                whole = replace(trace, origin=trace.origin, functions=(*left.functions, *trace.functions))
-                if trace.outcome in (Outcome.ROUTED, Outcome.BASE) and demand.end_host:
-                    yield from on_host(self.network, demand.end_host, whole, is_reply=demand.is_reply)
-                else:
-                    yield whole
+        return fates(self.network, demand)
 
     def again(self, demand: Demand, first: Trace) -> Iterator[Trace]:
         yield from self.fates(replace(demand, box=first.origin))

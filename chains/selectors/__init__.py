@@ -41,6 +41,7 @@ from chains.selectors.probes import probes_wanted
 from chains.selectors.readings import Count, DeviceView, ItemView, chain_counters, device_view
 from chains.selectors.states import chain_contributions, desired_state, others_on, others_stored
 from chains.selectors.tenancy import tenant_find, tenant_get, tenant_list, token_get, token_list
+from chains.selectors.trace import chain_trace
 from chains.selectors.traffic import chain_traffic, traffic_of
 from chains.selectors.windows import window_get, window_list
 
@@ -63,6 +64,7 @@ __all__ = [
     "chain_list",
     "chain_plan",
     "chain_snapshot",
+    "chain_trace",
     "chain_traffic",
     "change_get",
     "change_list",

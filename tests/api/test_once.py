@@ -10,6 +10,7 @@ import pytest
 from django.db import connection, connections, transaction
 from django.db.models import F
 
+from chains.engine import planner
 from chains.models import ApiToken, AuditRow, Chain, KeptReply, Plan, Role, Tenant
 from chains.services import intent, replies
 from chains.services.replies import Key, replies_prune, reply_claim
@@ -201,3 +202,32 @@ def test_a_keyed_plan_reads_one_moment(transactional_db: None) -> None:
     assert levels == ["repeatable read"]
     assert not transaction.get_connection().in_atomic_block
     assert Tenant.objects.count() == 2
+
+
+@pytest.mark.parametrize("times", [1, 3])
+def test_a_keyed_plan_goes_on_where_a_worker_wrote_the_chain_meanwhile(
+    transactional_db: None, monkeypatch: pytest.MonkeyPatch, times: int
+) -> None:
+    """PostgreSQL ends the later of the two; the client must not be told of it."""
+    world = make_world()
+    chain = world.a.post("chains/", chain_body()).json()["id"]
+    left = [times]
+    store = planner.store
+
+    def write() -> None:
+        Chain.objects.filter(pk=chain).update(revision=F("revision"), status_reason=f"{left[0]} left")
+        connections.close_all()
+
+    def disturbed(*args: Any, **names: Any) -> Any:
+        if left[0]:
+            left[0] -= 1
+            thread = threading.Thread(target=write)
+            thread.start()
+            thread.join(30)
+        return store(*args, **names)
+
+    monkeypatch.setattr(planner, "store", disturbed)
+    reply = world.a.post(f"chains/{chain}/plan/", headers=KEY)
+    assert reply.status_code == 201, reply.content
+    assert left == [0] and Plan.objects.count() == 1
+    assert KeptReply.objects.filter(status=201).count() == 1

@@ -181,7 +181,15 @@ class Bench:
 
     def _empty(self) -> None:
         """Everything that posting leaves behind."""
-        self._database.execute("TRUNCATE chains_chain, chains_outbox, chains_auditrow, chains_keptreply CASCADE")
+        _wait("no worker holds what is to go", self._is_emptied)
+
+    def _is_emptied(self) -> bool:
+        """The workers may still be at what the last bells were about, and lock tables in another order."""
+        try:
+            self._database.execute("TRUNCATE chains_chain, chains_outbox, chains_auditrow, chains_keptreply CASCADE")
+        except psycopg.errors.DeadlockDetected:
+            return False
+        return True
 
 
 def _wait(what: str, is_so: Callable[[], bool]) -> None:

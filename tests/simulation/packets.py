@@ -16,13 +16,13 @@ from chains.planning.classes import pairs
 from chains.planning.demands import Demand, demands
 from chains.planning.routing import peers
 from chains.planning.types import Allocation, Chain
+from chains.planning.walks import ARRIVED, fates
 from drivers.codec import state_from_json
-from drivers.forward import Network, Outcome, Trace, on_host, walk
+from drivers.forward import Network, Outcome, Trace
 from drivers.state import EMPTY, DeviceState, Filter, FunctionItem, Key, Redirect, slot
 
 Hop = frozenset[tuple[str, Key]]
 States = Mapping[str, DeviceState]
-ARRIVED = (Outcome.ROUTED, Outcome.BASE)
 # Of packets that the chain carries: a policy's no is no outage, these are.
 CUT = (Outcome.GUARDED, Outcome.CLOSED, Outcome.LOOP, Outcome.LOST)
 CHANGES = """
@@ -35,11 +35,15 @@ HALF = ("running", "reverting", "failed")
 
 @dataclass(frozen=True, slots=True)
 class Promise:
-    """What one plan promises: which packets, and by which items each hop is passed."""
+    """What one plan promises: which packets, and by which items each hop is passed.
+
+    holds: it says beforehand that doors at the edges are closed while it is carried out.
+    """
 
     demands: tuple[Demand, ...]
     hops: tuple[Hop, ...]
     target: States
+    holds: bool
 
 
 @dataclass
@@ -102,9 +106,9 @@ class Watcher:
             found = tuple(Allocation(**allocation) for allocation in plan.allocations)
             target = {name: state_from_json(items) for name, items in plan.target.items() if items}
             intent = self._intent(chain)
-            self._promises[plan_id] = Promise(
-                demands(intent, pairs(intent, found), {}), _hops(target), target
-            )
+            wanted = demands(intent, pairs(intent, found), {})
+            holds = any(reason["code"] == "held" for reason in plan.summary.get("breaks", ()))
+            self._promises[plan_id] = Promise(wanted, _hops(target), target, holds)
         return self._promises[plan_id]
 
     def _intent(self, number: int) -> Chain:
@@ -124,20 +128,23 @@ class Watcher:
         assert self._network is not None
         network = replace(self._network, states=self.states)
         ways = tuple(_ways(promises))
-        for demand in promises[-1].demands:
-            for trace in fates(network, demand):
-                self.walked += 1
-                passed = " ".join(f"{device}/{key}" for device, key in trace.functions) or "nothing"
-                text = f"chain {chain}: {trace.origin.witness()} {demand.direction.value} passed {passed}"
-                is_lost = trace.outcome in CUT or (trace.outcome is Outcome.BASE and self._is_led(trace))
-                if is_lost and not (was_bare and trace.outcome is Outcome.GUARDED):
-                    self.cut.append(f"{text} and is {trace.outcome.value} on {trace.device}")
-                elif (
-                    trace.outcome in ARRIVED
-                    and not any(_passes(trace, hops, demand) for hops in ways)
-                    and not (may_be_bare and trace.outcome is Outcome.BASE)
-                ):
-                    self.bypasses.append(f"{text} on {trace.trail}")
+        found = [(demand, trace) for demand in promises[-1].demands for trace in fates(network, demand)]
+        new = _only_new(promises, found)
+        is_held = any(promise.holds for promise in (promises if was_bare else promises[1:]))
+        for demand, trace in found:
+            self.walked += 1
+            passed = " ".join(f"{device}/{key}" for device, key in trace.functions) or "nothing"
+            text = f"chain {chain}: {trace.origin.witness()} {demand.direction.value} passed {passed}"
+            is_lost = trace.outcome in CUT or (trace.outcome is Outcome.BASE and self._is_led(trace))
+            at_door = trace.outcome is Outcome.GUARDED and trace.device == demand.start.device
+            if is_lost and not (was_bare and trace.outcome is Outcome.GUARDED) and not (is_held and at_door):
+                self.cut.append(f"{text} and is {trace.outcome.value} on {trace.device}")
+            elif (
+                trace.outcome in ARRIVED
+                and not any(_passes(trace, hops, demand) for hops in ways)
+                and not (trace.outcome is Outcome.BASE and (may_be_bare or demand in new))
+            ):
+                self.bypasses.append(f"{text} on {trace.trail}")
 
     def _is_led(self, trace: Trace) -> bool:
         """Did a redirect take the packets up before nothing of ours matched them? Base forwarding drops them then:
@@ -146,20 +153,18 @@ class Watcher:
         return any(isinstance(self.states[device].get(key), Redirect) for device, key in trace.steering)
 
 
-def fates(network: Network, demand: Demand) -> Iterator[Trace]:
-    """From host to host, as the proof of a plan walks."""
-    blank = Trace(Outcome.ROUTED, demand.box, demand.box, demand.start_host)
-    for left in on_host(network, demand.start_host, blank, is_reply=demand.is_reply):
-        if left.outcome is Outcome.DENIED:
-            yield left
-            continue
-        start = (demand.start.device, demand.start.port)
-        for trace in walk(network, start, left.packets, is_reply=demand.is_reply):
-            whole = replace(trace, functions=(*left.functions, *trace.functions))
-            if trace.outcome in ARRIVED and demand.end_host:
-                yield from on_host(network, demand.end_host, whole, is_reply=demand.is_reply)
-            else:
-                yield whole
+def _only_new(promises: list[Promise], found: list[tuple[Demand, Trace]]) -> set[Demand]:
+    """Replies to addresses that only the newest plan gives out, and that no packet has been translated to yet."""
+    if len(promises) == 1:
+        return set()
+    known = [demand.box for promise in promises[:-1] for demand in promise.demands if demand.is_reply]
+    asked = [
+        trace.packets.reversed()
+        for demand, trace in found
+        if not demand.is_reply and trace.outcome in ARRIVED
+    ]
+    replies = {demand for demand in promises[-1].demands if demand.is_reply}
+    return {demand for demand in replies if not any(demand.box.intersect(box) for box in (*known, *asked))}
 
 
 def _deciding(chains: list[int]) -> dict[int, list[int | None]]:

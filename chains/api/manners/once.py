@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 from django.core.exceptions import PermissionDenied, ValidationError
-from django.db import connection, transaction
+from django.db import transaction
 from django.db.models import ProtectedError, RestrictedError
 from django.http import Http404, HttpResponse
 from django.http.response import HttpResponseBase
@@ -23,11 +23,12 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from chains.api.authentication import actor_of
+from chains.api.manners.moment import in_transaction
+from chains.api.manners.trial import WRITES
 from chains.errors import Invalid, Problem
 from chains.models import ApiToken
 from chains.services.replies import Key, Reply, reply_claim, reply_keep
 
-WRITES = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 WELL_FORMED = re.compile(r"[!-~]{1,128}")
 SALT = "viaduct.asked-once.1"
 HEADERS = ("Location", "ETag")
@@ -67,11 +68,7 @@ def once(
     """
 
     def run(request: Request, *names: Any, **values: Any) -> HttpResponseBase:
-        is_outermost = not connection.in_atomic_block
-        with transaction.atomic():
-            if is_one_moment and is_outermost:
-                with connection.cursor() as cursor:
-                    cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        def answered() -> HttpResponseBase:
             kept = reply_claim(key)
             if kept is not None:
                 return _again(kept)
@@ -83,6 +80,8 @@ def once(
             reply = _reply(response)
             reply_keep(key, reply)
             return _again(reply)
+
+        return in_transaction(answered, is_one_moment=is_one_moment)
 
     return run
 

@@ -16,9 +16,9 @@ from drf_spectacular.utils import OpenApiParameter
 from rest_framework import serializers
 
 from chains.api.manners.lists import DEFAULT_LIMIT, MAX_LIMIT, MAX_OFFSET, MAX_TEXT, Filter, Listing
+from chains.api.manners.trial import DRY_RUN, WRITES
 
 ACCESS = {"view": "For every role.", "edit": "For editors and operators.", "operate": "For operators."}
-WRITES = ("POST", "PUT", "PATCH", "DELETE")
 KEY = OpenApiParameter(
     "Idempotency-Key",
     {"type": "string", "pattern": "^[!-~]{1,128}$"},
@@ -81,6 +81,8 @@ class ApiSchema(AutoSchema):
             parameters += list_parameters(self.view.listing)
         if self.method in WRITES:
             parameters.append(KEY)
+            if all(each.name != DRY_RUN.name for each in parameters):
+                parameters.append(_parameter(DRY_RUN))
         return parameters
 
     def _is_list_view(self, serializer: Any = None) -> bool:

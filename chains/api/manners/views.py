@@ -25,10 +25,11 @@ from chains import selectors
 from chains.api.authentication import BrowserSession, TokenAuthentication, actor_of
 from chains.api.manners.access import Access, Declared
 from chains.api.manners.fields import Empty
-from chains.api.manners.lists import Filter, Listing, check_names, names_of, page, select
+from chains.api.manners.lists import Filter, Listing, check_names, names_of, page, select, values_of
 from chains.api.manners.once import key_of, once
 from chains.api.manners.parsers import StrictJsonParser
 from chains.api.manners.schema import ApiSchema
+from chains.api.manners.trial import DRY_RUN, WRITES, trial
 from chains.models import Tenant
 from chains.services.actor import Actor
 
@@ -80,13 +81,19 @@ class ApiView(APIView):
         super().initial(request, *args, **kwargs)
         method = "GET" if request.method == "HEAD" else str(request.method)
         listing = self.listing if method == "GET" else None
-        check_names(request, names_of(listing, self.parameters.get(method, ())))
+        own = self.parameters.get(method, ())
+        is_tried = method in WRITES and all(each.name != DRY_RUN.name for each in own)
+        check_names(request, names_of(listing, (*own, DRY_RUN) if is_tried else own))
         handler = getattr(self, method.lower(), None)
-        key = key_of(request) if handler is not None else None
+        if handler is None:
+            return
+        if is_tried and True in values_of(request, DRY_RUN):
+            handler = trial(handler, is_one_moment=self.reads_one_moment)
+        key = key_of(request)
         if key is not None:
-            # The framework asks this object for its handler right after this.
-            run = once(key, handler, self.handle_exception, is_one_moment=self.reads_one_moment)
-            setattr(self, method.lower(), run)
+            handler = once(key, handler, self.handle_exception, is_one_moment=self.reads_one_moment)
+        # The framework asks this object for its handler right after this.
+        setattr(self, method.lower(), handler)
 
     @property
     def actor(self) -> Actor:
