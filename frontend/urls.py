@@ -18,6 +18,7 @@ from frontend.views import (
     sign_in,
     stream,
     subscribers,
+    whatif,
     windows,
 )
 
@@ -56,6 +57,7 @@ urlpatterns = [
     path("windows/", windows.window_list, name="window-list"),
     path("windows/<int:id>/", windows.window, name="window"),
     path("windows/<int:id>/delete/", windows.window_delete, name="window-delete"),
+    path("what-if/", whatif.whatif, name="what-if"),
     path("subscribers/", subscribers.subscriber, name="subscriber"),
     path("audit/", ledger.audit_list, name="audit-list"),
 ]

@@ -26,6 +26,7 @@ from chains.api import (
     trace,
     traffic,
     undo,
+    whatif,
     why,
     windows,
 )
@@ -88,6 +89,7 @@ urlpatterns = [
     path("plans/<identity:id>/", plans.PlanApi.as_view(), name="plan"),
     path("plans/<identity:id>/apply/", plans.PlanApplyApi.as_view(), name="plan-apply"),
     path("prices/", prices.PriceApi.as_view(), name="prices"),
+    path("reserve/", whatif.ReserveApi.as_view(), name="reserve"),
     path("segments/", segments.SegmentListApi.as_view(), name="segment-list"),
     path("segments/<identity:id>/", segments.SegmentApi.as_view(), name="segment"),
     path("sites/", inventory.SiteListApi.as_view(), name="site-list"),
@@ -97,6 +99,7 @@ urlpatterns = [
     path("tenants/<identity:id>/", tenants.TenantApi.as_view(), name="tenant"),
     path("tokens/", tokens.TokenListApi.as_view(), name="token-list"),
     path("tokens/<identity:id>/", tokens.TokenApi.as_view(), name="token"),
+    path("what-if/", whatif.WhatIfApi.as_view(), name="what-if"),
     path("windows/", windows.WindowListApi.as_view(), name="window-list"),
     path("windows/<identity:id>/", windows.WindowApi.as_view(), name="window"),
 ]

@@ -10,6 +10,7 @@ from chains.selectors.conditions import condition_list
 from chains.selectors.credentials import credential_get, credential_list, credential_users
 from chains.selectors.fabric import fabric_snapshot, inventory_snapshot, prices_now, target_of, targets_of
 from chains.selectors.families import Caps, caps_of, caps_words, is_verified
+from chains.selectors.force import all_in_force
 from chains.selectors.intent import chain_intent, chain_snapshot
 from chains.selectors.lists import (
     audit_list,
@@ -53,6 +54,7 @@ __all__ = [
     "Count",
     "DeviceView",
     "ItemView",
+    "all_in_force",
     "audit_list",
     "caps_of",
     "caps_words",

@@ -28,6 +28,12 @@ def fabric_snapshot(chain: Chain) -> types.Fabric:
     )
 
 
+def whole_snapshot() -> types.Fabric:
+    """With everything that anybody takes counted as used, and no doubts: for questions about the whole."""
+    taken = taken_by_others(None)
+    return types.Fabric(_devices(), _links(taken), _offers(taken), vrf_tags(), prices_now())
+
+
 def prices_now() -> types.Prices:
     """The operator's, the defaults where nothing is said."""
     held = dict(Price.objects.values_list("name", "cost"))
