@@ -37,7 +37,7 @@ QUESTION = (
 )
 
 
-class StepSerializer(serializers.Serializer[object]):
+class TraceStepSerializer(serializers.Serializer[object]):
     """One device. port: where the packet came in, "" where it starts. item: what decided, "" if nothing of the
     chain's; hop: of the chain, -1 for none."""
 
@@ -49,7 +49,7 @@ class StepSerializer(serializers.Serializer[object]):
     action = serializers.CharField()
 
 
-class CourseSerializer(serializers.Serializer[object]):
+class TraceCourseSerializer(serializers.Serializer[object]):
     """One fate of the packet, or of a part of what was asked for. leaves_as: after translations."""
 
     direction = Choice(("forward", "reverse"))
@@ -58,7 +58,7 @@ class CourseSerializer(serializers.Serializer[object]):
     outcome = Choice(OUTCOMES)
     device = serializers.CharField()
     detail = serializers.CharField()
-    steps = StepSerializer(many=True)
+    steps = TraceStepSerializer(many=True)
 
 
 class ChainTraceSerializer(serializers.Serializer[object]):
@@ -67,7 +67,7 @@ class ChainTraceSerializer(serializers.Serializer[object]):
     chain = serializers.IntegerField()
     states = Choice(STATES)
     detail = serializers.CharField(allow_blank=True)
-    courses = CourseSerializer(many=True)
+    courses = TraceCourseSerializer(many=True)
 
 
 class ChainTraceApi(ApiView):
