@@ -235,6 +235,7 @@ def _keep_crossings(
     given = {place_of_block(one, target, words) for one in order.stock.blocks.values()} - {None}
     every = {**actual.blocks, **order.stock.blocks}
     hops = _said(blocks, r"set ip(?:v6)? next-hop (?:verify-availability )?([0-9A-Fa-f.:]+)")
+    hops |= _said(blocks, r"set ip(?:v6)? next-hop [0-9A-Fa-f.:]+ ([0-9A-Fa-f.:]+)")
     interfaces = {name for name, _ in attached}
     for place in {crossing_place(one.header, target) for one in every.values()} - {None}:
         assert place is not None

@@ -81,8 +81,8 @@ GRAMMAR: Grammar = {
             rf"set ip next-hop verify-availability {V4} track \d+{HOP}",
             "PBR set ip next-hop verify-availability",
         ),
-        rule(rf"set ip next-hop {V4}{HOP}", "PBR set ip next-hop"),
-        rule(rf"set ipv6 next-hop {V6}{HOP}", "PBR set ipv6 next-hop"),
+        rule(rf"set ip next-hop {V4}(?: {V4})*{HOP}", "PBR set ip next-hop"),
+        rule(rf"set ipv6 next-hop {V6}(?: {V6})*{HOP}", "PBR set ipv6 next-hop"),
         rule(r"set interface null0", "PBR set interface"),
     ),
     "sla": (

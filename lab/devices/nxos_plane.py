@@ -19,7 +19,10 @@ from lab.devices.plane import Clause, Fate, Interface, Plane
 from lab.devices.tree import Tree
 
 FAMILIES = {4: "ip", 6: "ipv6"}
-HOP = re.compile(r"set ip(?:v6)? next-hop (?:verify-availability )?(?P<address>\S+)(?: track \d+)?(?P<words>.*)")
+HOP = re.compile(
+    r"set ip(?:v6)? next-hop (?:verify-availability )?(?P<addresses>\S*[.:]\S*(?: \S*[.:]\S*)*)"
+    r"(?: track \d+)?(?P<words>.*)"
+)
 
 
 def plane_of(tree: Tree) -> Plane:
@@ -92,7 +95,9 @@ def _matches(entry: Tree, family: int, tree: Tree) -> Iterator[Match]:
 def _clause(match: Match, lines: tuple[str, ...]) -> Clause:
     if "set interface null0" in lines:
         return Clause(match, Fate.DROP)
-    for line in lines:
-        if found := HOP.fullmatch(line):
-            return Clause(match, Fate.NEXT, found["address"], "drop-on-fail" not in found["words"])
-    return Clause(match, Fate.ROUTE)
+    hops = [found for line in lines if (found := HOP.fullmatch(line))]
+    if not hops:
+        return Clause(match, Fate.ROUTE)
+    first, *others = [address for hop in hops for address in hop["addresses"].split()]
+    is_open = not any("drop-on-fail" in hop["words"] for hop in hops)
+    return Clause(match, Fate.NEXT, first, is_open, tuple(others))

@@ -15,7 +15,7 @@ import ipaddress
 import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from drivers.state import ANY_PORT, Match
@@ -35,13 +35,19 @@ class Fate(StrEnum):
 class Clause:
     """The first clause that matches decides. address: of the next hop, to be found in the interface's VRF.
 
-    is_open: without its next hop the packet goes the device's own way; else it is dropped.
+    others: the next hops that take over, in order, where that cannot be reached. is_open: without any of them the
+    packet goes the device's own way; else it is dropped.
     """
 
     match: Match
     fate: Fate
     address: str = ""
     is_open: bool = False
+    others: tuple[str, ...] = ()
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        return (self.address, *self.others)
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +168,7 @@ class Follower:
         for one in plane.interfaces.values():
             for clause in one.policy:
                 if clause.fate is Fate.NEXT:
-                    yield one.name, one.vrf, clause.address
+                    yield from ((one.name, one.vrf, address) for address in clause.addresses)
 
     def _towards(self, plane: Plane, vrf: str, address: str) -> str:
         """The interface of the VRF whose prefix holds the address, "" if none is up and has a link."""
@@ -198,8 +204,11 @@ class Follower:
         lines.append("  type filter hook prerouting priority mangle; policy accept;")
         for one in self._used(plane):
             for clause in one.policy:
-                if clause.is_open and not self._towards(plane, one.vrf, clause.address):
+                there = [way for way in clause.addresses if way and self._towards(plane, one.vrf, way)]
+                if clause.is_open and not there:
                     clause = Clause(clause.match, Fate.ROUTE)
+                elif there:
+                    clause = replace(clause, address=there[0])
                 lines += (f'  iifname "{self._name(one)}" {text}' for text in self._rules(one, clause))
         lines += [" }", "}"]
         self._run(["nft", "-f", "-"], "\n".join(lines) + "\n")
