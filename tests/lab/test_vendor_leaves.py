@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from drivers.base import PortInfo, Target
+from drivers.base import PortInfo, Target, Unsupported
 from drivers.diff import diff
 from drivers.registry import DRIVERS
 from drivers.state import (
@@ -203,6 +203,29 @@ def test_without_its_next_hop_nothing_passes_and_it_is_back_with_it(site: Site) 
     assert until(lambda: site.links()["fw1-in"])
     assert until(lambda: site.reaches(PASSED, 4)) and site.reaches(PASSED, 6)
     assert not site.reaches(DENIED, 4)
+
+
+def test_a_standby_is_taken_by_the_leaf_alone_or_refused(site: Site) -> None:
+    """Past the firewall while that has no link, in both directions; through it again when it is back."""
+    held, onward = state(leaf_items()), NextHop(vrf=VRF)
+    by_itself = state([
+        replace(item, standby=onward) if isinstance(item, Redirect) and item.next.port.startswith("fw1") else item
+        for item in leaf_items()
+    ])  # fmt: skip
+    target = site.target("leaf1")
+    if not DRIVERS[target.driver].caps.has_standby:
+        with pytest.raises(Unsupported, match="standby"):
+            DRIVERS[target.driver].render(diff(held, by_itself), replace(target, held=held))
+        return
+    site.write("leaf1", held, by_itself)
+    assert not site.reaches(DENIED, 4) and not site.reaches(DENIED, 6)
+    site.lab.kill_device("fw1")
+    assert until(lambda: site.reaches(DENIED, 4)) and until(lambda: site.reaches(DENIED, 6))
+    assert site.reaches(PASSED, 4) and site.reaches(PASSED, 6)
+    site.lab.restart_device("fw1")
+    assert until(lambda: not site.reaches(DENIED, 4)) and until(lambda: not site.reaches(DENIED, 6))
+    assert until(lambda: site.reaches(PASSED, 4)) and site.reaches(PASSED, 6)
+    site.write("leaf1", by_itself, held)
 
 
 def test_a_leaf_that_only_guards_is_closed_and_an_empty_one_open(site: Site) -> None:
