@@ -103,7 +103,7 @@ WORDS = Words(
     known=re.compile(
         r"interface \S+|description SI crossing \S+ \d+|encapsulation dot1q \d+|vrf member \S+|ip address \S+"
         r"|ipv6 address \S+|ip arp \S+ \S+|ipv6 neighbor \S+ \S+|(?:no )?shutdown|ip sla (?:schedule )?\d+.*"
-        r"|track \d+ .+|icmp-echo \S+|vrf \S+|tag SI-\S+|frequency \d+",
+        r"|route-map \S+ pbr-statistics|track \d+ .+|icmp-echo \S+|vrf \S+|tag SI-\S+|frequency \d+",
         re.IGNORECASE,
     ),
     order=("description", "encapsulation", "vrf member", "ip address", "ipv6 address", "ip arp", "ipv6 neighbor",
@@ -111,6 +111,7 @@ WORDS = Words(
     sla=300,
     track=300,
     most_track=500,
+    counts=True,
 )  # fmt: skip
 
 

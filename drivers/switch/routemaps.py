@@ -36,6 +36,7 @@ MARK = "SI crossing"
 TABLE = re.compile(r"(?P<table>SI-t-[a-z0-9][a-z0-9-]*-\d{1,4})-v(?P<family>[46])(?:-(?P<letters>[a-z]{4}))?")
 LIST = re.compile(r"(?P<entry>SI-(?:c\d\w*(?:-\d{1,4})?|closed-[46]))(?:-(?P<letters>[a-z]{4}))?")
 MAP = re.compile(r"route-map (?P<name>\S+) (?P<action>permit|deny) (?P<number>\d+)")
+STATISTICS = re.compile(r"route-map (?P<name>\S+) pbr-statistics")
 MATCH = re.compile(r"match (?P<family>ip|ipv6) address (?P<name>\S+)")
 ATTACH = re.compile(r"(?P<family>ip|ipv6) policy route-map (?P<name>\S+)")
 SLA = re.compile(r"ip sla (?P<number>\d+)")
@@ -56,7 +57,8 @@ class Words:
     device's own forwarding is the last of them. hop: matches a `set` line with `address`, and perhaps `other`.
     crossing, probe: their stanzas. known: the lines that may stand in a crossing or a probe. neighbour: a stanza that
     says who is at a crossing's far end, where that is no line of the interface. sla, track: base of the numbers.
-    has_ghosts: a sub-interface that was removed and comes again holds what it held. last: how a file must end.
+    counts: a route map counts only if a line of its own says so. has_ghosts: a sub-interface that was removed and comes
+    again holds what it held. last: how a file must end.
     """
 
     style: Style
@@ -73,6 +75,7 @@ class Words:
     sla: int
     track: int
     most_track: int
+    counts: bool = False
     has_ghosts: bool = False
     last: str = ""
     neighbour: re.Pattern[str] = field(default_factory=lambda: re.compile(r"(?!)"))
@@ -233,7 +236,7 @@ def _number(pattern: re.Pattern[str], header: str) -> int:
 
 def _is_ours(stanza: Stanza, target: Target, words: Words, slas: set[int]) -> bool:
     header = stanza.header
-    found = MAP.fullmatch(header)
+    found = MAP.fullmatch(header) or STATISTICS.fullmatch(header)
     if found:
         return table_base(found["name"]) is not None
     for prefix in words.lists.values():

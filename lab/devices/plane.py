@@ -12,6 +12,7 @@ left over goes.
 from __future__ import annotations
 
 import ipaddress
+import json
 import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -36,7 +37,7 @@ class Clause:
     """The first clause that matches decides. address: of the next hop, to be found in the interface's VRF.
 
     others: the next hops that take over, in order, where that cannot be reached. is_open: without any of them the
-    packet goes the device's own way; else it is dropped.
+    packet goes the device's own way; else it is dropped. label: what it is counted under, "" for nowhere.
     """
 
     match: Match
@@ -44,6 +45,7 @@ class Clause:
     address: str = ""
     is_open: bool = False
     others: tuple[str, ...] = ()
+    label: str = ""
 
     @property
     def addresses(self) -> tuple[str, ...]:
@@ -87,6 +89,7 @@ class Follower:
         self._hops: dict[tuple[str, str], int] = {}
         self._vrfs: dict[str, int] = {}
         self._tagged: dict[str, tuple[str, int]] = {}
+        self._counted: dict[str, int] = {}  # by tables that are gone
 
     def follow(self, plane: Plane, dark: frozenset[str] = frozenset()) -> None:
         """dark: interfaces of the device whose cable has no link. What was behind them cannot be reached.
@@ -199,7 +202,21 @@ class Follower:
     def _vrf(self, name: str) -> int:
         return self._vrfs.setdefault(name, FIRST_VRF_TABLE + len(self._vrfs))
 
+    def counts(self) -> dict[str, int]:
+        """Packets by label, since a policy first had it."""
+        found = dict(self._counted)
+        done = self._call(["nft", "-j", "list", "table", *TABLE.split()], "")
+        for entry in json.loads(done.stdout)["nftables"] if done.returncode == 0 else ():
+            rule = entry.get("rule", {})
+            if rule.get("comment"):
+                packets = sum(part["counter"]["packets"] for part in rule["expr"] if "counter" in part)
+                found[rule["comment"]] = found.get(rule["comment"], 0) + packets
+        return found
+
     def _nft(self, plane: Plane) -> None:
+        labels = {clause.label for one in self._used(plane) for clause in one.policy if clause.label}
+        seen = self.counts() if labels else {}
+        self._counted = {label: packets for label, packets in seen.items() if label in labels}
         lines = [f"table {TABLE}", f"delete table {TABLE}", f"table {TABLE} {{", " chain enter {"]
         lines.append("  type filter hook prerouting priority mangle; policy accept;")
         for one in self._used(plane):
@@ -217,7 +234,8 @@ class Follower:
         verdict = {Fate.DROP: "drop", Fate.ROUTE: "accept"}.get(clause.fate)
         if verdict is None:
             verdict = f"meta mark set {self._hops[one.vrf, clause.address]} accept"
-        yield f"{matching(clause.match)} counter {verdict}"
+        comment = f' comment "{clause.label}"' if clause.label else ""
+        yield f"{matching(clause.match)} counter {verdict}{comment}"
 
     def _ip(self, lines: Sequence[str], *, is_forced: bool = False) -> None:
         """Lines of IPv6 begin with -6; a batch is of one family. What is there already is as wanted."""
@@ -267,6 +285,10 @@ class Cabled:
         if wanted != self._done:
             self._follower.follow(*wanted)
             self._done = wanted
+
+    def counts(self) -> dict[str, int]:
+        """See `Follower.counts`."""
+        return self._follower.counts()
 
     def _look(self) -> None:
         with self._lock:
