@@ -11,11 +11,20 @@ from collections.abc import Mapping
 
 from chains import models, selectors
 from chains.planning import types
+from chains.planning.routing import peers
 from drivers.base import Target
 from drivers.diff import patch
 from drivers.limits import has_limit, too_many
 from drivers.registry import DRIVERS
 from drivers.state import EMPTY, DeviceState
+
+
+class Full(types.Refused):
+    """Refused as tables overflow. offers: where the chain would run that lead to these tables, with the reason."""
+
+    def __init__(self, reasons: tuple[types.Reason, ...], plan: types.Plan, offers: Mapping[str, str]) -> None:
+        super().__init__(reasons, plan.placement)
+        self.offers = offers
 
 
 def crowd_of(
@@ -32,8 +41,10 @@ def crowd_of(
     return {name: known[name] if name in known else read.get(name, EMPTY) for name in limited}
 
 
-def require_room(plan: types.Plan, targets: Mapping[str, Target], crowd: Mapping[str, DeviceState]) -> None:
-    """Errors: Refused, one reason for each device that would overflow; Unsupported where a driver cannot say it.
+def require_room(
+    plan: types.Plan, targets: Mapping[str, Target], crowd: Mapping[str, DeviceState], fabric: types.Fabric
+) -> None:
+    """Errors: Full, one reason for each device that would overflow; Unsupported where a driver cannot say it.
 
     A table that is too full already may be made smaller.
     """
@@ -49,7 +60,21 @@ def require_room(plan: types.Plan, targets: Mapping[str, Target], crowd: Mapping
         if found and _grows(family.entries(before, target), family.entries(after, target)):
             reasons.setdefault(step.device, types.Reason("table-full", found))
     if reasons:
-        raise types.Refused(tuple(reasons.values()), plan.placement)
+        raise Full(tuple(reasons.values()), plan, _near(plan, fabric, reasons))
+
+
+def _near(plan: types.Plan, fabric: types.Fabric, full: Mapping[str, types.Reason]) -> dict[str, str]:
+    """Offers of the plan on one of these devices, or plugged into one: a place elsewhere may need fewer lines there."""
+    beside: dict[str, set[str]] = {}
+    for a, b in peers(fabric).items():
+        beside.setdefault(a.device, {a.device}).add(b.device)
+    found = {}
+    for hop in plan.placement.hops if plan.placement else ():
+        for name in hop.chosen.offers if hop.chosen else ():
+            device = name.partition("@")[2]
+            for crowded in sorted(beside.get(device, {device}) & full.keys()):
+                found[name] = f"the tables of {crowded} would be too full: {full[crowded].detail}"
+    return found
 
 
 def _grows(before: Mapping[str, int], after: Mapping[str, int]) -> bool:

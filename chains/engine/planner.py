@@ -17,7 +17,7 @@ from django.db import connection, transaction
 
 from chains import models, selectors
 from chains.engine.document import digest, plain
-from chains.engine.full import crowd_of, require_room
+from chains.engine.full import Full, crowd_of, require_room
 from chains.errors import NotFound
 from chains.planning import types
 from chains.planning.buckets import buckets_to_json
@@ -72,7 +72,23 @@ def plan_chain(chain: models.Chain, actor_name: str) -> models.Plan:
 
 
 def compute(chain: models.Chain) -> Draft:
-    """Read, plan and render; nothing is written. Errors: NotFound if the chain was deleted meanwhile."""
+    """Read, plan and render; nothing is written. Errors: NotFound if the chain was deleted meanwhile.
+
+    Where tables would overflow, the next cheapest place that needs fewer lines there is taken; if there is none, the
+    first refusal stands.
+    """
+    first = draft = _computed(chain, {})
+    avoid: dict[str, str] = {}
+    while isinstance(draft.refused, Full):
+        more = {name: why for name, why in draft.refused.offers.items() if name not in avoid}
+        if not more:
+            return first
+        avoid |= more
+        draft = _computed(chain, avoid)
+    return first if draft.plan is None else draft
+
+
+def _computed(chain: models.Chain, avoid: Mapping[str, str]) -> Draft:
     with consistent_read():
         row = models.Chain.objects.select_related("tenant").filter(pk=chain.pk).first()
         if row is None:
@@ -83,7 +99,7 @@ def compute(chain: models.Chain) -> Draft:
         goal = models.Plan.Goal.APPLY if row.is_wanted else models.Plan.Goal.REMOVE
         draft = Draft(row, goal, digest(plain(intent)), "", selectors.chain_intent(row))
         try:
-            compiled, others = placed(row, fabric, intent, base)
+            compiled, others = placed(row, fabric, intent, base, avoid)
             beside = beside_of(compiled, row)
         except types.Refused as refused:
             context = Context(fabric, intent, peers(fabric), count_matches(intent))
@@ -92,7 +108,7 @@ def compute(chain: models.Chain) -> Draft:
         crowd = crowd_of(targets, row, beside)
     try:
         plan = proven(compiled, others)
-        require_room(plan, targets, crowd)
+        require_room(plan, targets, crowd, fabric)
         steps = rendered(plan, targets, beside)
     except types.Refused as refused:
         return replace(draft, refused=refused)
@@ -109,17 +125,21 @@ def beside_of(compiled: Compiled, row: models.Chain) -> dict[str, DeviceState]:
 
 
 def placed(
-    row: models.Chain, fabric: types.Fabric, intent: types.Chain, base: Mapping[str, DeviceState]
+    row: models.Chain,
+    fabric: types.Fabric,
+    intent: types.Chain,
+    base: Mapping[str, DeviceState],
+    but: Mapping[str, str] = MappingProxyType({}),
 ) -> tuple[Compiled, dict[str, DeviceState]]:
     """The draft and what others hold where it goes: a plan reads what it touches, not what exists.
 
     Only a draft shows where the chain goes; boxes where it would clash with another chain are left out of
-    the next one. Errors: Refused.
+    the next one, as are those of `but` from the start. Errors: Refused.
     """
     if not row.is_wanted:
         compiled = draft_removal(fabric, intent, base)
         return compiled, selectors.others_on(compiled.devices, row)
-    avoid: dict[str, str] = {}
+    avoid = dict(but)
     while True:
         compiled = draft_plan(fabric, intent, base, avoid)
         others = selectors.others_on(compiled.devices, row)

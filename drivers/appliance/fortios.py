@@ -9,7 +9,8 @@ aerleon's `fortigate` output numbers policies from 1 (the operator's own), leave
 names objects after its own tokens. Our policies have numbers of their own, far up, made from their names.
 
 Credential: JSON with user, password (a REST API token, read-only), authority_file, port. Settings: `vdom` (root),
-`zone_PORT` (zone or interface that the policies name; the port's name), `unverified`.
+`zone_PORT` (zone or interface that the policies name; the port's name), `steers` (yes: policy routes too; no),
+`unverified`.
 """
 
 from __future__ import annotations
@@ -17,14 +18,16 @@ from __future__ import annotations
 import ipaddress
 import re
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
+from drivers.appliance import fortios_routes
 from drivers.appliance.policy import Line, lines_of, names_of, parse_name, port_of, rendered, zone_of
+from drivers.appliance.steering import key_of
 from drivers.appliance.verify import Holding, Language, Object, VerifySession, Wanted
 from drivers.base import Capabilities, Driver, Rejected, Target, Unsupported
 from drivers.diff import Change, patch
-from drivers.state import ANY_PORT, Kind, Match, Verdict
+from drivers.state import ANY_PORT, EMPTY, DeviceState, Key, Kind, Match, Verdict
 from drivers.transport import fortios
 
 CAPS = Capabilities(
@@ -42,8 +45,12 @@ TABLES = {
     "config firewall address": "address",
     "config firewall address6": "address6",
     "config firewall service custom": "service",
+    "config router policy": "steer",
+    "config router policy6": "steer6",
 }
 VALUE = {
+    "steer": fortios_routes.VALUE,
+    "steer6": fortios_routes.VALUE,
     "rule": r'name "SI-[a-z0-9-]+"|(?:src|dst)intf "[\w.-]+"|(?:src|dst)addr6? "SI-[0-9a-f.:_]+"|'
     r'action (?:accept|deny)|schedule "always"|service "(?:ALL|SI-[a-z0-9-]+)"|comments "SI [0-9a-z:./ -]+"|'
     r"status disable",
@@ -51,7 +58,9 @@ VALUE = {
     "address6": r"ip6 [0-9a-f:]+/\d{1,3}",
     "service": r"protocol (?:TCP/UDP/SCTP|ICMP6?)|(?:tcp|udp|sctp)-portrange \d{1,5}-\d{1,5}(?::\d{1,5}-\d{1,5})?",
 }
-IDENTITY = {"rule": re.compile(r"\d{10}"), "address": ADDRESS, "address6": ADDRESS, "service": SERVICE}
+IDENTITY = {"rule": re.compile(r"\d{10}"), "address": ADDRESS, "address6": ADDRESS, "service": SERVICE} | dict.fromkeys(
+    ("steer", "steer6"), re.compile(r"[1-9]\d{0,4}")
+)
 
 
 def render(changes: tuple[Change, ...], target: Target) -> str:
@@ -61,28 +70,40 @@ def render(changes: tuple[Change, ...], target: Target) -> str:
     for change in changes:
         if change.key.kind not in CAPS.kinds:
             raise Unsupported(f"{target.name}: a FortiOS appliance cannot hold a {change.key.kind}")
-    held = lines_of(target.held, target)
-    after = lines_of(patch(target.held, changes), target)
-    numbers = {policy_id(line.name): line.name for line in after}
-    if len(numbers) < len(after):
-        raise Unsupported(f"{target.name}: two policies would have one number; give one chain another name")
     keys = frozenset(change.key for change in changes)
-    old = sorted(map(policy_id, names_of(target.held, target, keys)))
-    new = rendered(after, keys, "fortigate", target)
-    text = _table("rule", [f"    delete {number}" for number in old])
-    before, then = _objects(held), _objects(after)
+    after = patch(target.held, changes)
+    return _text(target.held, after, keys, rendered(lines_of(after, target), keys, "fortigate", target), target)
+
+
+def makes(state: DeviceState, target: Target) -> Wanted:
+    """Errors: Unsupported."""
+    native = _text(EMPTY, state, frozenset(state), lines_of(state, target), target)
+    return parse(native, target)
+
+
+def _text(
+    held: DeviceState, after: DeviceState, keys: frozenset[Key], new: Iterable[Line], target: Target
+) -> str:
+    """new: the lines of these keys that are there afterwards. Errors: Unsupported."""
+    lines = lines_of(after, target)
+    if len({policy_id(line.name) for line in lines}) < len(lines):
+        raise Unsupported(f"{target.name}: two policies would have one number; give one chain another name")
+    old = sorted(map(policy_id, names_of(held, target, keys)))
+    gone, brought = fortios_routes.tables(held, after, keys, target)
+    text = "".join(_table(kind, rows) for kind, rows in gone.items())
+    text += _table("rule", [f"    delete {number}" for number in old])
+    before, then = _objects(lines_of(held, target)), _objects(lines)
     for kind in ("address", "address6", "service"):
-        gone = sorted(name for table, name in before - then if table == kind)
-        made = sorted(name for table, name in then - before if table == kind)
-        lines = [f'    delete "{name}"' for name in gone]
-        for name in made:
-            lines += [f'    edit "{name}"', *(f"        set {one}" for one in _object_lines(name)), "    next"]
-        text += _table(kind, lines)
-    lines = []
+        rows = [f'    delete "{name}"' for name in sorted(name for table, name in before - then if table == kind)]
+        for name in sorted(name for table, name in then - before if table == kind):
+            rows += [f'    edit "{name}"', *(f"        set {one}" for one in _object_lines(name)), "    next"]
+        text += _table(kind, rows)
+    rows = []
     for line in new:
         said = (f"        set {one}" for one in attributes(line, target))
-        lines += [f"    edit {policy_id(line.name)}", *said, "    next"]
-    return text + _table("rule", lines)
+        rows += [f"    edit {policy_id(line.name)}", *said, "    next"]
+    text += _table("rule", rows)
+    return text + "".join(_table(kind, rows) for kind, rows in brought.items())
 
 
 def _table(kind: str, lines: list[str]) -> str:
@@ -164,7 +185,7 @@ def parse(native: str, target: Target) -> Wanted:
         elif kind and not name and line == "end":
             kind = ""
         elif is_named and not name and line in (f"    {word} {value}", f'    {word} "{value}"') and word == "delete":
-            gone.add((kind if kind != "rule" else "number", value))
+            gone.add(("number", value) if kind == "rule" else fortios_routes.place(kind, value))
         elif is_named and not name and word == "edit" and line.startswith("    edit "):
             name, said = value, set()
         elif name and word == "set" and re.fullmatch(VALUE[kind], rest) and line == f"        set {rest}":
@@ -174,13 +195,16 @@ def parse(native: str, target: Target) -> Wanted:
             name = ""
         else:
             raise Rejected(f"{target.name}: line {number} is nothing that this driver writes: {line[:80]!r}")
-    if kind or any(one == "rule" and parse_name(named) is None for one, named in there):
+    known = {"rule": parse_name, "steer": key_of}
+    if kind or any(one in known and known[one](named) is None for one, named in there):
         raise Rejected(f"{target.name}: the text is nothing that this driver writes")
     return Wanted(there, frozenset(gone - there.keys()))
 
 
 def _made(kind: str, name: str, said: set[str]) -> dict[Object, frozenset[str]]:
     """A rule is known by its name, and holds its number; the number is an object too, which somebody may have."""
+    if kind in ("steer", "steer6"):
+        return fortios_routes.made(kind, name, said)
     if kind != "rule":
         return {(kind, name): frozenset(said)}
     named = next((one.removeprefix("name ") for one in said if one.startswith("name ")), "")
@@ -228,6 +252,8 @@ LANGUAGE = Language(
     line=line_of,
     zones=zones,
     is_off=lambda said: "status disable" in said,
+    makes=makes,
+    reach=fortios_routes.reach,
     how="Paste this at the command line",
 )
 
@@ -239,7 +265,10 @@ def open_session(target: Target, timeout_s: float) -> Iterator[VerifySession]:
 
         def look() -> Holding:
             objects, order = api.policy()
-            return Holding(objects, order, api.zones(), api.routes(), api.links())
+            steers, numbered = api.steers()
+            return Holding(
+                {**objects, **steers}, order, api.zones(), api.routes(), api.links(), steers=tuple(numbered)
+            )
 
         yield VerifySession(target, look, LANGUAGE)
 

@@ -9,20 +9,33 @@ aerleon's `paloalto` output is a whole <config>: loaded, it replaces. Our text a
 tests compare it with aerleon's reading of the same policy.
 
 Credential: JSON with user, password (the API key, better of a read-only role), authority_file, port. Settings: `vsys`
-(vsys1), `zone_PORT` (the port's name), `unverified`.
+(vsys1), `zone_PORT` (the port's name), `steers` (yes: the text has policy-based forwarding too; no), `unverified`.
+Sources of those rules: PAN-OS Administrator's Guide, "Create a Policy-Based Forwarding Rule"; `set rulebase pbf rules`
+as Cloudflare's and Netskope's guides for PAN-OS print it.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
-from drivers.appliance.policy import Line, lines_of, names_of, parse_name, port_of, rendered, zone_of
-from drivers.appliance.verify import Holding, Language, Object, VerifySession, Wanted
+from drivers.appliance.policy import (
+    Line,
+    interface_of,
+    is_damaged,
+    lines_of,
+    names_of,
+    parse_name,
+    port_of,
+    rendered,
+    zone_of,
+)
+from drivers.appliance.steering import THERE, Steer, key_of, names_for, steers_of
+from drivers.appliance.verify import Holding, Language, Object, Reach, VerifySession, Wanted
 from drivers.base import Capabilities, Driver, Rejected, Target, Unsupported
 from drivers.diff import Change, patch
-from drivers.state import ANY_PORT, Kind, Match, Verdict
+from drivers.state import ANY_PORT, EMPTY, DeviceState, Key, Kind, Match, Verdict
 from drivers.transport import panos
 
 CAPS = Capabilities(
@@ -41,7 +54,14 @@ RULE = re.compile(
     r'description "SI [0-9a-z:./ -]+")'
 )
 PORTS = re.compile(r"set service (SI-[a-z0-9-]+) protocol (tcp|udp|sctp) (port|source-port) (\d{1,5}-\d{1,5})")
-GONE = re.compile(r"delete (?:rulebase security rules|service) (SI-[a-z0-9-]+)")
+GONE = re.compile(r"delete (rulebase security rules|rulebase pbf rules|service) (SI-[a-z0-9-]+)")
+STEER = re.compile(
+    r"set rulebase pbf rules (SI-[a-z0-9-]+) (from interface [\w./-]+|(?:source|destination) [0-9a-f:./]+|"
+    r"application any|service [\w-]+|action forward (?:egress-interface [\w./-]+|nexthop ip-address [0-9a-f:.]+)|"
+    r"enforce-symmetric-return (?:enabled yes|nexthop-address-list [0-9a-f:.]+))"
+)
+INTERFACE = re.compile(r"(?:ethernet\d{1,2}/\d{1,2}|ae\d{1,2})(?:\.\d{1,4})?")
+KINDS = {"rulebase security rules": "rule", "rulebase pbf rules": "steer", "service": "service"}
 
 
 def render(changes: tuple[Change, ...], target: Target) -> str:
@@ -51,18 +71,60 @@ def render(changes: tuple[Change, ...], target: Target) -> str:
     for change in changes:
         if change.key.kind not in CAPS.kinds:
             raise Unsupported(f"{target.name}: a PAN-OS appliance cannot hold a {change.key.kind}")
-    held = lines_of(target.held, target)
-    after = lines_of(patch(target.held, changes), target)
     keys = frozenset(change.key for change in changes)
-    old = sorted(names_of(target.held, target, keys))
-    new = rendered(after, keys, "paloalto", target)
-    before, then = _services(held), _services(after)
-    lines = [f"delete rulebase security rules {name}" for name in old]
+    after = patch(target.held, changes)
+    return _text(target.held, after, keys, rendered(lines_of(after, target), keys, "paloalto", target), target)
+
+
+def makes(state: DeviceState, target: Target) -> Wanted:
+    """Errors: Unsupported."""
+    return parse(_text(EMPTY, state, frozenset(state), lines_of(state, target), target), target)
+
+
+def _text(
+    held: DeviceState, after: DeviceState, keys: frozenset[Key], new: Iterable[Line], target: Target
+) -> str:
+    """new: the lines of these keys that are there afterwards. Errors: Unsupported."""
+    steers = [one for one in steers_of(after, target) if key_of(one.name) in keys]
+    before, then = _services(held, target), _services(after, target)
+    lines = [f"delete rulebase pbf rules {name}" for name in _old_steers(held, keys, target)]
+    lines += [f"delete rulebase security rules {name}" for name in sorted(names_of(held, target, keys))]
     lines += [f"delete service {name}" for name in sorted(before - then)]
     for name in sorted(then - before):
         lines += _service_lines(name)
     lines += [f"set rulebase security rules {line.name} {said}" for line in new for said in attributes(line, target)]
+    # Replies go back by themselves: `enforce-symmetric-return`.
+    forward = (one for one in steers if one.name.endswith(THERE))
+    lines += [f"set rulebase pbf rules {one.name} {said}" for one in forward for said in steering(one, target)]
     return "".join(f"{line}\n" for line in lines)
+
+
+def _old_steers(held: DeviceState, keys: frozenset[Key], target: Target) -> list[str]:
+    """Those that stand, or may stand, there."""
+    may = {names_for(key)[0] for key, item in held.items() if key in keys and is_damaged(item)}
+    return sorted(may | {one.name for one in steers_of(held, target) if key_of(one.name) in keys} - _replies(keys))
+
+
+def _replies(keys: frozenset[Key]) -> set[str]:
+    return {names_for(key)[1] for key in keys}
+
+
+def steering(one: Steer, target: Target) -> Iterator[str]:
+    """What a redirect rule says. By interface, as replies are held to the way back only there. Errors: Unsupported."""
+    if one.match.protocol in APPLICATIONS:
+        raise Unsupported(f"{target.name}: a redirect rule of PAN-OS cannot tell {one.match.protocol} from the rest")
+    for port in (one.ingress, one.egress):
+        if INTERFACE.fullmatch(interface_of(target, port)) is None:
+            raise Unsupported(f"{target.name}: port {port} needs its `interface` in the fabric file, as ethernet1/1")
+    yield f"from interface {interface_of(target, one.ingress)}"
+    yield f"source {one.match.source}"
+    yield f"destination {one.match.destination}"
+    yield "application any"
+    yield f"service {service(one.match) or 'any'}"
+    yield f"action forward egress-interface {interface_of(target, one.egress)}"
+    yield f"action forward nexthop ip-address {one.hop}"
+    yield "enforce-symmetric-return enabled yes"
+    yield f"enforce-symmetric-return nexthop-address-list {one.back}"
 
 
 def attributes(line: Line, target: Target) -> list[str]:
@@ -89,8 +151,9 @@ def service(match: Match) -> str:
     return f"SI-{match.protocol}-s{low}-{high}-d{to_low}-{to_high}"
 
 
-def _services(lines: tuple[Line, ...]) -> set[str]:
-    return {name for line in lines if (name := service(line.match))}
+def _services(state: DeviceState, target: Target) -> set[str]:
+    """Those of the rules; a redirect rule's is one of them: the last rule's."""
+    return {name for line in lines_of(state, target) if (name := service(line.match))}
 
 
 def _service_lines(name: str) -> Iterator[str]:
@@ -107,18 +170,25 @@ def parse(native: str, target: Target) -> Wanted:
     there: dict[Object, set[str]] = {}
     gone: set[Object] = set()
     for number, line in enumerate(native.removesuffix("\n").split("\n"), start=1):
-        rule, ports, removed = (pattern.fullmatch(line) for pattern in (RULE, PORTS, GONE))
-        name = next((found[1] for found in (rule, ports, removed) if found), "")
-        if not name or (parse_name(name) is None) is (SERVICE.fullmatch(name) is None):
+        rule, ports, steer = (pattern.fullmatch(line) for pattern in (RULE, PORTS, STEER))
+        if rule and parse_name(rule[1]):
+            there.setdefault(("rule", rule[1]), set()).add(rule[2].replace('"', ""))
+        elif ports and SERVICE.fullmatch(ports[1]):
+            there.setdefault(("service", ports[1]), set()).add(f"{ports[2]} {ports[3]} {ports[4]}")
+        elif steer and key_of(steer[1]):
+            there.setdefault(("steer", steer[1]), set()).add(steer[2])
+        elif (found := GONE.fullmatch(line)) and _is_ours(KINDS[found[1]], found[2]):
+            gone.add((KINDS[found[1]], found[2]))
+        else:
             said = f"line {number} is nothing that this driver writes: {line[:80]!r}"
             raise Rejected(f"{target.name}: {said}")
-        if rule:
-            there.setdefault(("rule", name), set()).add(rule[2].replace('"', ""))
-        elif ports:
-            there.setdefault(("service", name), set()).add(f"{ports[2]} {ports[3]} {ports[4]}")
-        else:
-            gone.add(("service" if SERVICE.fullmatch(name) else "rule", name))
     return Wanted({one: frozenset(said) for one, said in there.items()}, frozenset(gone - there.keys()))
+
+
+def _is_ours(kind: str, name: str) -> bool:
+    if kind == "service":
+        return SERVICE.fullmatch(name) is not None
+    return (parse_name(name) if kind == "rule" else key_of(name)) is not None
 
 
 def line_of(name: str, said: frozenset[str], target: Target) -> Line:
@@ -157,11 +227,23 @@ def zones(said: frozenset[str]) -> tuple[frozenset[str], frozenset[str]]:
     return source, destination
 
 
+def reach(said: frozenset[str]) -> Reach:
+    values = [one.split() for one in said]
+    ends = frozenset(word for words in values if words[0] == "from" for word in words[2:])
+    sources, destinations = (
+        frozenset(word for words in values if words[0] == end for word in words[1:] if word != "any")
+        for end in ("source", "destination")
+    )
+    return Reach(ends, sources, destinations)
+
+
 LANGUAGE = Language(
     parse=parse,
     line=line_of,
     zones=zones,
     is_off=lambda said: "disabled yes" in said,
+    makes=makes,
+    reach=reach,
     how="Paste this in `configure` mode and give `commit`",
 )
 
@@ -180,6 +262,7 @@ def open_session(target: Target, timeout_s: float) -> Iterator[VerifySession]:
                 routes=api.routes(),
                 links=api.links(),
                 waiting=waiting.objects,
+                steers=running.steers,
             )
 
         yield VerifySession(target, look, LANGUAGE)

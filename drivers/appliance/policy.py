@@ -171,14 +171,20 @@ Route = tuple[str, str]  # prefix, interface
 
 def unrouted(lines: Iterable[Line], routes: Iterable[Route], target: Target) -> Iterator[str]:
     """For every item's traffic: is the source reached by the inside, the destination by the outside?"""
-    table = [(ipaddress.ip_network(prefix), interface) for prefix, interface in routes]
+    table = list(routes)
     for line in lines:
-        if line.said != DEFAULT:
-            continue
-        for prefix, port in ((line.match.source, line.inside), (line.match.destination, line.outside)):
-            wanted, there = ipaddress.ip_network(prefix), interface_of(target, port)
-            covering = [one for one in table if one[0].version == wanted.version and wanted.subnet_of(one[0])]  # type: ignore[arg-type]
-            best = max((one[0].prefixlen for one in covering), default=-1)
-            if there not in {interface for network, interface in covering if network.prefixlen == best}:
-                now = ", ".join(sorted({one for network, one in covering if network.prefixlen == best})) or "nowhere"
-                yield f"{prefix} is routed to {now}, not to {there}; add a route there"
+        if line.said == DEFAULT:
+            for prefix, port in ((line.match.source, line.inside), (line.match.destination, line.outside)):
+                yield from misled(prefix, interface_of(target, port), table)
+
+
+def misled(prefix: str, interface: str, routes: Iterable[Route]) -> Iterator[str]:
+    """What is wrong unless the best of the routes leads there."""
+    wanted = ipaddress.ip_network(prefix)
+    table = [(ipaddress.ip_network(one), there) for one, there in routes]
+    covering = [one for one in table if one[0].version == wanted.version and wanted.subnet_of(one[0])]  # type: ignore[arg-type]
+    best = max((one[0].prefixlen for one in covering), default=-1)
+    found = {there for network, there in covering if network.prefixlen == best}
+    if interface not in found:
+        now = ", ".join(sorted(found)) or "nowhere"
+        yield f"{prefix} is routed to {now}, not to {interface}; add a route there"

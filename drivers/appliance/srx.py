@@ -2,8 +2,9 @@
 """The `srx` driver: rule sets as zone policies on a Juniper SRX, over NETCONF with NAPALM.
 
 Settings: `zone_PORT: NAME`, the security zone of each port, which must hold that port's interface and no other;
-`unverified: yes`. Credential: see `drivers.transport.vendor`. Between the two zones there may be no policies of the
-operator's: they would decide before ours. What no item claims is dropped by the box's own default (deny-all).
+`steers: yes`, whose redirect rules are those of `srx_steering`; `unverified: yes`. Credential: see
+`drivers.transport.vendor`. Between the two zones there may be no policies of the operator's: they would decide before
+ours. What no item claims is dropped by the box's own default (deny-all).
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 from drivers import junos_lines
+from drivers.appliance import srx_steering
+from drivers.appliance.srx_steering import STEERING
 from drivers.appliance.srx_text import interface_of, item_of, key_of, lines_for, rendered, text_of, zone_of
 from drivers.base import LINES, SHADOWS, Capabilities, Driver, Limit, Rejected, Session, Target, Unsupported
 from drivers.box import BoxSession, Reading, Syntax
@@ -35,6 +38,7 @@ _OBJECT = re.compile(
     r"apply-macro SI-\S+|security address-book global address SI-\S+|applications application SI-\S+"
     r"|security policies from-zone \S+ to-zone \S+ policy SI-\S+"
 )
+_TERM = re.compile(r" term (SI-c\S+) ")
 # What a delete leaves behind.
 _EMPTY = re.compile(r"security policies from-zone \S+ to-zone \S+")
 _LINES = tuple(
@@ -65,7 +69,12 @@ def render(changes: tuple[Change, ...], target: Target) -> str:
             rendered(change.key, change.after, target)
     started = {one.key: one.before for one in changes if one.before is not None and one.key not in target.held}
     after = patch({**target.held, **started}, changes)
-    return written(text_of(DeviceState({key: item for key, item in after.items() if item != DAMAGED}), target))
+    return written(_body(DeviceState({key: item for key, item in after.items() if item != DAMAGED}), target))
+
+
+def _body(state: DeviceState, target: Target) -> tuple[str, ...]:
+    """All lines of our group. Errors: Unsupported."""
+    return (*text_of(state, target), *srx_steering.text_of(state, target))
 
 
 def entries(state: DeviceState, target: Target) -> Mapping[str, int]:
@@ -78,7 +87,7 @@ def check(native: str, target: Target) -> None:
     """Errors: Rejected, unless `render` writes exactly this for some items."""
     body = body_of(native, target.name)
     found = read_lines(body, target)
-    if DAMAGED in found.values() or text_of(found, target) != body:
+    if DAMAGED in found.values() or _body(found, target) != body:
         raise Rejected(f"{target.name}: the native text is not what this driver writes for any items")
 
 
@@ -98,20 +107,43 @@ def read(running: str, target: Target) -> Reading:
 
 def read_lines(body: tuple[str, ...], target: Target) -> DeviceState:
     """The items that these lines (of our group, without the marker) realise. Errors: Rejected, naming the line."""
+    steering = tuple(line for line in body if STEERING.match(line))
     objects: dict[str, list[str]] = {}
     for line in body:
         found = _OBJECT.match(line)
-        if _EMPTY.fullmatch(line):
-            continue
-        if found is None or line != found[0] and not any(form.fullmatch(line) for form in _LINES):
+        if not _is_ours(line, found):
             raise Rejected(f"{target.name}: {line[:200]!r} is in our configuration group, but nobody here writes it")
-        objects.setdefault(found[0], []).append(line)
-    items: dict[Key, Item] = {}
+        if found is not None:
+            objects.setdefault(found[0], []).append(line)
+    items: dict[Key, Item] = dict.fromkeys(_steered_keys(steering), DAMAGED)
     for name in objects:
         key = key_of(name.rpartition(" ")[2]) if name.startswith(("apply-macro", "security policies")) else None
-        if key is not None and key not in items:
+        if key is not None and items.get(key, DAMAGED) == DAMAGED:
             items[key] = _item(key, objects, target)
-    return _in_order(items, objects, target)
+    state = _in_order(items, objects, target)
+    sound = DeviceState({key: item for key, item in state.items() if item != DAMAGED})
+    # All of ours is written whole, so where the redirect rules are not right nothing is.
+    if len(sound) == len(state) and not _is_steered(steering, sound, target):
+        return DeviceState(dict.fromkeys(state, DAMAGED))
+    return state
+
+
+def _is_ours(line: str, found: re.Match[str] | None) -> bool:
+    if found is not None:
+        return line == found[0] or any(form.fullmatch(line) for form in _LINES)
+    return bool(_EMPTY.fullmatch(line)) or any(form.fullmatch(line) for form in srx_steering.LINES)
+
+
+def _steered_keys(steering: tuple[str, ...]) -> list[Key]:
+    named = (key_of(found[1]) for line in steering if (found := _TERM.search(line)))
+    return [key for key in named if key is not None]
+
+
+def _is_steered(steering: tuple[str, ...], state: DeviceState, target: Target) -> bool:
+    try:
+        return srx_steering.is_same(steering, srx_steering.text_of(state, target))
+    except Unsupported:
+        return False
 
 
 def _item(key: Key, objects: Mapping[str, list[str]], target: Target) -> Item:
@@ -166,6 +198,7 @@ def _in_the_way(others: tuple[str, ...], body: tuple[str, ...]) -> Iterator[str]
         is_except = f"apply-groups-except {GROUP}" in line
         if is_named or is_except or (found and found[1] in pairs):
             yield line
+    yield from srx_steering.in_the_way(others, body)
 
 
 def claim(running: str, native: str, target: Target) -> tuple[str, ...]:
@@ -184,12 +217,13 @@ def claim(running: str, native: str, target: Target) -> tuple[str, ...]:
 
 
 def needs(running: str, native: str, target: Target) -> tuple[str, ...]:
-    """The zones, each with the exact line to add."""
+    """The zones and the routes, each with the exact line to add."""
     others, found = theirs(lines_of(running)), list[str]()
     for item in read_lines(body_of(native, target.name), target).values():
         if isinstance(item, RuleSet) and item != DAMAGED:
             for port in (item.inside, item.outside):
                 found += _zone(others, port, target)
+            found += srx_steering.misrouted(others, item, target)
     return tuple(dict.fromkeys(found))
 
 

@@ -18,10 +18,12 @@ from drivers.switch.tables import Entry, Place, Tables, tables_of
 Size = Callable[[Place, tuple[Entry, ...], Target], tuple[int, int]]
 
 
-def counted(state: DeviceState, target: Target, size: Size) -> Mapping[str, int]:
+def counted(
+    state: DeviceState, target: Target, size: Size, *, has_standby: bool = False
+) -> Mapping[str, int]:
     """What is damaged counts nothing: it is rewritten or removed. Errors: Unsupported."""
     whole = DeviceState({key: item for key, item in state.items() if item != torn(key.kind)})
-    return of_tables(tables_of(whole, target), target, size)
+    return of_tables(tables_of(whole, target, has_standby=has_standby), target, size)
 
 
 def of_tables(tables: Tables, target: Target, size: Size) -> Mapping[str, int]:

@@ -22,6 +22,7 @@ from drivers.switch.routemaps import (
     MAP,
     SCHEDULE,
     SLA,
+    STATISTICS,
     TRACK,
     WORD,
     Stock,
@@ -139,6 +140,9 @@ def _stock(
             said.append(Raw(raw.name, raw.family, raw.action, raw.sets, name, raw.aces))
         map_name, entries = _policy(place, family, said, attempt)
         blocks |= entries
+        if words.counts:
+            counted = Stanza(f"route-map {map_name} pbr-statistics")
+            blocks[counted.header] = counted
         attached[interface(target, place), family] = map_name
     forget = set(order.forget)
     for key, stanza in actual.blocks.items():
@@ -195,7 +199,7 @@ def _stays(
     stanza: Stanza, attached: Mapping[tuple[str, int], str], lists: Mapping[Spot, list[Raw]], forget: set[Key]
 ) -> bool:
     """Is it a part of a route map that the change leaves alone?"""
-    head = MAP.fullmatch(stanza.header)
+    head = MAP.fullmatch(stanza.header) or STATISTICS.fullmatch(stanza.header)
     if head is None:
         return False
     if head["name"] in attached.values():
@@ -235,6 +239,7 @@ def _keep_crossings(
     given = {place_of_block(one, target, words) for one in order.stock.blocks.values()} - {None}
     every = {**actual.blocks, **order.stock.blocks}
     hops = _said(blocks, r"set ip(?:v6)? next-hop (?:verify-availability )?([0-9A-Fa-f.:]+)")
+    hops |= _said(blocks, r"set ip(?:v6)? next-hop [0-9A-Fa-f.:]+ ([0-9A-Fa-f.:]+)")
     interfaces = {name for name, _ in attached}
     for place in {crossing_place(one.header, target) for one in every.values()} - {None}:
         assert place is not None
@@ -317,7 +322,8 @@ def steps(actual: Stock, goal: Stock, words: Words) -> tuple[str, ...]:
         moved = list(_moved(name, actual, goal))
         if moved:
             lines += [f"interface {name}", *([" shutdown"] if name in shut else []), *moved]
-    lines += [f"no {short(stanza.header)}" for stanza in sorted(gone, key=_rank, reverse=True)]
+    last = sorted(gone, key=lambda one: (STATISTICS.fullmatch(one.header) is not None, _rank(one)), reverse=True)
+    lines += [f"no {short(stanza.header)}" for stanza in last]
     return tuple(lines)
 
 

@@ -31,7 +31,7 @@ from drivers.switch import policies, typed
 from drivers.switch.aces import IOS
 from drivers.switch.claims import brought, claims, key_of
 from drivers.switch.counted import counted, size_maps
-from drivers.switch.routemaps import MARK, Words, short_mac
+from drivers.switch.routemaps import MARK, WORD, Ways, Words, short_mac
 from drivers.switch.stanzas import Stanza, split
 from drivers.switch.stepwise import StepwiseBox
 from drivers.switch.tables import Crossing, crossing_addresses, interface, vrf_there
@@ -46,6 +46,7 @@ CAPS = Capabilities(
     shares_objects=True,
     tracks=True,
     takes_deny=False,
+    has_standby=True,
     buckets=frozenset({"prefix", "mask"}),
     when_dead=Fails.DROP,
     limits=(
@@ -60,12 +61,16 @@ PREREQUISITES = (
 )
 
 
-def _redirect(address: str, family: int, track: int) -> tuple[str, ...]:
-    if family == 6:
-        return (f"set ipv6 next-hop {address}", "set interface Null0")
-    if track:
-        return (f"set ip next-hop verify-availability {address} 10 track {track}", "set interface Null0")
-    return (f"set ip next-hop {address}", "set interface Null0")
+def _redirect(ways: Ways, family: int, is_open: bool) -> tuple[str, ...]:
+    """The device takes the first that it can reach."""
+    end = () if is_open else ("set interface Null0",)
+    if all(track for _, track in ways):
+        tracked = (
+            f"set ip next-hop verify-availability {address} {10 * at} track {track}"
+            for at, (address, track) in enumerate(ways, 1)
+        )
+        return (*tracked, *end)
+    return (f"set {WORD[family]} next-hop {' '.join(address for address, _ in ways)}", *end)
 
 
 def _crossing(target: Target, crossing: Crossing) -> tuple[Stanza, ...]:
@@ -103,7 +108,10 @@ WORDS = Words(
     vrf="vrf forwarding ",
     null="set interface Null0",
     redirect=_redirect,
-    hop=re.compile(r"set ip(?:v6)? next-hop (?:verify-availability )?(?P<address>[0-9A-Fa-f.:]+)(?: 10 track \d+)?"),
+    hop=re.compile(
+        r"set ip(?:v6)? next-hop (?:verify-availability )?(?P<address>[0-9A-Fa-f.:]+)"
+        r"(?: (?P<other>[0-9A-Fa-f]*[.:][0-9A-Fa-f.:]*))?(?: \d+ track \d+)?"
+    ),
     sets=re.compile(r"set (?:interface Null0|ip(?:v6)? next-hop .+)"),
     crossing=_crossing,
     probe=_probe,
@@ -132,7 +140,7 @@ def render(changes: tuple[Change, ...], target: Target) -> str:
 
 def entries(state: DeviceState, target: Target) -> Mapping[str, int]:
     """See `Driver`. Errors: Unsupported."""
-    return counted(state, target, size_maps)
+    return counted(state, target, size_maps, has_standby=CAPS.has_standby)
 
 
 def check(native: str, target: Target) -> None:

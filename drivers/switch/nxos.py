@@ -26,7 +26,7 @@ from drivers.switch import policies, typed
 from drivers.switch.aces import NXOS
 from drivers.switch.claims import brought, claims, key_of
 from drivers.switch.counted import counted, size_maps
-from drivers.switch.routemaps import MARK, Words, short_mac
+from drivers.switch.routemaps import MARK, WORD, Ways, Words, short_mac
 from drivers.switch.stanzas import Stanza, split
 from drivers.switch.stepwise import StepwiseBox
 from drivers.switch.tables import Crossing, crossing_addresses, interface, vrf_there
@@ -41,6 +41,7 @@ CAPS = Capabilities(
     shares_objects=True,
     tracks=True,
     takes_deny=False,
+    has_standby=True,
     buckets=frozenset({"prefix"}),
     when_dead=Fails.DROP,
     limits=(
@@ -51,12 +52,12 @@ CAPS = Capabilities(
 WHY_NOT = "NX-OS has no confirmed commit through NAPALM; it is programmed without"
 
 
-def _redirect(address: str, family: int, track: int) -> tuple[str, ...]:
-    if family == 6:
-        return (f"set ipv6 next-hop {address} drop-on-fail",)
-    if track:
-        return (f"set ip next-hop verify-availability {address} track {track} drop-on-fail",)
-    return (f"set ip next-hop {address} drop-on-fail",)
+def _redirect(ways: Ways, family: int, is_open: bool) -> tuple[str, ...]:
+    """force-order: the first that can be reached, in this order, and back to the first when it returns."""
+    end = (" force-order" if len(ways) > 1 else "") + ("" if is_open else " drop-on-fail")
+    if all(track for _, track in ways):
+        return tuple(f"set ip next-hop verify-availability {address} track {track}{end}" for address, track in ways)
+    return (f"set {WORD[family]} next-hop {' '.join(address for address, _ in ways)}{end}",)
 
 
 def _crossing(target: Target, crossing: Crossing) -> tuple[Stanza, ...]:
@@ -93,7 +94,8 @@ WORDS = Words(
     null="set interface null0",
     redirect=_redirect,
     hop=re.compile(
-        r"set ip(?:v6)? next-hop (?:verify-availability )?(?P<address>[0-9A-Fa-f.:]+)(?: track \d+)?(?: drop-on-fail)?"
+        r"set ip(?:v6)? next-hop (?:verify-availability )?(?P<address>[0-9A-Fa-f.:]+)"
+        r"(?: (?P<other>[0-9A-Fa-f]*[.:][0-9A-Fa-f.:]*))?(?: track \d+)?(?: force-order)?(?: drop-on-fail)?"
     ),
     sets=re.compile(r"set (?:interface null0|ip(?:v6)? next-hop .+)"),
     crossing=_crossing,
@@ -101,7 +103,7 @@ WORDS = Words(
     known=re.compile(
         r"interface \S+|description SI crossing \S+ \d+|encapsulation dot1q \d+|vrf member \S+|ip address \S+"
         r"|ipv6 address \S+|ip arp \S+ \S+|ipv6 neighbor \S+ \S+|(?:no )?shutdown|ip sla (?:schedule )?\d+.*"
-        r"|track \d+ .+|icmp-echo \S+|vrf \S+|tag SI-\S+|frequency \d+",
+        r"|route-map \S+ pbr-statistics|track \d+ .+|icmp-echo \S+|vrf \S+|tag SI-\S+|frequency \d+",
         re.IGNORECASE,
     ),
     order=("description", "encapsulation", "vrf member", "ip address", "ipv6 address", "ip arp", "ipv6 neighbor",
@@ -109,6 +111,7 @@ WORDS = Words(
     sla=300,
     track=300,
     most_track=500,
+    counts=True,
 )  # fmt: skip
 
 
@@ -118,7 +121,7 @@ def render(changes: tuple[Change, ...], target: Target) -> str:
 
 def entries(state: DeviceState, target: Target) -> Mapping[str, int]:
     """See `Driver`. Errors: Unsupported."""
-    return counted(state, target, size_maps)
+    return counted(state, target, size_maps, has_standby=CAPS.has_standby)
 
 
 def check(native: str, target: Target) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Container, Iterable, Iterator, Mapping
+from contextlib import suppress
 
 from drivers.base import SHADOWS, Target, Unsupported
 from drivers.box import Reading
@@ -29,12 +30,9 @@ from drivers.switch.routemaps import (
     Words,
     collect,
     crossings_of,
-    entry_stanzas,
     list_base,
     precedes,
-    probes,
     same,
-    set_lines,
     table_base,
 )
 from drivers.switch.stanzas import Stanza, split
@@ -54,6 +52,7 @@ from drivers.switch.tables import (
     vrf_here,
     vrf_there,
 )
+from drivers.switch.ways import entry_stanzas, probes, set_lines
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9/._-]*")
 
@@ -75,13 +74,13 @@ def render(changes: tuple[Change, ...], target: Target, words: Words) -> str:
     actual = _read_again(target, words) if target.residue else stock_of(DeviceState(before), target, words)
     spots = {spot for one in changes for item in (one.before, one.after) if item for spot in _spots(item)}
     keys = tuple(sorted(change.key for change in changes))
-    order, vrfs = _order(keys, tables_of(DeviceState(after), target), spots, target, words)
+    order, vrfs = _order(keys, tables_of(DeviceState(after), target, has_standby=True), spots, target, words)
     return typed.write(actual, parts_of(actual, order, target, words), vrfs, target, words)
 
 
 def stock_of(state: Mapping[Key, Item], target: Target, words: Words) -> Stock:
     """All of ours on a device that holds just this. Errors: Unsupported."""
-    tables = tables_of(DeviceState(state), target)
+    tables = tables_of(DeviceState(state), target, has_standby=True)
     order, _ = _order(tuple(state), tables, set(tables.crossings), target, words)
     return wanted(Stock({}, {}), order, target, words)
 
@@ -95,6 +94,8 @@ def _spots(item: Item) -> Iterator[Place]:
         yield item.ingress, item.tag
     if isinstance(item, Redirect | Filter):
         yield item.next.port, item.next.tag
+        if item.standby is not None:
+            yield item.standby.port, item.standby.tag
 
 
 def _key(name: str) -> Key | None:
@@ -121,7 +122,8 @@ def _order(
         vrf = _vrf_of(place, tuple(new), after.crossings, target)
         if vrf is not None:
             ins = [] if place[1] else [place]
-            outs = [(e.hop.port, 0) for e in new if e.action is Action.REDIRECT and not e.hop.tag]
+            hops = (hop for e in new if e.action is Action.REDIRECT for hop in (e.hop, e.standby) if hop)
+            outs = [(hop.port, 0) for hop in hops if hop.port and not hop.tag]
             vrfs |= {interface(target, one): vrf for one in (*ins, *outs)}
         for family in (4, 6):
             name = f"{table_name(place)}-v{family}"
@@ -197,17 +199,17 @@ def _entry(
         return Entry(raw.name, Action.ROUTE, matches, NextHop(vrf=vrf)) if not raw.sets else None
     if raw.sets == (words.null,):
         return Entry(raw.name, Action.DROP, matches)
-    address = next(
-        (hop["address"].lower() for line in raw.sets for hop in [words.hop.fullmatch(line)] if hop), ""
-    )
-    hop = hop_at(target, address, vrf, crossings) if address else None
-    if hop is None:
+    said = (hop for line in raw.sets for hop in [words.hop.fullmatch(line)] if hop)
+    addresses = [address.lower() for hop in said for address in hop.group("address", "other") if address]
+    hops = [hop_at(target, address, vrf, crossings) for address in addresses]
+    if not 1 <= len(hops) <= 2 or hops[0] is None or hops[-1] is None:
         return None
-    entry = Entry(raw.name, Action.REDIRECT, matches, hop)
-    try:
-        return entry if set_lines(entry, target, words) == raw.sets else None
-    except Unsupported:
-        return None
+    for standby in (hops[1],) if len(hops) == 2 else (None, NextHop(vrf=vrf)):
+        entry = Entry(raw.name, Action.REDIRECT, matches, hops[0], standby)
+        with suppress(Unsupported):
+            if set_lines(entry, target, words) == raw.sets:
+                return entry
+    return None
 
 
 def _keys_in(stock: Stock, map_name: str) -> set[Key]:

@@ -11,23 +11,20 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 
 from drivers.base import PortInfo, Rejected, Target, Unsupported
-from drivers.state import Key, Kind, NextHop
-from drivers.switch.aces import STEP, Style, ace, parse_ace, plain
+from drivers.state import Key, Kind
+from drivers.switch.aces import Style, parse_ace, plain
 from drivers.switch.stanzas import Stanza
 from drivers.switch.tables import (
     CLOSED,
     FIRST_TAG,
     LAST_TAG,
-    Action,
     Crossing,
-    Entry,
     Place,
-    address_of,
     crossing_addresses,
     interface,
     parse_name,
@@ -39,6 +36,7 @@ MARK = "SI crossing"
 TABLE = re.compile(r"(?P<table>SI-t-[a-z0-9][a-z0-9-]*-\d{1,4})-v(?P<family>[46])(?:-(?P<letters>[a-z]{4}))?")
 LIST = re.compile(r"(?P<entry>SI-(?:c\d\w*(?:-\d{1,4})?|closed-[46]))(?:-(?P<letters>[a-z]{4}))?")
 MAP = re.compile(r"route-map (?P<name>\S+) (?P<action>permit|deny) (?P<number>\d+)")
+STATISTICS = re.compile(r"route-map (?P<name>\S+) pbr-statistics")
 MATCH = re.compile(r"match (?P<family>ip|ipv6) address (?P<name>\S+)")
 ATTACH = re.compile(r"(?P<family>ip|ipv6) policy route-map (?P<name>\S+)")
 SLA = re.compile(r"ip sla (?P<number>\d+)")
@@ -48,22 +46,26 @@ MAC = re.compile(r" (?P<mac>[0-9a-f]{4}\.[0-9a-f]{4}\.[0-9a-f]{4})\b")
 FAMILY = {"ip": 4, "ipv6": 6}
 WORD = {4: "ip", 6: "ipv6"}
 
+Ways = tuple[tuple[str, int], ...]
+
 
 @dataclass(frozen=True, slots=True)
 class Words:
     """A platform's own. lists: the header of an access list, by family. vrf: the word before an interface's VRF.
 
-    redirect(address, family, track): the `set` lines, track 0 for none. hop: matches the `set` line with the address.
+    redirect(ways, family, is_open): the `set` lines; ways: (address, track, 0 for none) in their order; is_open: the
+    device's own forwarding is the last of them. hop: matches a `set` line with `address`, and perhaps `other`.
     crossing, probe: their stanzas. known: the lines that may stand in a crossing or a probe. neighbour: a stanza that
     says who is at a crossing's far end, where that is no line of the interface. sla, track: base of the numbers.
-    has_ghosts: a sub-interface that was removed and comes again holds what it held. last: how a file must end.
+    counts: a route map counts only if a line of its own says so. has_ghosts: a sub-interface that was removed and comes
+    again holds what it held. last: how a file must end.
     """
 
     style: Style
     lists: Mapping[int, str]
     vrf: str
     null: str
-    redirect: Callable[[str, int, int], tuple[str, ...]]
+    redirect: Callable[[Ways, int, bool], tuple[str, ...]]
     hop: re.Pattern[str]
     sets: re.Pattern[str]
     crossing: Callable[[Target, Crossing], tuple[Stanza, ...]]
@@ -73,6 +75,7 @@ class Words:
     sla: int
     track: int
     most_track: int
+    counts: bool = False
     has_ghosts: bool = False
     last: str = ""
     neighbour: re.Pattern[str] = field(default_factory=lambda: re.compile(r"(?!)"))
@@ -169,50 +172,6 @@ def crossing_place(header: str, target: Target) -> Place | None:
     )
 
 
-def entry_stanzas(
-    entry: Entry, name: str, list_name: str, number: int, target: Target, words: Words
-) -> Iterator[Stanza]:
-    """The access list and the route map's entry. name, list_name: with or without generation."""
-    try:
-        aces = tuple(ace(words.style, STEP * at, match) for at, match in enumerate(entry.matches, 1))
-    except Unsupported as error:
-        raise Unsupported(f"{target.name}: {entry.name}: {error}") from None
-    yield Stanza(f"{words.lists[entry.family]}{list_name}", aces)
-    action = "deny" if entry.action is Action.ROUTE else "permit"
-    lines = (f"description {entry.name}", f"match {WORD[entry.family]} address {list_name}")
-    yield Stanza(f"route-map {name} {action} {number}", lines + set_lines(entry, target, words))
-
-
-def set_lines(entry: Entry, target: Target, words: Words) -> tuple[str, ...]:
-    """Errors: Unsupported."""
-    if entry.action is Action.ROUTE:
-        return ()
-    if entry.action is Action.DROP:
-        return (words.null,)
-    address = address_of(target, entry.hop, entry.family)
-    is_tracked = not entry.hop.tag and entry.family == 4
-    track = track_of(target.ports[entry.hop.port], target, words)[1] if is_tracked else 0
-    return words.redirect(address, entry.family, track)
-
-
-def probes(entries: tuple[Entry, ...], target: Target, words: Words) -> dict[str, Stanza]:
-    """What watches the next hops of these entries, by `same`."""
-    found: dict[str, Stanza] = {}
-    for entry in entries:
-        if entry.action is Action.REDIRECT and not entry.hop.tag and entry.family == 4:
-            port = target.ports[entry.hop.port]
-            numbers = track_of(port, target, words)
-            for stanza in words.probe(
-                port, address_of(target, entry.hop, 4), vrf_word(target, entry.hop), *numbers
-            ):
-                found[same(stanza.header)] = stanza
-    return found
-
-
-def vrf_word(target: Target, hop: NextHop) -> str:
-    return "" if hop.vrf == target.settings.get("global_vrf", "") else hop.vrf
-
-
 # --- stanzas -> ours --------------------------------------------------------------------------
 
 
@@ -277,7 +236,7 @@ def _number(pattern: re.Pattern[str], header: str) -> int:
 
 def _is_ours(stanza: Stanza, target: Target, words: Words, slas: set[int]) -> bool:
     header = stanza.header
-    found = MAP.fullmatch(header)
+    found = MAP.fullmatch(header) or STATISTICS.fullmatch(header)
     if found:
         return table_base(found["name"]) is not None
     for prefix in words.lists.values():

@@ -66,12 +66,13 @@ class Action(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """matches: of one family; a packet that one of them matches is meant. hop: of a redirect, or its VRF alone."""
+    """matches: of one family; one is enough. hop, standby: of a redirect; a VRF alone is its own forwarding."""
 
     name: str
     action: Action
     matches: tuple[Match, ...]
     hop: NextHop = field(default_factory=NextHop)
+    standby: NextHop | None = None
 
     @property
     def family(self) -> int:
@@ -211,8 +212,8 @@ def hop_at(target: Target, address: str, vrf: str, crossings: Mapping[Place, Cro
 # --- items -> tables --------------------------------------------------------------------------
 
 
-def tables_of(state: DeviceState, target: Target) -> Tables:
-    """Errors: Unsupported, if the device cannot hold it."""
+def tables_of(state: DeviceState, target: Target, *, has_standby: bool = False) -> Tables:
+    """Errors: Unsupported, if the device cannot hold it. has_standby: as its capabilities say."""
     pairs: dict[Place, list[tuple[Key, Steering]]] = {}
     crossings: dict[Place, Crossing] = {}
     broken: list[Key] = []
@@ -222,7 +223,7 @@ def tables_of(state: DeviceState, target: Target) -> Tables:
         if item == torn(key.kind):
             broken.append(key)
             continue
-        _require_plain(key, item, target)
+        _require_plain(key, item, target, has_standby)
         interface(target, (item.ingress, item.tag))
         if len(item.ingress) > MAX_PORT_NAME:
             raise Unsupported(f"{target.name}: port name {item.ingress} is longer than {MAX_PORT_NAME}")
@@ -237,13 +238,11 @@ def tables_of(state: DeviceState, target: Target) -> Tables:
     return Tables(entries, dict(sorted(crossings.items())), tuple(broken))
 
 
-def _require_plain(key: Key, item: Steering, target: Target) -> None:
+def _require_plain(key: Key, item: Steering, target: Target, has_standby: bool) -> None:
     """Errors: Unsupported, for what an entry would leave out."""
-    if not isinstance(item, Redirect | Filter):
-        return
-    if item.standby is not None:
+    if getattr(item, "standby", None) is not None and not has_standby:
         raise Unsupported(f"{target.name}: a {target.driver} switch has no standby for the next hop of {key}")
-    if item.copies:
+    if getattr(item, "copies", ()):
         raise Unsupported(f"{target.name}: a {target.driver} switch sends no copies of what {key} redirects")
 
 
@@ -264,8 +263,9 @@ def _crossings(key: Key, item: Steering) -> Iterator[Crossing]:
     vrf = item.next.vrf if isinstance(item, Redirect | Filter) else ""
     if item.tag:
         yield Crossing(item.ingress, item.tag, vrf, "")
-    if isinstance(item, Redirect | Filter) and item.next.port and item.next.tag:
-        yield Crossing(item.next.port, item.next.tag, vrf, item.next.mac or ANY_MAC)
+    for hop in (item.next, item.standby) if isinstance(item, Redirect | Filter) else ():
+        if hop and hop.port and hop.tag:
+            yield Crossing(hop.port, hop.tag, vrf, hop.mac or ANY_MAC)
 
 
 def _add(crossings: dict[Place, Crossing], new: Crossing, target: Target) -> None:
@@ -286,7 +286,7 @@ def _entries(key: Key, item: Steering, target: Target) -> Iterator[Entry]:
     elif isinstance(item, Pass):
         yield Entry(name, Action.ROUTE, (item.match,))
     elif isinstance(item, Redirect):
-        yield _handed(name, (item.match,), item.next, target)
+        yield _handed(name, (item.match,), item, target)
     else:
         if normal(item) != item:
             raise Unsupported(f"{target.name}: the filter {key} is not in normal form")
@@ -301,16 +301,21 @@ def _entries(key: Key, item: Steering, target: Target) -> Iterator[Entry]:
             if verdict is Verdict.DENY:
                 yield Entry(said, Action.DROP, tuple(matches))
             else:
-                yield _handed(said, tuple(matches), item.next, target)
+                yield _handed(said, tuple(matches), item, target)
 
 
-def _handed(name: str, matches: tuple[Match, ...], hop: NextHop, target: Target) -> Entry:
+def _handed(name: str, matches: tuple[Match, ...], item: Redirect | Filter, target: Target) -> Entry:
+    hop, standby = item.next, item.standby
+    if standby is not None and (standby == hop or standby.vrf != hop.vrf or not hop.port):
+        raise Unsupported(f"{target.name}: {name} has a standby that is no other way out of the same VRF")
     if not hop.port:
         return Entry(name, Action.ROUTE, matches, hop)
     if not hop.vrf:
         raise Unsupported(f"{target.name}: {name} has a next hop without a VRF")
-    address_of(target, hop, matches[0].family)
-    return Entry(name, Action.REDIRECT, matches, hop)
+    for way in (hop, standby):
+        if way and way.port:
+            address_of(target, way, matches[0].family)
+    return Entry(name, Action.REDIRECT, matches, hop, standby)
 
 
 def _closed(place: Place) -> tuple[Entry, ...]:
@@ -345,7 +350,8 @@ def items_of(tables: Tables, target: Target) -> DeviceState:
             items[key] = item if item is not None and is_whole and not is_twice else torn(key.kind)
     for place in tables.crossings.keys() | tables.entries.keys():
         if place[1] and place not in tables.crossings:
-            items |= {key: torn(key.kind) for key, item in items.items() if _is_at(item, place)}
+            held = {key: item for key, item in items.items() if isinstance(item, Steering)}
+            items |= {key: torn(key.kind) for key, item in held.items() if (item.ingress, item.tag) == place}
     return DeviceState(items)
 
 
@@ -357,11 +363,9 @@ def _as_wanted(entry: Entry) -> Entry:
 
 def _again(made: Mapping[Key, Item | None], place: Place, target: Target) -> tuple[Entry, ...] | None:
     """The table that these items would have; None if one of them is none."""
-    pairs = []
-    for key, item in made.items():
-        if not isinstance(item, Steering):
-            return None
-        pairs.append((key, item))
+    pairs = [(key, item) for key, item in made.items() if isinstance(item, Steering)]
+    if len(pairs) < len(made):
+        return None
     try:
         found = [entry for pair in sorted(pairs, key=decisive) for entry in _entries(*pair, target)]
     except Unsupported:
@@ -374,25 +378,22 @@ def _item(key: Key, place: Place, group: list[tuple[int, int, Entry]]) -> Item |
     precedence, last = group[0][1], entries[-1]
     if len({one[1] for one in group}) != 1 or len(last.matches) != 1:
         return None
-    ingress, tag, match = *place, last.matches[0]
+    ingress, tag, match, is_drop = *place, last.matches[0], last.action is Action.DROP
     if key.kind is Kind.FILTER:
         rules = tuple(Rule(_verdict(entry), one) for entry in entries[:-1] for one in entry.matches)
-        hops = {entry.hop for entry in entries if entry.action is not Action.DROP}
-        if len(hops) > 1:
+        ways = {(entry.hop, entry.standby) for entry in entries if entry.action is not Action.DROP}
+        if len(ways) > 1:
             return None
-        return Filter(ingress, tag, match, next(iter(hops), NextHop()), rules, _verdict(last), precedence)
+        hop, standby = next(iter(ways), (NextHop(), None))
+        return Filter(ingress, tag, match, hop, rules, _verdict(last), precedence, standby)
     if len(entries) != 1:
         return None
     if key.kind is Kind.GUARD:
-        return Guard(ingress, tag, match, precedence) if last.action is Action.DROP else None
+        return Guard(ingress, tag, match, precedence) if is_drop else None
     if key.kind is Kind.PASS:
         return Pass(ingress, tag, match, precedence) if last.action is Action.ROUTE else None
-    return Redirect(ingress, tag, match, last.hop, precedence) if last.action is not Action.DROP else None
+    return None if is_drop else Redirect(ingress, tag, match, last.hop, precedence, last.standby)
 
 
 def _verdict(entry: Entry) -> Verdict:
     return Verdict.DENY if entry.action is Action.DROP else Verdict.PERMIT
-
-
-def _is_at(item: Item, place: Place) -> bool:
-    return isinstance(item, Steering) and (item.ingress, item.tag) == place

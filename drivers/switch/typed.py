@@ -155,7 +155,7 @@ def is_ours(header: str, target: Target, words: Words) -> bool:
         if header.startswith(prefix):
             found = LIST.fullmatch(header.removeprefix(prefix))
             return found is not None and list_base(found[0]) is not None and found["letters"] is not None
-    said = re.fullmatch(r"route-map (\S+) (?:permit|deny) \d+", header)
+    said = re.fullmatch(r"route-map (\S+) (?:(?:permit|deny) \d+|pbr-statistics)", header)
     if said:
         named = TABLE.fullmatch(said[1])
         return named is not None and named["letters"] is not None and table_base(said[1]) is not None

@@ -2,8 +2,8 @@
 """FortiOS's REST API, read: policies, addresses, services, zones, routes, links. GET alone.
 
 Called by `drivers.appliance.fortios`. Source of the paths: FortiOS REST API reference (Fortinet Developer Network),
-cmdb/firewall/{policy,address,address6}, cmdb/firewall.service/custom, cmdb/system/zone, monitor/router/{ipv4,ipv6},
-monitor/system/interface.
+cmdb/firewall/{policy,address,address6}, cmdb/firewall.service/custom, cmdb/router/{policy,policy6}, cmdb/system/zone,
+monitor/router/{ipv4,ipv6}, monitor/system/interface.
 """
 
 from __future__ import annotations
@@ -31,6 +31,15 @@ DEFAULTS: Mapping[str, frozenset[str]] = {
 LISTS = ("srcintf", "dstintf", "srcaddr", "dstaddr", "srcaddr6", "dstaddr6", "service", "users", "groups")
 # One port alone is printed without its end.
 ONE_PORT = re.compile(r"(?<![-0-9])[0-9]+(?![-0-9])")
+OURS = re.compile(r"SI-c[a-z0-9-]{1,60}")
+ROUTE: Mapping[str, frozenset[str]] = {
+    "protocol": frozenset({"0"}), "start-port": frozenset({"0", "1"}), "end-port": frozenset({"65535"}),
+    "start-source-port": frozenset({"0", "1"}), "end-source-port": frozenset({"65535"}),
+    "gateway": frozenset({"0.0.0.0", "::"}), "output-device": frozenset(), "status": frozenset({"enable"}),
+    "action": frozenset({"permit"}), "tos": frozenset({"0x00"}), "tos-mask": frozenset({"0x00"}),
+    "src-negate": frozenset({"disable"}), "dst-negate": frozenset({"disable"}),
+    "input-device-negate": frozenset({"disable"}),
+}  # fmt: skip
 PLAIN = ("action", "schedule", "comments", "policyid")
 
 
@@ -55,6 +64,19 @@ class Api:
         for row in self._rows("cmdb/firewall.service/custom"):
             objects["service", str(row.get("name", ""))] = frozenset(_service(row))
         return objects, tuple(order)
+
+    def steers(self) -> tuple[dict[Object, frozenset[str]], list[str]]:
+        """Policy routes in order, of IPv4 first: no packet meets both. Ours are known by their comment."""
+        objects: dict[Object, frozenset[str]] = {}
+        order = []
+        for table in ("router policy", "router policy6"):
+            for row in self._rows(f"cmdb/{table.replace(' ', '/')}"):
+                number, said = str(row.get("seq-num", "")), str(row.get("comments") or "")
+                name = said if OURS.fullmatch(said) and ("steer", said) not in objects else f"#{table} {number}"
+                order.append(name)
+                objects["steer", name] = frozenset({*_route(row), f"seq-num {table} {number}"})
+                objects["number", f"{table} {number}"] = frozenset({name})
+        return objects, order
 
     def zones(self) -> dict[str, frozenset[str]]:
         """A policy names a zone, or an interface that is in none."""
@@ -101,6 +123,19 @@ def _settings(row: Mapping[str, Any]) -> Iterator[str]:
         if value:
             yield f"{name} {value}"
     for name, silent in DEFAULTS.items():
+        value = str(row.get(name) or "")
+        if value and value not in silent:
+            yield f"{name} {value}"
+
+
+def _route(row: Mapping[str, Any]) -> Iterator[str]:
+    """Of a policy route, what it says."""
+    for name, member in (("input-device", "name"), ("src", "subnet"), ("dst", "subnet"), ("srcaddr", "name"),
+                         ("dstaddr", "name")):  # fmt: skip
+        members = sorted(str(one.get(member, "")) for one in row.get(name) or [])
+        if members:
+            yield f"{name} {' '.join(members)}"
+    for name, silent in ROUTE.items():
         value = str(row.get(name) or "")
         if value and value not in silent:
             yield f"{name} {value}"

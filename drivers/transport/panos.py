@@ -27,6 +27,7 @@ DEFAULTS = {
 class Rulebase:
     objects: Objects
     order: tuple[str, ...]
+    steers: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +47,10 @@ class Api:
             objects["rule", name] = frozenset(_settings(entry))
         for entry in services:
             objects["service", entry.get("name", "")] = frozenset(_ports(entry))
-        return Rulebase(objects, tuple(order))
+        steers = self._config(action, "rulebase/pbf/rules")
+        for entry in steers:
+            objects["steer", entry.get("name", "")] = frozenset(_steering(entry))
+        return Rulebase(objects, tuple(order), tuple(entry.get("name", "") for entry in steers))
 
     def zones(self) -> dict[str, frozenset[str]]:
         found = self._config("show", "zone")
@@ -92,6 +96,33 @@ def _settings(entry: ElementTree.Element) -> Iterator[str]:
         if value in DEFAULTS.get(one.tag, set()) or one.tag == "tag":
             continue
         yield f"{one.tag} [ {value} ]" if one.tag == "application" and len(members) > 1 else f"{one.tag} {value}"
+
+
+def _steering(entry: ElementTree.Element) -> Iterator[str]:
+    """A redirect rule, one setting a line, in the words of `set rulebase pbf rules`."""
+    for one in entry:
+        if one.tag in ("source", "destination", "application", "service", "description", "disabled", "tag"):
+            yield from _settings_of(one)
+            continue
+        for path, text in _leaves(one):
+            yield f"{path} {text}"
+
+
+def _settings_of(one: ElementTree.Element) -> Iterator[str]:
+    value = " ".join(sorted(member.text or "" for member in one.findall("member"))) or (one.text or "").strip()
+    if one.tag != "tag" and (one.tag, value) not in (("disabled", "no"), ("description", "")):
+        yield f"{one.tag} {value}"
+
+
+def _leaves(one: ElementTree.Element) -> Iterator[tuple[str, str]]:
+    """Of a tree: `action forward egress-interface`, and its value; a list's entries and members are values."""
+    for below in one:
+        if below.tag in ("member", "entry"):
+            yield one.tag, below.get("name") or (below.text or "").strip()
+        elif len(below):
+            yield from ((f"{one.tag} {path}", text) for path, text in _leaves(below))
+        else:
+            yield f"{one.tag} {below.tag}", (below.text or "").strip()
 
 
 def _ports(entry: ElementTree.Element) -> Iterator[str]:

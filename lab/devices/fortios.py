@@ -19,6 +19,12 @@ from lab.devices import appliance_https
 from lab.devices.appliance_https import Appliance
 
 LISTS = ("srcintf", "dstintf", "srcaddr", "dstaddr", "srcaddr6", "dstaddr6", "service")
+# "config router policy": numbers are of 1 to 65535, ports of 0 to 65535, a list's members are interfaces or prefixes.
+ROUTE = {
+    "input-device": r"[\w.-]+", "output-device": r"[\w.-]+", "gateway": r"[0-9a-f.:]+", "protocol": r"\d{1,3}",
+    **dict.fromkeys(("src", "dst"), r"[0-9a-f.:]+/[0-9.]+"), "comments": r".{0,255}", "status": "enable|disable",
+    **dict.fromkeys(("start-port", "end-port", "start-source-port", "end-source-port"), r"\d{1,5}"),
+}  # fmt: skip
 SETTINGS: dict[str, dict[str, str]] = {
     "firewall policy": {
         **dict.fromkeys(LISTS, r"[\w.:-]+"), "name": r"[\w-]{1,35}", "action": "accept|deny", "schedule": "always",
@@ -32,6 +38,8 @@ SETTINGS: dict[str, dict[str, str]] = {
     },
     "system zone": {"interface": r"[\w.-]+"},
     "system interface": {},
+    "router policy": dict(ROUTE),
+    "router policy6": dict(ROUTE),
     "router static": {"dst": r"\S+", "device": r"[\w.-]+"},
 }  # fmt: skip
 PATHS = {
@@ -40,7 +48,12 @@ PATHS = {
     "cmdb/firewall/address6": "firewall address6",
     "cmdb/firewall.service/custom": "firewall service custom",
     "cmdb/system/zone": "system zone",
+    "cmdb/router/policy": "router policy",
+    "cmdb/router/policy6": "router policy6",
 }
+
+
+MOVABLE = ("firewall policy", "router policy", "router policy6")
 
 
 class Refused(ValueError):
@@ -74,6 +87,8 @@ class Firewall(Appliance):
             elif words == ["end"] and table:
                 table = ""
             elif words[:1] == ["edit"] and table and len(words) == 2:
+                if table.startswith("router policy") and not 1 <= int(words[1]) <= 65535:
+                    raise Refused(f"value parse error before '{words[1]}'")
                 name, row = words[1], copy.deepcopy(self.tables[table].get(words[1], {}))
             elif words[:1] == ["set"] and name and len(words) > 2:
                 self._check(table, words[1], words[2:])
@@ -83,8 +98,8 @@ class Firewall(Appliance):
                 name = ""
             elif words[:1] == ["delete"] and table and len(words) == 2:
                 self.tables[table].pop(words[1], None)
-            elif words[:1] == ["move"] and table == "firewall policy" and len(words) == 4 and words[2] == "before":
-                self._move(words[1], words[3])
+            elif words[:1] == ["move"] and table in MOVABLE and len(words) == 4 and words[2] == "before":
+                self._move(table, words[1], words[3])
             else:
                 raise Refused(f"Unknown action 0: {line}")
 
@@ -100,20 +115,22 @@ class Firewall(Appliance):
             where = "firewall service custom" if setting == "service" else where
             if where and value not in self.tables[where]:
                 raise Refused(f"entry not found in datasource: {value}")
+            if setting in ("input-device", "output-device") and value not in self.tables["system interface"]:
+                raise Refused(f"entry not found in datasource: {value}")
             if setting in ("srcintf", "dstintf") and value not in self._ends():
                 raise Refused(f"entry not found in datasource: {value}")
 
     def _ends(self) -> set[str]:
         return {"any", *self.tables["system interface"], *self.tables["system zone"]}
 
-    def _move(self, name: str, before: str) -> None:
-        rows = self.tables["firewall policy"]
+    def _move(self, table: str, name: str, before: str) -> None:
+        rows = self.tables[table]
         moved = rows.pop(name)
-        self.tables["firewall policy"] = {}
+        self.tables[table] = {}
         for one, row in rows.items():
             if one == before:
-                self.tables["firewall policy"][name] = moved
-            self.tables["firewall policy"][one] = row
+                self.tables[table][name] = moved
+            self.tables[table][one] = row
 
     # --- the API ------------------------------------------------------------------------------
 
@@ -142,6 +159,8 @@ class Firewall(Appliance):
 def _row(asked: str, name: str, row: dict[str, list[str]]) -> dict[str, Any]:
     if asked == "cmdb/system/zone":
         return {"name": name, "interface": [{"interface-name": one} for one in row["interface"]]}
+    if asked.startswith("cmdb/router/policy"):
+        return _route(name, row)
     found: dict[str, Any] = {
         setting: [{"name": one} for one in values] if setting in LISTS else " ".join(values)
         for setting, values in row.items()
@@ -154,6 +173,19 @@ def _row(asked: str, name: str, row: dict[str, list[str]]) -> dict[str, Any]:
         if setting in found:
             found[setting] = re.sub(r"\b(\d+)-\1\b", r"\1", found[setting])
     return {**found, "name": name, "q_origin_key": name}
+
+
+def _route(name: str, row: dict[str, list[str]]) -> dict[str, Any]:
+    """With what the box fills in by itself."""
+    found: dict[str, Any] = {
+        "protocol": 0, "start-port": 0, "end-port": 65535, "start-source-port": 0, "end-source-port": 65535,
+        "gateway": "0.0.0.0", "status": "enable", "action": "permit", "tos": "0x00", "tos-mask": "0x00", "comments": "",
+        "input-device-negate": "disable", "src-negate": "disable", "dst-negate": "disable",
+    }  # fmt: skip
+    for setting, values in row.items():
+        member = {"input-device": "name", "src": "subnet", "dst": "subnet"}.get(setting)
+        found[setting] = [{member: one} for one in values] if member else " ".join(values)
+    return {**found, "seq-num": int(name), "q_origin_key": int(name)}
 
 
 def serve(name: str, directory: Path, arguments: list[str]) -> None:

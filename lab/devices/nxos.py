@@ -217,6 +217,7 @@ class Nxos(Machine):
             "show version": lambda: {"chassis_id": "Nexus9000 C93180YC-FX", "nxos_ver_str": "10.4(3)",
                                      "host_name": self.name, "proc_board_id": "FDO0000EMUL"},
             "show interface brief": self._brief,
+            "show route-map pbr-statistics": self._statistics,
             "copy run startup-config": self._save,
             "terminal dont-ask": lambda: "",
             "no terminal dont-ask": lambda: "",
@@ -234,6 +235,18 @@ class Nxos(Machine):
         names = [line.split()[1] for line in self.tree.lines if line.startswith("interface ")]
         rows = [{"interface": name, "state": "down" if name.partition(".")[0] in down else "up"} for name in names]
         return {"TABLE_interface": {"ROW_interface": rows}}
+
+    def _statistics(self) -> str:
+        """PBR "Verifying": entries of the route maps that count. Form: ntc-templates, cisco_nxos show route-map."""
+        seen = self.cabled.counts() if self.cabled is not None else {}
+        said = []
+        for line in self.tree.lines:
+            found = re.fullmatch(r"route-map (\S+) (permit|deny) (\d+)", line)
+            if found and f"route-map {found[1]} pbr-statistics" in self.tree.lines:
+                packets = seen.get(f"{found[1]} {found[3]}", 0)
+                said += [f"route-map {found[1]}, {found[2]}, sequence {found[3]}"]
+                said += [f"  Policy routing matches: {packets} packets"]
+        return "".join(f"{line}\n" for line in (*said, ""))
 
     def _save(self) -> str:
         if self.fault("startup_full"):

@@ -38,6 +38,7 @@ GRAMMAR: Grammar = {
         rule(rf"ip access-list {NAME}", "ACL", "acl4"),
         rule(rf"ipv6 access-list {NAME}", "ACL", "acl6"),
         rule(rf"route-map {NAME} (?:permit|deny) \d+", "PBR route-map", "map"),
+        rule(rf"route-map {NAME} pbr-statistics", "PBR pbr-statistics; Batfish CiscoNxos_route_map"),
         rule(r"ip sla \d+", "SLA ip sla", "sla"),
         rule(
             r"ip sla schedule \d+ life forever start-time now",
@@ -81,8 +82,8 @@ GRAMMAR: Grammar = {
             rf"set ip next-hop verify-availability {V4} track \d+{HOP}",
             "PBR set ip next-hop verify-availability",
         ),
-        rule(rf"set ip next-hop {V4}{HOP}", "PBR set ip next-hop"),
-        rule(rf"set ipv6 next-hop {V6}{HOP}", "PBR set ipv6 next-hop"),
+        rule(rf"set ip next-hop {V4}(?: {V4})*{HOP}", "PBR set ip next-hop"),
+        rule(rf"set ipv6 next-hop {V6}(?: {V6})*{HOP}", "PBR set ipv6 next-hop"),
         rule(r"set interface null0", "PBR set interface"),
     ),
     "sla": (
@@ -111,7 +112,7 @@ def place(mode: str, line: str) -> object:
     rank = next((at for at, word in enumerate(ORDER) if line.startswith(word)), len(ORDER))
     numbers = re.findall(r"\d+", line)
     if line.startswith("route-map"):
-        return (rank, line.split()[1], int(numbers[-1]))
+        return (rank, line.split()[1], -1 if line.endswith(" pbr-statistics") else int(numbers[-1]))
     if line.startswith("ip sla"):
         return (rank, "", int(numbers[0]) * 2 + ("schedule" in line))
     return (rank, "", 0)

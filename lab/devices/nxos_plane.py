@@ -4,14 +4,17 @@
 Read from the emulated device's own tree, by NX-OS's words and not by our names: what our driver wrote wrongly goes
 wrong here. Policy-based routing only (Nexus 9000 Unicast Routing Configuration Guide, "Configuring Policy-Based
 Routing"): the entries of the interface's route map in order, the first whose list permits a packet decides; `deny` and
-no `set` are the device's own forwarding. A next hop that is gone leaves the packet to that too, unless the line says
-`drop-on-fail`. A list that is named and not there matches everything: what a wrong order of removal would meet.
+no `set` are the device's own forwarding. Of several next hops the first that can be reached is taken. When all are gone
+the packet goes the device's own way, unless a line says `drop-on-fail`. Packets are counted for each entry of a route
+map that has `pbr-statistics`. A list that is named and not there matches everything: what a wrong order of removal
+would meet.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 
 from drivers.state import ANYWHERE, Match
 from lab.devices.list_entries import match_of
@@ -19,7 +22,10 @@ from lab.devices.plane import Clause, Fate, Interface, Plane
 from lab.devices.tree import Tree
 
 FAMILIES = {4: "ip", 6: "ipv6"}
-HOP = re.compile(r"set ip(?:v6)? next-hop (?:verify-availability )?(?P<address>\S+)(?: track \d+)?(?P<words>.*)")
+HOP = re.compile(
+    r"set ip(?:v6)? next-hop (?:verify-availability )?(?P<addresses>\S*[.:]\S*(?: \S*[.:]\S*)*)"
+    r"(?: track \d+)?(?P<words>.*)"
+)
 
 
 def plane_of(tree: Tree) -> Plane:
@@ -69,11 +75,12 @@ def _interface(name: str, inside: Tree, tree: Tree) -> Interface:
 def _policy(name: str, family: int, tree: Tree) -> Iterator[Clause]:
     """The device keeps the entries in the order of their numbers."""
     for line, inside in tree.lines.items():
-        found = re.fullmatch(rf"route-map {re.escape(name)} (permit|deny) \d+", line)
+        found = re.fullmatch(rf"route-map {re.escape(name)} (permit|deny) (\d+)", line)
         if found is None:
             continue
+        label = f"{name} {found[2]}" if f"route-map {name} pbr-statistics" in tree.lines else ""
         for match in _matches(inside, family, tree):
-            yield _clause(match, () if found[1] == "deny" else tuple(inside.lines))
+            yield replace(_clause(match, () if found[1] == "deny" else tuple(inside.lines)), label=label)
 
 
 def _matches(entry: Tree, family: int, tree: Tree) -> Iterator[Match]:
@@ -92,7 +99,9 @@ def _matches(entry: Tree, family: int, tree: Tree) -> Iterator[Match]:
 def _clause(match: Match, lines: tuple[str, ...]) -> Clause:
     if "set interface null0" in lines:
         return Clause(match, Fate.DROP)
-    for line in lines:
-        if found := HOP.fullmatch(line):
-            return Clause(match, Fate.NEXT, found["address"], "drop-on-fail" not in found["words"])
-    return Clause(match, Fate.ROUTE)
+    hops = [found for line in lines if (found := HOP.fullmatch(line))]
+    if not hops:
+        return Clause(match, Fate.ROUTE)
+    first, *others = [address for hop in hops for address in hop["addresses"].split()]
+    is_open = not any("drop-on-fail" in hop["words"] for hop in hops)
+    return Clause(match, Fate.NEXT, first, is_open, tuple(others))

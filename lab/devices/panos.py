@@ -23,8 +23,17 @@ RULE = re.compile(
     r"disabled|negate-source) (.+)"
 )
 SERVICE = re.compile(rf"set service ({NAME}) protocol (tcp|udp|sctp) (port|source-port) ([\d,-]+)")
-DELETE = re.compile(rf"delete (rulebase security rules|service) ({NAME})")
-MOVE = re.compile(rf"move rulebase security rules ({NAME}) (top|bottom)")
+# PAN-OS Administrator's Guide, "Create a Policy-Based Forwarding Rule"; `set` lines as in Cloudflare's and Netskope's
+# guides for PAN-OS. Replies can be held to the way back of an interface only, not of a zone.
+STEER = re.compile(
+    rf"set rulebase pbf rules ({NAME}) (from interface|from zone|source|destination|application|service|disabled|"
+    r"action forward egress-interface|action forward nexthop ip-address|enforce-symmetric-return enabled|"
+    r"enforce-symmetric-return nexthop-address-list) (\S+)"
+)
+NEEDED = {"source", "destination", "application", "service", "action forward egress-interface"}
+DELETE = re.compile(rf"delete (rulebase security rules|rulebase pbf rules|service) ({NAME})")
+TABLES = {"rulebase security rules": "rules", "rulebase pbf rules": "steers", "service": "services"}
+MOVE = re.compile(rf"move rulebase (security|pbf) rules ({NAME}) (top|bottom)")
 ZONE = re.compile(rf"set zone ({NAME}) network layer3 (ethernet\d+/\d+)")
 ROUTE = re.compile(
     rf"set network virtual-router {NAME} routing-table ipv?6? static-route {NAME} destination (\S+) interface (\S+)"
@@ -42,7 +51,7 @@ class Firewall(Appliance):
         self.clear()
 
     def clear(self) -> None:
-        self.candidate: dict[str, Any] = {"rules": {}, "services": {}, "zones": {}, "routes": []}
+        self.candidate: dict[str, Any] = {"rules": {}, "steers": {}, "services": {}, "zones": {}, "routes": []}
         self.running = copy.deepcopy(self.candidate)
 
     def config(self) -> dict[str, Any]:
@@ -57,8 +66,8 @@ class Firewall(Appliance):
 
     def _type(self, line: str) -> None:
         held = self.candidate
-        rule, service, gone, move, zone, route = (
-            pattern.fullmatch(line) for pattern in (RULE, SERVICE, DELETE, MOVE, ZONE, ROUTE)
+        rule, service, gone, move, zone, route, steer = (
+            pattern.fullmatch(line) for pattern in (RULE, SERVICE, DELETE, MOVE, ZONE, ROUTE, STEER)
         )
         if line == "commit":
             self._check()
@@ -71,10 +80,13 @@ class Firewall(Appliance):
         elif service:
             held["services"].setdefault(service[1], {})[service[3]] = (service[2], service[4])
         elif gone:
-            held["services" if gone[1] == "service" else "rules"].pop(gone[2], None)
+            held[TABLES[gone[1]]].pop(gone[2], None)
+        elif steer:
+            held["steers"].setdefault(steer[1], {})[steer[2]] = steer[3]
         elif move:
-            moved = {move[1]: held["rules"].pop(move[1])}
-            held["rules"] = {**moved, **held["rules"]} if move[2] == "top" else {**held["rules"], **moved}
+            table = "rules" if move[1] == "security" else "steers"
+            moved = {move[2]: held[table].pop(move[2])}
+            held[table] = {**moved, **held[table]} if move[3] == "top" else {**held[table], **moved}
         elif zone:
             held["zones"].setdefault(zone[1], []).append(zone[2])
         elif route:
@@ -91,6 +103,14 @@ class Firewall(Appliance):
             for service in rule.get("service", ["any"]):
                 if service not in ("any", "application-default") and service not in self.candidate["services"]:
                     raise Refused(f"rules -> {name}: '{service}' is not a valid reference")
+
+        for name, rule in self.candidate["steers"].items():
+            if missing := NEEDED - rule.keys():
+                raise Refused(f"pbf rules -> {name} is missing '{sorted(missing)[0]}'")
+            if rule.get("enforce-symmetric-return enabled") == "yes" and "from interface" not in rule:
+                raise Refused(f"pbf rules -> {name}: symmetric return is of interfaces, not of zones")
+            if rule["service"] != "any" and rule["service"] not in self.candidate["services"]:
+                raise Refused(f"pbf rules -> {name}: '{rule['service']}' is not a valid reference")
 
     # --- the API ------------------------------------------------------------------------------
 
@@ -117,6 +137,8 @@ class Firewall(Appliance):
     def _config(self, path: str, held: dict[str, Any]) -> str:
         if path == "rulebase/security/rules":
             return f"<rules>{''.join(map(_rule, held['rules'].items()))}</rules>" if held["rules"] else ""
+        if path == "rulebase/pbf/rules":
+            return f"<rules>{''.join(map(_steer, held['steers'].items()))}</rules>" if held["steers"] else ""
         if path == "service":
             return f"<service>{''.join(map(_service, held['services'].items()))}</service>" if held["services"] else ""
         if path == "zone":
@@ -147,6 +169,28 @@ def _rule(pair: tuple[str, dict[str, list[str]]]) -> str:
         members = "".join(f"<member>{escape(value)}</member>" for value in values)
         found.append(f"<{setting}>{members if setting in LISTS else escape(values[0])}</{setting}>")
     return f"<entry name={quoteattr(name)}>{''.join(found)}<rule-type>universal</rule-type></entry>"
+
+
+def _steer(pair: tuple[str, dict[str, str]]) -> str:
+    name, said = pair
+    found = [
+        f"<{one}><member>{escape(said[one])}</member></{one}>"
+        for one in ("source", "destination", "application", "service")
+        if one in said
+    ]
+    there = [end for end in ("interface", "zone") if f"from {end}" in said]
+    ends = (f"<{end}><member>{said[f'from {end}']}</member></{end}>" for end in there)
+    hop = said.get("action forward nexthop ip-address", "")
+    hop = f"<nexthop><ip-address>{hop}</ip-address></nexthop>" if hop else ""
+    egress = f"<egress-interface>{said['action forward egress-interface']}</egress-interface>"
+    found += [f"<from>{''.join(ends)}</from><action><forward>{egress}{hop}</forward></action>"]
+    if "enforce-symmetric-return enabled" in said:
+        hops = f"<entry name={quoteattr(said['enforce-symmetric-return nexthop-address-list'])}/>"
+        found.append(
+            f"<enforce-symmetric-return><enabled>{said['enforce-symmetric-return enabled']}</enabled>"
+            f"<nexthop-address-list>{hops}</nexthop-address-list></enforce-symmetric-return>"
+        )
+    return f"<entry name={quoteattr(name)}>{''.join(found)}<disabled>{said.get('disabled', 'no')}</disabled></entry>"
 
 
 def _service(pair: tuple[str, dict[str, tuple[str, str]]]) -> str:

@@ -12,10 +12,11 @@ left over goes.
 from __future__ import annotations
 
 import ipaddress
+import json
 import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from drivers.state import ANY_PORT, Match
@@ -35,13 +36,20 @@ class Fate(StrEnum):
 class Clause:
     """The first clause that matches decides. address: of the next hop, to be found in the interface's VRF.
 
-    is_open: without its next hop the packet goes the device's own way; else it is dropped.
+    others: the next hops that take over, in order, where that cannot be reached. is_open: without any of them the
+    packet goes the device's own way; else it is dropped. label: what it is counted under, "" for nowhere.
     """
 
     match: Match
     fate: Fate
     address: str = ""
     is_open: bool = False
+    others: tuple[str, ...] = ()
+    label: str = ""
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        return (self.address, *self.others)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +89,7 @@ class Follower:
         self._hops: dict[tuple[str, str], int] = {}
         self._vrfs: dict[str, int] = {}
         self._tagged: dict[str, tuple[str, int]] = {}
+        self._counted: dict[str, int] = {}  # by tables that are gone
 
     def follow(self, plane: Plane, dark: frozenset[str] = frozenset()) -> None:
         """dark: interfaces of the device whose cable has no link. What was behind them cannot be reached.
@@ -162,7 +171,7 @@ class Follower:
         for one in plane.interfaces.values():
             for clause in one.policy:
                 if clause.fate is Fate.NEXT:
-                    yield one.name, one.vrf, clause.address
+                    yield from ((one.name, one.vrf, address) for address in clause.addresses)
 
     def _towards(self, plane: Plane, vrf: str, address: str) -> str:
         """The interface of the VRF whose prefix holds the address, "" if none is up and has a link."""
@@ -193,13 +202,30 @@ class Follower:
     def _vrf(self, name: str) -> int:
         return self._vrfs.setdefault(name, FIRST_VRF_TABLE + len(self._vrfs))
 
+    def counts(self) -> dict[str, int]:
+        """Packets by label, since a policy first had it."""
+        found = dict(self._counted)
+        done = self._call(["nft", "-j", "list", "table", *TABLE.split()], "")
+        for entry in json.loads(done.stdout)["nftables"] if done.returncode == 0 else ():
+            rule = entry.get("rule", {})
+            if rule.get("comment"):
+                packets = sum(part["counter"]["packets"] for part in rule["expr"] if "counter" in part)
+                found[rule["comment"]] = found.get(rule["comment"], 0) + packets
+        return found
+
     def _nft(self, plane: Plane) -> None:
+        labels = {clause.label for one in self._used(plane) for clause in one.policy if clause.label}
+        seen = self.counts() if labels else {}
+        self._counted = {label: packets for label, packets in seen.items() if label in labels}
         lines = [f"table {TABLE}", f"delete table {TABLE}", f"table {TABLE} {{", " chain enter {"]
         lines.append("  type filter hook prerouting priority mangle; policy accept;")
         for one in self._used(plane):
             for clause in one.policy:
-                if clause.is_open and not self._towards(plane, one.vrf, clause.address):
+                there = [way for way in clause.addresses if way and self._towards(plane, one.vrf, way)]
+                if clause.is_open and not there:
                     clause = Clause(clause.match, Fate.ROUTE)
+                elif there:
+                    clause = replace(clause, address=there[0])
                 lines += (f'  iifname "{self._name(one)}" {text}' for text in self._rules(one, clause))
         lines += [" }", "}"]
         self._run(["nft", "-f", "-"], "\n".join(lines) + "\n")
@@ -208,7 +234,8 @@ class Follower:
         verdict = {Fate.DROP: "drop", Fate.ROUTE: "accept"}.get(clause.fate)
         if verdict is None:
             verdict = f"meta mark set {self._hops[one.vrf, clause.address]} accept"
-        yield f"{matching(clause.match)} counter {verdict}"
+        comment = f' comment "{clause.label}"' if clause.label else ""
+        yield f"{matching(clause.match)} counter {verdict}{comment}"
 
     def _ip(self, lines: Sequence[str], *, is_forced: bool = False) -> None:
         """Lines of IPv6 begin with -6; a batch is of one family. What is there already is as wanted."""
@@ -258,6 +285,10 @@ class Cabled:
         if wanted != self._done:
             self._follower.follow(*wanted)
             self._done = wanted
+
+    def counts(self) -> dict[str, int]:
+        """See `Follower.counts`."""
+        return self._follower.counts()
 
     def _look(self) -> None:
         with self._lock:

@@ -11,7 +11,7 @@ import pytest
 from django.db import connection, transaction
 
 from chains.errors import Conflict, Forbidden, Invalid, NotFound, Problem
-from chains.models import AuditRow, Chain, Change, Outbox, Plan, Segment
+from chains.models import AuditRow, Chain, Change, Link, Offer, Outbox, Plan, Segment
 from chains.services import intent, record
 from chains.services.trail import CHANNEL, bell
 from tests.builders import (
@@ -316,6 +316,28 @@ class TestRaces:
             at_once(*(partial(intent.change_create, actor=OPERATOR, plan=plan) for plan in plans))
         )
         assert sorted(found) == ["", *["room-taken"] * 5]
+
+    @pytest.mark.parametrize("what", ["bandwidth", "entries", "link"])
+    def test_not_one_unit_more_than_there_is_is_promised(self, what: str) -> None:
+        """Needs of 1, 2, 3, ... that were all planned while everything was free; what is let through fits exactly."""
+        ends = ("leaf1:spine1", "spine1:leaf1")
+        for name, fields in (("ips@ips1", {"capacity_mbps": 10}), ("filter@leaf1", {"entries": 10})):
+            Offer.objects.filter(pk=offer(name).pk).update(**fields)
+        Link.objects.filter(a__device__name="leaf1", a__name="spine1").update(capacity_mbps=10)
+        plans, needs = [], [1, 2, 3, 4, 5, 6]
+        for need in needs:
+            chain = make_chain(name=f"n{need}", priority=need)
+            taken = {
+                "bandwidth": {"offer_uses": [offer_use("ips@ips1", 0, need)]},
+                "entries": {"offer_uses": [offer_use("filter@leaf1", 0, 0, need)]},
+                "link": {"link_uses": [link_use(*ends, from_a_mbps=need, from_b_mbps=1)]},
+            }[what]
+            plans.append(make_plan(chain, **taken))
+        found = codes(at_once(*(partial(intent.change_create, actor=OPERATOR, plan=plan) for plan in plans)))
+        promised = sum(need for need, code in zip(needs, found, strict=True) if not code)
+        refused = [need for need, code in zip(needs, found, strict=True) if code]
+        assert set(found) == {"", "room-taken"} and promised <= 10
+        assert refused and min(refused) + promised > 10, "who was refused did not fit"
 
     def test_a_committed_write_wakes_the_relay_and_a_rolled_back_one_does_not(self) -> None:
         with connection.cursor() as cursor:

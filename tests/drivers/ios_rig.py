@@ -19,7 +19,7 @@ from tests.drivers.samples import Site
 
 PEERS = {"client": "02:aa:00:00:00:01", "firewall": "02:aa:00:00:00:02"}
 PROTOCOLS = ("", "tcp", "udp", "icmp", "icmpv6")
-SITE = Site(DRIVER.caps.kinds, ("client", "firewall"), ("blue",), peers=PEERS, protocols=PROTOCOLS)
+SITE = Site(DRIVER.caps.kinds, ("client", "firewall"), ("blue",), peers=PEERS, protocols=PROTOCOLS, has_standby=True)
 PORTS = {
     "client": PortInfo(
         "client",

@@ -15,11 +15,8 @@ from drivers.switch.nxos import DRIVER
 from lab.devices.process import Emulated, emulated
 from tests.drivers import ios_rig
 from tests.drivers.contract import Rig
-from tests.drivers.samples import Site
 
-SITE = Site(
-    DRIVER.caps.kinds, ("client", "firewall"), ("blue",), peers=ios_rig.PEERS, protocols=ios_rig.PROTOCOLS
-)
+SITE = replace(ios_rig.SITE, kinds=DRIVER.caps.kinds)
 PORTS = {name: replace(port, interface=f"Ethernet1/{port.number}") for name, port in ios_rig.PORTS.items()}
 THEIRS = (
     "ip access-list SI-operator",

@@ -210,7 +210,8 @@ def steering_items(draw: st.DrawFn, site: Site, precedence: int) -> Item:
 
 def _standbys(site: Site, hop: NextHop) -> st.SearchStrategy[NextHop | None]:
     """Only a port can be without a link."""
-    return st.none() | next_hops(site) if site.has_standby and hop.port else st.none()
+    another = next_hops(site).filter(lambda other: other != hop)
+    return st.none() | another if site.has_standby and hop.port else st.none()
 
 
 def _copies(site: Site) -> st.SearchStrategy[tuple[NextHop, ...]]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 
@@ -18,7 +19,7 @@ from hypothesis import strategies as st
 
 from drivers.base import PortInfo, Target, Unsupported
 from drivers.diff import diff
-from drivers.state import EMPTY, DeviceState, Direction, Key, Kind
+from drivers.state import ANYWHERE, EMPTY, DeviceState, Direction, Item, Key, Kind, Match, NextHop, Redirect
 from drivers.switch import ios, nxos
 from drivers.switch.aces import DSCP, PORTS, ace, parse_ace
 from drivers.switch.entries import raw_entries
@@ -29,7 +30,7 @@ from lab.devices import ios as emulated_ios
 from lab.devices import nxos as emulated_nxos
 from tests.drivers import ios_rig, nxos_rig
 from tests.drivers.hostile import COUNT
-from tests.drivers.samples import Site, matches, sample, states
+from tests.drivers.samples import Site, clients, matches, sample, state, states
 
 GOLDEN = Path(__file__).parent / "golden"
 PROPERTY = settings(max_examples=40, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
@@ -250,12 +251,42 @@ def golden(name: str, text: str) -> None:
 
 def test_the_reviewed_texts(box: Box) -> None:
     """What is rendered, and the very lines that a device gets, for an addition, a change and a removal."""
-    first, second = sample(box.site, revision=1), sample(box.site, revision=2)
+    site = replace(box.site, has_standby=False)
+    first, second = sample(site, revision=1), sample(site, revision=2)
     cases = {"add": (EMPTY, first), "change": (first, second), "remove": (second, EMPTY)}
     for case, (before, after) in cases.items():
         native = box.render(before, after)
         lines = box.move(before, after)
         golden(f"{box.name}-{case}.txt", f"{native}! --- sent ---\n" + "".join(f"{line}\n" for line in lines))
+
+
+def test_the_reviewed_standbys(box: Box) -> None:
+    """To a neighbour (tracked), over a crossing, and to the device's own forwarding; both families."""
+    to = partial(Redirect, "client", 0)
+    hop = box.site.hop("firewall", 0, "")
+    ways = {  # a next hop and where its packets go without it
+        "tracked": (hop, box.site.hop("client", 0, "")),
+        "crossing": (hop, box.site.hop("firewall", 3001, "")),
+        "onward": (hop, NextHop(vrf="blue")),
+        "from a crossing": (box.site.hop("firewall", 3002, ""), NextHop(vrf="blue")),
+    }
+    wanted: list[Item] = [
+        to(Match(clients(family, at), ANYWHERE[family], "tcp"), first, at, second)
+        for at, (first, second) in enumerate(ways.values(), 1)
+        for family in (4, 6)
+    ]
+    held = state(wanted)
+    native = box.render(EMPTY, held)
+    box.move(EMPTY, held)
+    assert box.family.read(box.running(), box.target).state == held
+    golden(f"{box.name}-standby.txt", native)
+
+
+@pytest.mark.parametrize("wrong", [NextHop("firewall", 0, ios_rig.PEERS["firewall"], "blue"), NextHop(vrf="red")])
+def test_a_standby_is_another_way_out_of_the_same_vrf(box: Box, wrong: NextHop) -> None:
+    one = Redirect("client", 0, Match("10.1.1.0/24", "0.0.0.0/0"), box.site.hop("firewall", 0, ""), 3, wrong)
+    with pytest.raises(Unsupported, match="standby"):
+        box.render(EMPTY, state([one]))
 
 
 def test_an_entry_of_another_chain_is_carried_over(box: Box) -> None:

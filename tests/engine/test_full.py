@@ -28,7 +28,7 @@ def reasons(plan: models.Plan) -> list[tuple[str, str]]:
 
 
 def test_what_fits_exactly_is_planned_and_one_more_is_not() -> None:
-    chain = world.chain(world.NGFW)
+    chain = world.chain({**world.NGFW, "device": "fw1"})
     need = len(planned(chain).target["leaf1"])
     table_lines("leaf1", need)
     assert planned(chain).status == models.Plan.Status.READY
@@ -37,6 +37,22 @@ def test_what_fits_exactly_is_planned_and_one_more_is_not() -> None:
     assert refused.status == models.Plan.Status.REFUSED
     said = f"leaf1 would need {need} lines in all its tables, and {need - 1} fit (its setting `table_lines`)"
     assert reasons(refused) == [("table-full", said)]
+
+
+def test_where_a_table_is_full_the_next_place_is_taken() -> None:
+    chain = world.chain(world.NGFW)
+    first = planned(chain)
+    assert first.placement["hops"][0]["chosen"]["offers"] == ["ngfw@fw1"]
+    table_lines("leaf1", len(first.target["leaf1"]) - 1)
+    plan = planned(chain)
+    assert plan.status == models.Plan.Status.READY, plan.errors
+    hop = plan.placement["hops"][0]
+    assert hop["chosen"]["offers"] == ["ngfw@fw2"]
+    (why,) = [other["excluded"] for other in hop["rejected"] if other["offers"] == ["ngfw@fw1"]]
+    assert why.startswith("the tables of leaf1 would be too full: leaf1 would need")
+    assert len(plan.target["leaf1"]) < len(first.target["leaf1"])
+    table_lines("leaf1", 1)
+    assert [code for code, _ in reasons(planned(chain))] == ["table-full"], "nothing needs so little"
 
 
 def test_others_are_counted_and_old_beside_new() -> None:

@@ -10,14 +10,14 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 
-from drivers.base import PortInfo, Target
+from drivers.base import Counter, PortInfo, Target, Unsupported
 from drivers.diff import diff
 from drivers.registry import DRIVERS
 from drivers.state import (
@@ -50,6 +50,8 @@ SERVER = {4: "10.10.2.10", 6: "2001:db8:10:2::10"}
 FW_IN, FW_OUT = "02:00:00:01:01:01", "02:00:00:01:01:02"
 THERE, BACK = 3001, 3002
 PASSED, DENIED = 443, 80
+# Families whose emulated switch counts what its data plane forwards.
+COUNTING = ("nxos",)
 
 
 def state(items: list[Item], stage: int = 1) -> DeviceState:
@@ -193,6 +195,27 @@ def test_packets_cross_the_firewall_both_ways_and_what_it_denies_stops(site: Sit
     assert site.crossed() > steered
 
 
+def test_what_the_leaf_counts_is_what_went_through_it(site: Site) -> None:
+    """Of one connection and one that the firewall denies; items that nothing matched count nothing."""
+    target = site.target("leaf1")
+    if target.driver not in COUNTING:
+        return
+    entering = [key for key, item in state(leaf_items()).items() if isinstance(item, Redirect) and item.ingress == "a1"]
+    guards = [key for key, item in state(leaf_items()).items() if isinstance(item, Guard)]
+
+    def counters() -> Mapping[Key, Counter]:
+        with DRIVERS[target.driver].open(target, 30) as session:
+            return session.read().counters
+
+    before = counters()
+    assert site.reaches(PASSED, 4) and site.reaches(PASSED, 6) and not site.reaches(DENIED, 4)
+    after = counters()
+    grown = {key: after[key].packets - before[key].packets for key in after}
+    assert all(grown[key] >= 3 for key in entering), "a connection is three packets at least"
+    assert sum(grown.values()) >= 18, "both directions, on either side of the firewall"
+    assert all(grown[key] == 0 and after[key].dropped == before[key].dropped for key in guards)
+
+
 def test_without_its_next_hop_nothing_passes_and_it_is_back_with_it(site: Site) -> None:
     """fw1 loses power; what is in the leaf stays as it is."""
     assert site.links()["fw1-in"]
@@ -203,6 +226,29 @@ def test_without_its_next_hop_nothing_passes_and_it_is_back_with_it(site: Site) 
     assert until(lambda: site.links()["fw1-in"])
     assert until(lambda: site.reaches(PASSED, 4)) and site.reaches(PASSED, 6)
     assert not site.reaches(DENIED, 4)
+
+
+def test_a_standby_is_taken_by_the_leaf_alone_or_refused(site: Site) -> None:
+    """Past the firewall while that has no link, in both directions; through it again when it is back."""
+    held, onward = state(leaf_items()), NextHop(vrf=VRF)
+    by_itself = state([
+        replace(item, standby=onward) if isinstance(item, Redirect) and item.next.port.startswith("fw1") else item
+        for item in leaf_items()
+    ])  # fmt: skip
+    target = site.target("leaf1")
+    if not DRIVERS[target.driver].caps.has_standby:
+        with pytest.raises(Unsupported, match="standby"):
+            DRIVERS[target.driver].render(diff(held, by_itself), replace(target, held=held))
+        return
+    site.write("leaf1", held, by_itself)
+    assert not site.reaches(DENIED, 4) and not site.reaches(DENIED, 6)
+    site.lab.kill_device("fw1")
+    assert until(lambda: site.reaches(DENIED, 4)) and until(lambda: site.reaches(DENIED, 6))
+    assert site.reaches(PASSED, 4) and site.reaches(PASSED, 6)
+    site.lab.restart_device("fw1")
+    assert until(lambda: not site.reaches(DENIED, 4)) and until(lambda: not site.reaches(DENIED, 6))
+    assert until(lambda: site.reaches(PASSED, 4)) and site.reaches(PASSED, 6)
+    site.write("leaf1", by_itself, held)
 
 
 def test_a_leaf_that_only_guards_is_closed_and_an_empty_one_open(site: Site) -> None:
