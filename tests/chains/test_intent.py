@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -33,6 +35,13 @@ from tests.builders import (
 from tests.races import at_once, codes
 
 pytestmark = pytest.mark.usefixtures("fabric")
+
+
+def someone_waits() -> bool:
+    """For an advisory lock."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted")
+        return bool(cursor.fetchone()[0])
 
 
 def code(call: Callable[[], object]) -> str:
@@ -338,6 +347,25 @@ class TestRaces:
         refused = [need for need, code in zip(needs, found, strict=True) if code]
         assert set(found) == {"", "room-taken"} and promised <= 10
         assert refused and min(refused) + promised > 10, "who was refused did not fit"
+
+    def test_who_asks_while_another_is_let_through_waits_and_sees_what_it_took(self) -> None:
+        """The first is let through but not committed yet; without the wait the second would see the room as free."""
+        plans = []
+        for index in range(2):
+            chain = make_chain(name=f"n{index}", priority=index)
+            plans.append(make_plan(chain, offer_uses=[offer_use("ips@ips1", 0, 800)]))
+        second = threading.Thread(
+            target=lambda: found.extend(at_once(partial(intent.change_create, actor=OPERATOR, plan=plans[1])))
+        )
+        found: list[object] = []
+        with transaction.atomic():
+            intent.change_create(actor=OPERATOR, plan=plans[0])
+            second.start()
+            deadline = time.monotonic() + 60
+            while not found and not someone_waits() and time.monotonic() < deadline:
+                time.sleep(0.01)
+        second.join(60)
+        assert codes(found) == ["room-taken"]
 
     def test_a_committed_write_wakes_the_relay_and_a_rolled_back_one_does_not(self) -> None:
         with connection.cursor() as cursor:
