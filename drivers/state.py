@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Callable, Hashable, Iterator, Mapping
+from collections.abc import Callable, Hashable, ItemsView, Iterator, KeysView, Mapping, ValuesView
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
@@ -301,8 +301,11 @@ def slot(item: Item) -> Slot:
     """
     if isinstance(item, Redirect | Filter | Guard | Pass):
         role = "redirect" if isinstance(item, Redirect | Filter) else KIND_OF_ITEM[type(item)].value
-        return (role, item.ingress, str(item.tag), str(item.precedence), repr(item.match))
-    return (KIND_OF_ITEM[type(item)].value, item.inside, item.outside, repr(item.traffic))
+        return (role, item.ingress, str(item.tag), str(item.precedence), _told(item.match))
+    return (KIND_OF_ITEM[type(item)].value, item.inside, item.outside, _told(item.traffic))
+
+
+_told = lru_cache(maxsize=65536)(repr)
 
 
 class DeviceState(Mapping[Key, Item]):
@@ -328,6 +331,18 @@ class DeviceState(Mapping[Key, Item]):
 
     def __len__(self) -> int:
         return len(self._items)
+
+    def keys(self) -> KeysView[Key]:
+        return self._items.keys()  # straight from the mapping inside: what Mapping has is many times slower
+
+    def values(self) -> ValuesView[Item]:
+        return self._items.values()
+
+    def items(self) -> ItemsView[Key, Item]:
+        return self._items.items()
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._items
 
     def __repr__(self) -> str:
         return f"DeviceState({dict(self._items)!r})"

@@ -4,10 +4,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import partial
 
 from chains.planning.demands import Demand
 from chains.planning.orders import Hop, Wanted
+from chains.planning.remembered import Walks
 from chains.planning.types import Chain, Endpoint, Violation
 from chains.planning.walks import fates
 from drivers.forward import Network, Outcome, Trace, walk_all
@@ -38,19 +40,20 @@ class Case:
 
 @dataclass(frozen=True, slots=True)
 class Judge:
-    """What happens in one state, and whether it may."""
+    """What happens in one state, and whether it may. walks: of all states of the proof."""
 
     case: Case
     wanted: Wanted
     network: Network
     has_copies: bool = False
+    walks: Walks = field(default_factory=Walks)
 
-    def fates(self, demand: Demand) -> Iterator[Trace]:
+    def fates(self, demand: Demand) -> tuple[Trace, ...]:
         """From host to host."""
-        return fates(self.network, demand)
+        return self.walks.of(demand, self.network, lambda network: tuple(fates(network, demand)))
 
-    def again(self, demand: Demand, first: Trace) -> Iterator[Trace]:
-        yield from self.fates(replace(demand, box=first.origin))
+    def again(self, demand: Demand, first: Trace) -> tuple[Trace, ...]:
+        return self.fates(demand if first.origin == demand.box else replace(demand, box=first.origin))
 
     def violations(self, pieces: Sequence[tuple[Demand, Trace]], is_last: bool) -> Iterator[Violation]:
         for demand, first in pieces:
@@ -98,7 +101,11 @@ class Judge:
         """Where copies of these packets end; nothing where no item makes any."""
         if self.has_copies:
             start = (demand.start.device, demand.start.port)
-            found = walk_all(self.network, start, box, is_reply=demand.is_reply)
+            found = self.walks.of(
+                (start, box, demand.is_reply),
+                self.network,
+                lambda network: walk_all(network, start, box, is_reply=demand.is_reply),
+            )
             yield from (trace for trace in found if trace.is_copy)
 
     def copied(self, pieces: Sequence[tuple[Demand, Trace]]) -> frozenset[str]:
@@ -196,15 +203,19 @@ class Judge:
         return not must_be_new and any(each.are_passed(trace, demand) for each in self.wanted.meanwhile)
 
 
-def judged(case: Case, wanted: Wanted, states: Mapping[str, DeviceState]) -> Judge:
-    items = (item for state in states.values() for item in state.values())
-    has_copies = any(isinstance(item, Redirect | Filter) and item.copies for item in items)
+def judged(case: Case, wanted: Wanted, states: Mapping[str, DeviceState], walks: Walks) -> Judge:
+    """walks: those of the same case and `wanted`."""
+    has_copies = any(state.remembered("makes copies", partial(_makes_copies, state)) for state in states.values())
     marks: dict[str, frozenset[int]] = {}
     for each in (wanted.old, wanted.new):
         for device in each.devices:
             marks[device] = marks.get(device, frozenset()) | {each.mark}
     network = replace(case.network, states=states, others=case.others, marks=marks)
-    return Judge(case, wanted, network, has_copies)
+    return Judge(case, wanted, network, has_copies, walks)
+
+
+def _makes_copies(state: DeviceState) -> bool:
+    return any(isinstance(item, Redirect | Filter) and item.copies for item in state.values())
 
 
 def _fares_alike(trace: Trace, first: Trace) -> bool:

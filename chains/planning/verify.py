@@ -17,6 +17,7 @@ from chains.planning.collisions import collisions
 from chains.planning.demands import Demand
 from chains.planning.judge import Case, Judge, judged, violation
 from chains.planning.orders import Wanted, wanted_of
+from chains.planning.remembered import Walks
 from chains.planning.types import Endpoint, Proof, Violation
 from drivers.diff import patch
 from drivers.forward import Outcome, Trace
@@ -54,19 +55,21 @@ class Ground:
     taps: frozenset[str]
     violations: tuple[Violation, ...]
     is_translated_anew: bool
+    walks: Walks
 
 
 def ground(case: Case) -> Ground:
     """Of the case's beginning and end; `waves` is not looked at."""
     wanted = wanted_of(case.network, case.base, case.target)
-    before = judged(case, wanted, case.base)
+    walks = Walks()
+    before = judged(case, wanted, case.base, walks)
     asked = (*case.demands, *_old_demands(case))
     pieces = tuple((demand, trace) for demand in asked for trace in before.fates(demand))
-    final = judged(case, wanted, case.target)
+    final = judged(case, wanted, case.target, walks)
     violations = [*collisions(case.target, case.others), *_asymmetries(case, final), *losses(case, final)]
     taps = case.taps | before.copied(pieces)
     is_anew = bool(case.base) and _pools(case.base) != _pools(case.target)
-    return Ground(wanted, before, pieces, taps, tuple(dict.fromkeys(violations)), is_anew)
+    return Ground(wanted, before, pieces, taps, tuple(dict.fromkeys(violations)), is_anew, walks)
 
 
 def _pools(states: Mapping[str, DeviceState]) -> frozenset[tuple[str, str]]:
@@ -91,7 +94,7 @@ def prove(case: Case, *, known: Ground | None = None, is_quick: bool = False) ->
         if is_quick and violations:
             break
         after = _applied(earlier.network.states, wave)
-        judge = judged(case, known.wanted, after)
+        judge = judged(case, known.wanted, after, known.walks)
         moved = _steering(wave)
         if wave[0].phase is Phase.REMOVE:
             violations.extend(islice(earlier.met(pieces, moved, judge), most))
@@ -109,7 +112,7 @@ def is_safe(case: Case, known: Ground, waves: Sequence[Sequence[Batch]]) -> bool
     states: Mapping[str, DeviceState] = case.base
     for wave in waves:
         states = _applied(states, wave)
-    return next(_wrong(case, known, judged(case, known.wanted, states)), None) is None
+    return next(_wrong(case, known, judged(case, known.wanted, states, known.walks)), None) is None
 
 
 def _wrong(case: Case, known: Ground, judge: Judge) -> Iterator[Violation]:
@@ -127,8 +130,9 @@ def prove_held(case: Case) -> Proof:
     The functions to pass are those of `base`, so one that is gone is missed; and what `base` denied stays denied.
     """
     wanted = wanted_of(case.network, case.base, case.base)
-    before = judged(case, wanted, case.base)
-    after = judged(case, wanted, case.target)
+    walks = Walks()
+    before = judged(case, wanted, case.base, walks)
+    after = judged(case, wanted, case.target, walks)
     pieces = [(demand, trace) for demand in (*case.demands, *_old_demands(case)) for trace in before.fates(demand)]
     violations: list[Violation] = list(collisions(case.target, case.others))
     violations.extend(after.violations(pieces, is_last=True))
