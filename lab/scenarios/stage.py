@@ -22,7 +22,7 @@ from lab.network import Lab
 from lab.scenarios.judge import RECEIVER, SENDER, Era, Hops, Sightings
 from lab.scenarios.load import UDP_PORT, Connections, Echo, Line, Sample, Witness
 from lab.watch import Count, Server, Stream
-from orchestrator.services.serve import Instance, bring_up, manage
+from orchestrator.services.serve import Instance, bring_up, free_port, manage
 
 # Quick sweeps, so that waiting is short; what is promised in seconds is measured with these.
 PACE = {"VIADUCT_SWEEP_S": "1", "VIADUCT_OBSERVE_S": "1", "VIADUCT_SOAK_S": "0.2", "VIADUCT_BREAKER_S": "2"}
@@ -296,7 +296,7 @@ def _built(folder: Path, path: Path, name: str) -> Iterator[Stage]:
     with ThreadPoolExecutor(1) as pool:
         building = pool.submit(Lab.up, path, name)
         try:
-            instance = bring_up(folder, is_fast=True)
+            instance = bring_up(folder, port=free_port(0), is_fast=True)  # another may want the preferred one
         except BaseException:
             building.result().down()
             raise
