@@ -77,24 +77,42 @@ def _search(count: int, is_safe: Callable[[frozenset[int]], bool]) -> tuple[int,
     return None
 
 
-def behind_closed_doors(base: States, target: States, edges: frozenset[Endpoint]) -> Waves:
-    """Close the edges, change everything behind them, open them; () where there is no door to close.
+def closed_doors(base: States, target: States, edges: frozenset[Endpoint]) -> Iterator[Waves]:
+    """Close the edges, change everything behind them, open them; nothing where there is no door to close.
 
-    What the doors drop meanwhile is lost, but nothing gets past a function.
+    What the doors drop meanwhile is lost, but nothing gets past a function. First with devices that serve no more
+    cleaned at the very end: one of them may be dead, and nobody should wait for it while the doors are closed.
     """
+    late = _behind_closed_doors(base, target, edges, frozenset(device for device in base if not target.get(device)))
+    if late:
+        yield late
+    at_once = _behind_closed_doors(base, target, edges, frozenset())
+    if at_once and at_once != late:
+        yield at_once
+
+
+def _behind_closed_doors(
+    base: States, target: States, edges: frozenset[Endpoint], left: frozenset[str]
+) -> Waves:
+    """left: devices that are to hold nothing; those that have no door are cleaned when the doors are open again."""
     nothing = DeviceState()
     closed = {device: _closed(device, state, target.get(device, nothing), edges) for device, state in base.items()}
     if any(state is None for state in closed.values()):
         return ()
     shut: dict[str, DeviceState] = {device: state for device, state in closed.items() if state is not None}
     behind: dict[str, DeviceState] = {}
-    for device in base.keys() | target.keys():
+    late = frozenset(device for device in left if shut[device] == base[device])
+    for device in (base.keys() | target.keys()) - late:
         held, then = shut.get(device, DeviceState()), target.get(device, DeviceState())
         kept = {key: item for key, item in held.items() if isinstance(item, Guard) and _is_edge(device, item, edges)}
         inner = {key: item for key, item in then.items() if not _is_edge(device, item, edges)}
         behind[device] = DeviceState({**inner, **kept})
     waves: list[tuple[Batch, ...]] = []
-    stages = ((base, shut, Phase.SWITCH), (shut, behind, Phase.BUILD), (behind, target, Phase.SWITCH))
+    cleaned = {device: base[device] for device in late}
+    stages = (
+        (base, shut, Phase.SWITCH), (shut, {**behind, **cleaned}, Phase.BUILD),
+        ({**behind, **cleaned}, {**target, **cleaned}, Phase.SWITCH), (cleaned, {}, Phase.REMOVE),
+    )  # fmt: skip
     for first, second, phase in stages:
         batches = [Batch(phase, device, changes) for device, changes in changes_of(first, second).items()]
         if phase is Phase.SWITCH:

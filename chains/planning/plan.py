@@ -13,7 +13,7 @@ from types import MappingProxyType
 from chains.planning.allocate import allocate
 from chains.planning.branches import Tail, branched
 from chains.planning.candidates import Context
-from chains.planning.changeover import States, Waves, behind_closed_doors, changes_of, flows_lost, orders
+from chains.planning.changeover import States, Waves, changes_of, closed_doors, flows_lost, orders
 from chains.planning.classes import count_matches
 from chains.planning.collisions import function_collisions
 from chains.planning.compile import Compiled, compile_states
@@ -244,8 +244,7 @@ def _proven(case: Case, placement: Placement | None) -> tuple[Waves, Proof, tupl
         first = first or proof
         if known.violations:
             break
-    waves = behind_closed_doors(case.base, case.target, case.edges)
-    if waves:
+    for waves in closed_doors(case.base, case.target, case.edges):
         held = replace(case, waves=waves, may_hold=True)
         proof = prove(held, known=known, is_quick=True)
         if not proof.violations:

@@ -64,7 +64,12 @@ class Shares:
 def divided(chain: Chain, groups: Sequence[Group], matches: int) -> Shares:
     """matches: of the chain in one direction. Errors: Refused if the prefixes are too small for the group."""
     names = _names(groups)
-    real = {name: group for name, group in zip(names, groups, strict=True) if len(group.members) > 1}
+    # Also where one member alone is left for now: its own parts, and their addresses, stay as they are.
+    real = {
+        name: group
+        for name, group in zip(names, groups, strict=True)
+        if len(group.members) > 1 or (group.hop.instances > 1 and name in chain.buckets)
+    }
     if not real:
         backups = tuple(group.backups[0] if group.backups else None for group in groups)
         return Shares((Share((0,), 1, tuple(group.members[0] for group in groups), backups),), {})

@@ -13,6 +13,7 @@ from chains.planning.buckets import assigned, buckets_from_json, buckets_to_json
 from chains.planning.plan import make_plan, network_of
 from chains.planning.types import Buckets, Chain, Classifier, Fabric, Health, Plan, Refused
 from drivers.forward import Outcome, walk
+from drivers.order import Phase
 from drivers.packets import packets
 from drivers.state import Match
 from tests.planning.fabrics import Builder, chain, demo, hop
@@ -126,6 +127,28 @@ def test_a_group_behind_a_group_and_a_nat_group() -> None:
     assert set(by_offer) == {"cgn@nat0", "cgn@nat1"}
     again = make_plan(fabric, kept(replace(wanted, pools=plan.allocations), plan), plan.target, {})
     assert again.steps == ()
+
+
+def test_who_is_left_of_a_nat_group_keeps_its_addresses_and_nothing_is_held() -> None:
+    builder = demo()
+    for number in range(2):
+        pool = {"pool": f"203.0.113.{64 * number}/26", "block_size": 256}
+        builder.appliance(f"nat{number}", "cgn", "leaf2", cost_fixed=1.0, **pool)
+    whole = builder.fabric()
+    whole = replace(whole, offers=tuple(offer for offer in whole.offers if offer.device != "cgn1"))
+    wanted = chain(hop(0, "ngfw"), hop(1, "cgn", instances=2), hop(2, "ips"), classifiers=WEB)
+    first = make_plan(whole, wanted, {}, {})
+    offers = tuple(replace(o, health=Health.DOWN) if o.device == "nat0" else o for o in whole.offers)
+    again = kept(replace(wanted, pools=first.allocations), first)
+    second = make_plan(replace(whole, offers=offers), again, first.target, {})
+    assert not second.proof.violations and not second.target.get("nat0")
+    kept_on = {allocation for allocation in first.allocations if allocation.offer == "cgn@nat1"}
+    assert kept_on and kept_on <= set(second.allocations)
+    # Only those of the lost one break, and nobody waits for it.
+    assert {reason.code for reason in second.breaks} == {"addresses"}
+    lost = {allocation.subscribers for allocation in first.allocations} - {each.subscribers for each in kept_on}
+    assert all(any(prefix in reason.detail for prefix in lost) for reason in second.breaks)
+    assert [step.phase for step in second.steps if step.device == "nat0"] == [Phase.REMOVE]
 
 
 def test_three_hundred_members_are_told_apart() -> None:
