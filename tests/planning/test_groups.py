@@ -151,6 +151,16 @@ def test_who_is_left_of_a_nat_group_keeps_its_addresses_and_nothing_is_held() ->
     assert [step.phase for step in second.steps if step.device == "nat0"] == [Phase.REMOVE]
 
 
+def test_who_serves_no_more_is_cleaned_when_closed_doors_are_open_again() -> None:
+    """It may be dead, and nothing would pass while it is waited for."""
+    fabric = demo().fabric()
+    first = make_plan(fabric, chain("ngfw", "ips", "cgn", classifiers=WEB), {}, {})
+    wanted = replace(chain("ips", "ngfw", classifiers=WEB), pools=first.allocations)
+    second = make_plan(fabric, kept(wanted, first), first.target, {})
+    assert not second.proof.violations and "held" in {reason.code for reason in second.breaks}
+    assert [step.phase for step in second.steps if step.device == "cgn1"] == [Phase.REMOVE]
+
+
 def test_three_hundred_members_are_told_apart() -> None:
     fabric = farm(300).fabric()
     wide = ("10.0.0.0/16",)
