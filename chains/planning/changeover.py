@@ -109,7 +109,7 @@ def _behind_closed_doors(
         behind[device] = DeviceState({**inner, **kept})
     waves: list[tuple[Batch, ...]] = []
     cleaned = {device: base[device] for device in late}
-    stages = (
+    stages: tuple[tuple[States, States, Phase], ...] = (
         (base, shut, Phase.SWITCH), (shut, {**behind, **cleaned}, Phase.BUILD),
         ({**behind, **cleaned}, {**target, **cleaned}, Phase.SWITCH), (cleaned, {}, Phase.REMOVE),
     )  # fmt: skip
