@@ -8,9 +8,12 @@ from dataclasses import replace
 import pytest
 
 from chains.planning.plan import draft_plan, make_plan, shared
-from chains.planning.types import Device, Fabric, Refused
-from drivers.state import Redirect
-from tests.planning.fabrics import chain, demo
+from chains.planning.types import Device, Endpoint, Fabric, Refused
+from drivers.base import Target
+from drivers.diff import diff
+from drivers.registry import DRIVERS
+from drivers.state import EMPTY, Redirect
+from tests.planning.fabrics import chain, demo, hop
 
 GATEWAY = "02:00:00:00:ff:01"
 
@@ -66,3 +69,39 @@ def test_devices_where_items_share_objects_are_named() -> None:
     fabric = routed(demo().fabric(), "leaf1")
     assert shared(draft_plan(fabric, chain("ngfw"), {})) == ("leaf1",)
     assert shared(draft_plan(demo().fabric(), chain("ngfw"), {})) == ()
+
+
+def nxos(fabric: Fabric, name: str) -> Target:
+    """The switch as one of NX-OS, with an address behind every port."""
+    ports = {}
+    for number, (port, info) in enumerate(sorted(fabric.devices[name].ports.items()), 1):
+        end = Endpoint(name, port)
+        peer = next((link.b if link.a == end else link.a for link in fabric.links if end in (link.a, link.b)), None)
+        far = fabric.devices[peer.device].ports.get(peer.port) if peer else None
+        ports[port] = replace(
+            info,
+            number=number,
+            interface=f"Ethernet1/{number}",
+            peer_mac=far.mac if far else "",
+            peer_addresses=(f"192.0.2.{number}/24", f"2001:db8:ffff::{number}/64"),
+        )
+    return Target(name, "nxos", "192.0.2.250", {}, ports, {"a": 101})
+
+
+@pytest.mark.parametrize("way", ["backup", "past"])
+def test_a_standby_that_is_planned_is_one_that_nxos_holds(way: str) -> None:
+    """In the VRF of the next hop, to its backup or past it; what is rendered is what the plan says."""
+    builder = demo()
+    builder.appliance("fw3", "ngfw", "leaf1", cost_fixed=10.5)
+    fabric = routed(builder.fabric(), "leaf1")
+    first = hop(0, "ngfw", standby=1) if way == "backup" else hop(0, "ngfw", blocks=False)
+    plan = make_plan(fabric, chain(first), {}, {})
+    assert not plan.proof.violations
+    state = plan.target["leaf1"]
+    items = [item for item in state.values() if isinstance(item, Redirect) and item.standby is not None]
+    assert items and all(item.standby and item.standby.vrf == item.next.vrf == "a" for item in items)
+    assert {bool(item.standby and item.standby.port) for item in items} >= {way == "backup"}
+    target = nxos(fabric, "leaf1")
+    text = DRIVERS["nxos"].render(diff(EMPTY, state), target)
+    tracked = [line for line in text.splitlines() if "next-hop" in line]
+    assert tracked and ("force-order" in text if way == "backup" else any("drop-on-fail" not in t for t in tracked))
