@@ -91,6 +91,8 @@ class Capabilities:
     has_standby: bool = False
     # Can it send a redirect's packets to `copies` too?
     has_copies: bool = False
+    # Does it say how many packets an item matched?
+    counts: bool = True
     # Can it give port blocks on demand (`Giving`)?
     gives_blocks: bool = False
     # Is it written to, or only read and verified?
@@ -145,7 +147,7 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Counter:
-    """What an item saw since it was written. dropped counts packets it stopped."""
+    """What an item saw since it was written. dropped: how many of a switch's packets it stopped."""
 
     packets: int = 0
     octets: int = 0

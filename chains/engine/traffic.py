@@ -17,6 +17,7 @@ from chains.planning.traffic import Fate, Loss
 from chains.selectors.traffic import TrafficView
 from chains.services import record
 from drivers.base import Counter
+from drivers.registry import DRIVERS
 from drivers.state import Key
 
 AT_ONCE = 64
@@ -34,6 +35,9 @@ def measure(given: Limits) -> int:
         return len(due)
     unreachable = models.DeviceStatus.Condition.UNREACHABLE
     parts = models.Contribution.objects.filter(chain__in=live, device__is_enabled=True).exclude(device__driver="")
+    # Who counts nothing would seem to have lost everything: it is not read.
+    silent = [name for name, driver in DRIVERS.items() if not driver.caps.counts]
+    parts = parts.exclude(device__driver__in=silent)
     parts = parts.exclude(device__status__condition=unreachable).select_related("device").defer("items")
     devices = {part.device.name: part.device for part in parts}
     with fleet_of(devices.values(), given) as fleet:

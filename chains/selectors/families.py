@@ -41,6 +41,7 @@ class Caps(TypedDict):
     buckets: list[str]
     has_standby: bool
     has_copies: bool
+    counts: bool
     when_dead: str
     when_unreachable: str
     limits: list[TableLimit]
@@ -57,6 +58,7 @@ WORDS = (
     ("tracks", "watches next hops by itself", "next hops are watched by Viaduct only"),
     ("has_standby", "takes a standby by itself when a next hop is lost", "no standby: Viaduct moves the chain"),
     ("has_copies", "sends copies to taps", "no copies for taps"),
+    ("counts", "counts what each item matched", "counts nothing: what a chain carries is not measured there"),
     ("takes_deny", "deny lines in access lists", "no deny lines: earlier entries exempt"),
 )
 
@@ -118,6 +120,7 @@ def _caps(family: Driver, device: Device) -> Caps:
         buckets=sorted(caps.buckets),
         has_standby=caps.has_standby,
         has_copies=caps.has_copies,
+        counts=caps.counts,
         when_dead=caps.when_dead.value,
         when_unreachable=caps.when_unreachable.value,
         limits=[

@@ -36,6 +36,7 @@ CAPS = Capabilities(
     has_confirmed_commit=False,
     shares_objects=True,
     is_writable=False,
+    counts=False,
 )
 FIRST_ID, IDS = 1_000_000_000, 1_000_000_000
 SERVICE = re.compile(r"SI-(tcp|udp|sctp)-s(\d{1,5})-(\d{1,5})-d(\d{1,5})-(\d{1,5})|SI-(icmp|icmpv6)")

@@ -44,6 +44,7 @@ CAPS = Capabilities(
     has_confirmed_commit=False,
     shares_objects=True,
     is_writable=False,
+    counts=False,
 )
 APPLICATIONS = {"icmp": "icmp ping", "icmpv6": "ipv6-icmp ping6"}
 PROTOCOLS = {words: protocol for protocol, words in APPLICATIONS.items()}

@@ -31,6 +31,7 @@ CAPS = Capabilities(
     has_confirmed_commit=True,
     shares_objects=True,
     has_lock=True,
+    counts=False,
     limits=(Limit(LINES, None, "policies: the model decides, `show security policies information`"),),
 )
 DAMAGED = DAMAGED_ITEMS[Kind.RULESET]

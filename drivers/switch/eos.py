@@ -45,6 +45,7 @@ CAPS = Capabilities(
     has_vrf=True,
     takes_deny=False,
     buckets=frozenset({"prefix"}),
+    counts=False,
     when_dead=Fails.DROP,
     limits=(Limit(LINES, None, "the ASIC and its TCAM profile: `show hardware capacity`"),),
 )

@@ -63,6 +63,7 @@ CAPS = Capabilities(
     has_lock=True,
     takes_deny=True,
     buckets=frozenset({"prefix"}),
+    counts=False,
     when_dead=Fails.DROP,
     limits=(
         Limit(LINES, None, "the line card's TCAM: `show controllers npu resources`"),

@@ -164,7 +164,7 @@ class Wire:
             if counted:
                 packets, octets = int(counted["packets"]), int(counted["octets"])
                 is_drop = "interface Null0" in part and "next-hop" not in part
-                found[counted["list"]] = Counter(0 if is_drop else packets, octets, packets if is_drop else 0)
+                found[counted["list"]] = Counter(packets, octets, packets if is_drop else 0)
         return found
 
     def links_up(self) -> Mapping[str, bool]:

@@ -174,7 +174,7 @@ class Wire:
             counted = head and re.search(COUNTED % (re.escape(head["name"]), head["number"]), said)
             if counted and match:
                 packets, is_drop = int(counted[1]), "set interface null0" in stanza.lines
-                found[match] = Counter(0 if is_drop else packets, 0, packets if is_drop else 0)
+                found[match] = Counter(packets, 0, packets if is_drop else 0)
         return found
 
     def links_up(self) -> Mapping[str, bool]:

@@ -3,13 +3,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from chains import models, selectors
+from chains.engine import traffic
 from chains.engine.pulse import beat
 from chains.planning.traffic import Fate
 from chains.services.traffic import traffic_watch
 from drivers import fake
+from drivers.registry import DRIVERS
 from drivers.state import Direction, Filter, Guard, Redirect
 from tests.engine import world
 from tests.engine.wire import Tap
@@ -133,3 +137,20 @@ def test_every_chain_is_measured_where_the_machine_is_told_to(chain: models.Chai
     beat()
     row = models.Traffic.objects.get()
     assert (row.chain, len(row.samples)) == (chain, 1) and row.due_at is not None
+
+
+def test_who_counts_nothing_has_lost_nothing(chain: models.Chain, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only some of the switches count: what they sent and the others did not count is no loss."""
+    traffic_watch(chain=chain)
+    pulse()
+    silent = {
+        name: replace(driver, caps=replace(driver.caps, counts=name != "fake-switch"))
+        for name, driver in DRIVERS.items()
+    }
+    monkeypatch.setattr(traffic, "DRIVERS", silent)
+    send(chain, 100)
+    with fake.box("spine1") as box:
+        box.counters.clear()
+    pulse(seconds=2)
+    assert set(fates(chain).values()) == {"unknown"}
+    assert not models.Finding.objects.filter(code="traffic-lost").exists()
