@@ -331,11 +331,11 @@ class TestRaces:
         """Needs of 1, 2, 3, ... that were all planned while everything was free; what is let through fits exactly."""
         ends = ("leaf1:spine1", "spine1:leaf1")
         for name, fields in (("ips@ips1", {"capacity_mbps": 10}), ("filter@leaf1", {"entries": 10})):
-            Offer.objects.filter(pk=offer(name).pk).update(**fields)
+            Offer.objects.filter(pk=offer(name).pk).update(is_shared=True, **fields)
         Link.objects.filter(a__device__name="leaf1", a__name="spine1").update(capacity_mbps=10)
         plans, needs = [], [1, 2, 3, 4, 5, 6]
         for need in needs:
-            chain = make_chain(name=f"n{need}", priority=need)
+            chain = make_chain(("tenant-a", "tenant-b")[need % 2], name=f"n{need}", priority=need)
             taken = {
                 "bandwidth": {"offer_uses": [offer_use("ips@ips1", 0, need)]},
                 "entries": {"offer_uses": [offer_use("filter@leaf1", 0, 0, need)]},
@@ -349,10 +349,14 @@ class TestRaces:
         assert refused and min(refused) + promised > 10, "who was refused did not fit"
 
     def test_who_asks_while_another_is_let_through_waits_and_sees_what_it_took(self) -> None:
-        """The first is let through but not committed yet; without the wait the second would see the room as free."""
+        """The first is let through but not committed yet; without the wait the second would see the room as free.
+
+        Two tenants: changes of one wait for each other anyway.
+        """
+        Offer.objects.filter(pk=offer("ips@ips1").pk).update(is_shared=True)
         plans = []
-        for index in range(2):
-            chain = make_chain(name=f"n{index}", priority=index)
+        for of in ("tenant-a", "tenant-b"):
+            chain = make_chain(of)
             plans.append(make_plan(chain, offer_uses=[offer_use("ips@ips1", 0, 800)]))
         second = threading.Thread(
             target=lambda: found.extend(at_once(partial(intent.change_create, actor=OPERATOR, plan=plans[1])))
