@@ -29,7 +29,7 @@ PACE = {"VIADUCT_SWEEP_S": "1", "VIADUCT_OBSERVE_S": "1", "VIADUCT_SOAK_S": "0.2
 # Nobody is there to agree to the removal of a large chain.
 PACE["VIADUCT_APPROVAL_REMOVALS"] = "0"
 RATE = 1000.0
-DELETED_S = 60.0
+DELETED_S = 120.0
 
 
 @dataclass(slots=True)
@@ -258,7 +258,7 @@ class Traffic:
         assert self.server is not None and self.stream is not None, "asked of traffic that was started"
         return sum(tally.received for tally in self.server.tallies() if tally.stream == self.stream.number)
 
-    def flow_on(self, count: int, timeout_s: float = 30.0) -> None:
+    def flow_on(self, count: int, timeout_s: float = 60.0) -> None:
         """Wait until so many more have arrived. Errors: ApiError if they do not."""
         before = self.arrived()
         Api.wait_until(lambda: self.arrived() >= before + count, "the stream to go on", timeout_s)

@@ -17,7 +17,7 @@ from lab.scenarios.judge import RECEIVER, SENDER, Era, Sighting, Verdict, journe
 from lab.scenarios.script import text_of
 from orchestrator.services.places import CHECKOUT
 
-LIMIT_S = 600
+LIMIT_S = 900
 FIREWALL, OTHER, IPS = frozenset({"fw1"}), frozenset({"fw2"}), frozenset({"ips1"})
 
 
