@@ -25,6 +25,10 @@ FAMILY = {4: "inet", 6: "inet6"}
 HALVES = {4: ("0.0.0.0/1", "128.0.0.0/1", "0.0.0.0/0"), 6: ("::/1", "8000::/1", "::/0")}
 # RFC 4861: routers and their neighbours find each other by these, which are never redirected.
 ON_LINK, DISCOVERY = ("fe80::/10", "ff02::/16"), (133, 134, 135, 136)
+# RFC 5737, RFC 3849.
+NOBODYS = tuple(
+    map(ipaddress.ip_network, ("192.0.2.0/24", "198.51.100.0/24", "203.0.113.0/24", "2001:db8::/32"))
+)
 PORT = re.compile(r"[a-z0-9][a-z0-9-]{0,23}")
 STEERING = re.compile(r"(?:firewall|interfaces|policy-options|routing-instances) ")
 _UNIT = r"(?:\S+ unit \d{1,5})"
@@ -180,12 +184,20 @@ def misrouted(others: tuple[str, ...], item: RuleSet, target: Target) -> Iterato
     if not is_steering(target):
         wanted.append((item.traffic.destination, outside))
     for prefix, port in wanted:
+        if _is_nobodys(prefix):
+            continue
         interface, vrf = interface_of(target, port), _vrf_of(others, interface_of(target, port))
         routes = tuple(_routes(others, vrf))
         for wrong in misled(prefix, interface, routes):
             yield f"{wrong.removesuffix('; add a route there')}: {_route_line(vrf, prefix, port, target)}"
     if is_steering(target):
         yield from _hop_there(others, outside, family, target)
+
+
+def _is_nobodys(prefix: str) -> bool:
+    """A trial (`run live`) writes rules for addresses that nobody has, and that are routed nowhere."""
+    network = ipaddress.ip_network(prefix)
+    return any(network.version == one.version and network.subnet_of(one) for one in NOBODYS)  # type: ignore[arg-type]
 
 
 def _hop_there(others: tuple[str, ...], port: str, family: int, target: Target) -> Iterator[str]:

@@ -31,7 +31,7 @@ FIRST, SECOND = sample(SITE, revision=1), sample(SITE, revision=2)
 KNOWN = statements(is_secure=True)
 HOPS = {"in": ("10.1.1.254/24", "2001:db8:1:1::fe/64"), "out": ("192.0.2.9/24", "2001:db8:2::9/64")}
 OURS = "groups SI-viaduct"
-WEB = Match("10.1.1.0/24", "10.2.0.0/16", "tcp", destination_ports=(80, 83))
+WEB = Match("10.1.1.0/24", "10.3.0.0/16", "tcp", destination_ports=(80, 83))
 
 
 def steering(target: Target) -> Target:
@@ -106,10 +106,10 @@ def test_packets_go_where_the_text_says() -> None:
 
 
 def test_routes_are_asked_for_with_the_exact_line(srx_box: Emulated, plain: Target) -> None:
-    """10.2.0.0/16 is routed inside by 10.0.0.0/8."""
+    """10.3.0.0/16 is routed inside by 10.0.0.0/8."""
     said = refused(plain, rule_set(WEB))
-    assert "10.2.0.0/16 is routed to ge-0/0/1.0, not to ge-0/0/2.0: set routing-options static route" in said
-    line = "set routing-options static route 10.2.0.0/16 next-hop "
+    assert "10.3.0.0/16 is routed to ge-0/0/1.0, not to ge-0/0/2.0: set routing-options static route" in said
+    line = "set routing-options static route 10.3.0.0/16 next-hop "
     assert f"{line}ADDRESS-BEHIND-out" in said
     ports = {name: replace(port, peer_addresses=HOPS[name]) for name, port in plain.ports.items()}
     assert f"{line}192.0.2.9" in refused(replace(plain, ports=ports), rule_set(WEB))
@@ -123,7 +123,7 @@ def test_routes_of_the_ports_own_instance_count(srx_box: Emulated, plain: Target
         "set routing-instances blue instance-type virtual-router",
         "set routing-instances blue interface ge-0/0/1.0", "set routing-instances blue interface ge-0/0/2.0", "commit",
     )  # fmt: skip
-    line = "set routing-instances blue routing-options static route 10.2.0.0/16 next-hop"
+    line = "set routing-instances blue routing-options static route 10.3.0.0/16 next-hop"
     assert line in refused(plain, rule_set(WEB))
     srx_box.operator(f"{line} 192.0.2.9", "commit")
     push(plain, EMPTY, rule_set(WEB))
@@ -136,8 +136,8 @@ def test_what_it_leads_there_need_not_be_routed_there(target: Target) -> None:
 
 
 def test_the_way_back_must_be_routed_though_it_steers(srx_box: Emulated, target: Target) -> None:
-    said = refused(target, rule_set(Match("203.0.113.0/24", "10.2.0.0/16")))
-    assert "203.0.113.0/24 is routed to ge-0/0/2.0, not to ge-0/0/1.0: set routing-options static route" in said
+    said = refused(target, rule_set(Match("172.16.0.0/24", "10.3.0.0/16")))
+    assert "172.16.0.0/24 is routed to ge-0/0/2.0, not to ge-0/0/1.0: set routing-options static route" in said
     srx_box.operator("delete interfaces ge-0/0/2 unit 0 family inet address 192.0.2.1/24", "commit")
     assert "192.0.2.9, which is behind port out, is in no subnet of ge-0/0/2.0: set interfaces" in refused(
         target, rule_set(WEB)
