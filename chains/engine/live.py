@@ -9,6 +9,7 @@ its configuration, or while writes are frozen. The device's lease is held, so no
 from __future__ import annotations
 
 import difflib
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -43,7 +44,17 @@ from drivers.state import EMPTY, DeviceState
 # Every family takes what begins so for ours: one that a trial left behind is cleared away, not waited for.
 LABEL, TIMER_S = "si-live", 120
 PURPOSE = "live"
+# How long it is tried to leave a device as it was, and how soon again: it may be restarting.
+TIDY_S, PAUSE_S = 60.0, 1.0
 HOSTILE = "viaduct live: a line that no driver writes"
+
+
+class Stopped(Exception):
+    """Somebody wants it to end: nothing more is tried, and the device is left as it was."""
+
+
+def never() -> bool:
+    return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,13 +83,14 @@ class Report:
 
 @dataclass(slots=True)
 class Trial:
-    """One device under trial. leases: None while nothing is to be written."""
+    """One device under trial. leases: None while nothing is to be written. is_stopped: see `Stopped`."""
 
     device: models.Device
     family: Driver
     target: Target
     given: Limits
     leases: Leases | None = None
+    is_stopped: Callable[[], bool] = never
 
     @contextmanager
     def session(self) -> Iterator[Session]:
@@ -105,6 +117,8 @@ class Trial:
 
     def write(self, before: DeviceState, after: DeviceState, *, label: str = "", residue: str = "") -> None:
         """Through a new connection, written down before it is sent. label: a commit that is not confirmed yet."""
+        if self.is_stopped():
+            raise Stopped("stopped: what comes after it was not tried")
         native = self.native(before, after, residue)
         assert self.leases is not None, "nothing is written without the lease"
         Gate().check()
@@ -136,10 +150,16 @@ def look(device: models.Device, place: Place) -> Report:
 
 
 def try_out(
-    device: models.Device, place: Place, keep: Callable[[str], None], *, may_close: bool = False
+    device: models.Device,
+    place: Place,
+    keep: Callable[[str], None],
+    *,
+    may_close: bool = False,
+    is_stopped: Callable[[], bool] = never,
 ) -> Report:
     """All cases, then the device as it was. keep: is given the configuration before anything is written. may_close:
-    also if the first push of all stops packets that no item is about.
+    also if the first push of all stops packets that no item is about. is_stopped: asked before each write; from then on
+    nothing is tried any more.
 
     Errors: Conflict if it may not be tried now, DriverError kinds before the first write.
     """
@@ -152,6 +172,7 @@ def try_out(
             if report.identity.first_push and not may_close:
                 raise Conflict(f"{device.name}: {report.identity.first_push}. Fix: add --may-close.", code="closes")
             keep(report.before)
+            trial.is_stopped = is_stopped
             _cases(trial, report)
             return report
     except LeaseBusy:
@@ -220,7 +241,7 @@ def _cases(trial: Trial, report: Report) -> None:
         for name, step in steps:
             try:
                 step()
-            except (DriverError, Frozen, LeaseLost) as error:
+            except (DriverError, Frozen, LeaseLost, Stopped) as error:
                 report.cases.append(Case(name, False, str(error) or type(error).__name__))
                 break
             report.cases.append(Case(name, True))
@@ -229,25 +250,43 @@ def _cases(trial: Trial, report: Report) -> None:
 
 
 def _tidy(trial: Trial, report: Report) -> None:
-    """Whatever happened: nothing of ours stays, and the configuration is compared."""
-    try:
-        pending = trial.held()[1]
-        if pending == LABEL:
-            with trial.session() as session:
-                cast(ConfirmingSession, session).cancel(LABEL)
-        seen = trial.seen()
-        if seen.state:
-            trial.write(seen.state, EMPTY, residue=seen.residue)
-        with trial.session() as session:
-            after = cast(Printable, session).configuration()
-    except (DriverError, Frozen, LeaseLost) as error:
-        report.cases.append(Case("the device is as it was", False, str(error) or type(error).__name__))
+    """Whatever happened: nothing of ours stays, and the configuration is compared.
+
+    A device that does not answer or refuses is asked again until `TIDY_S` is over; who wants it to end waits for that.
+    """
+    trial.is_stopped = never
+    deadline = time.monotonic() + TIDY_S
+    while True:
+        try:
+            after = _tidied(trial)
+            break
+        except (Frozen, LeaseLost) as error:
+            said = str(error) or type(error).__name__
+        except DriverError as error:
+            said = str(error)
+            if time.monotonic() < deadline:
+                time.sleep(PAUSE_S)
+                continue
+        report.cases.append(Case("the device is as it was", False, said))
         return
     lines = difflib.unified_diff(report.before.splitlines(), after.splitlines(), "before", "after", lineterm="")
     report.difference = tuple(lines) if after != report.before else ()
     report.is_compared = True
     said = "" if not report.difference else f"{len(report.difference)} lines of difference"
     report.cases.append(Case("the device is as it was", not report.difference, said))
+
+
+def _tidied(trial: Trial) -> str:
+    """Takes away what is there of ours; the configuration after it. Errors: DriverError kinds, Frozen, LeaseLost."""
+    pending = trial.held()[1]
+    if pending == LABEL:
+        with trial.session() as session:
+            cast(ConfirmingSession, session).cancel(LABEL)
+    seen = trial.seen()
+    if seen.state:
+        trial.write(seen.state, EMPTY, residue=seen.residue)
+    with trial.session() as session:
+        return cast(Printable, session).configuration()
 
 
 def _hostile(trial: Trial, first: DeviceState) -> None:

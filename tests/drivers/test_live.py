@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import os
+import signal
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from io import StringIO
 from pathlib import Path
@@ -15,6 +17,7 @@ import pytest
 from django.core.management import CommandError, call_command
 
 from chains import models
+from chains.engine import live as engine
 from chains.engine.lease import Leases
 from chains.engine.limits import limits
 from chains.services.actor import SYSTEM
@@ -226,3 +229,54 @@ def test_a_configuration_that_changed_is_shown(leaf: models.Device, monkeypatch:
     assert (run.code, run.failed) == (1, LAST)
     assert "-foreign ip access-list theirs" in run.said["difference"]
     assert "+foreign ip access-list altered" in run.said["difference"]
+
+
+def after_push(monkeypatch: pytest.MonkeyPatch, number: int, do: Callable[[fake.Box], None]) -> None:
+    """Something happens to the box right after its push of that number."""
+    pushed, seen = fake.Box.push, []
+
+    def push(self: fake.Box, after: DeviceState) -> None:
+        pushed(self, after)
+        seen.append(after)
+        if len(seen) == number:
+            do(self)
+
+    monkeypatch.setattr(fake.Box, "push", push)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_whoever_ends_it_gets_the_device_as_it_was(
+    leaf: models.Device, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+) -> None:
+    before = signal.getsignal(number)
+    after_push(monkeypatch, 2, lambda box: os.kill(os.getpid(), number))
+    run = live("--device", "leaf1", "--yes")
+    assert (run.code, run.passed, run.failed) == (1, [*CASES[:3], *LAST], [CASES[3]])
+    assert "stopped" in next(case["detail"] for case in run.said["cases"] if not case["ok"])
+    with fake.box("leaf1") as box:
+        assert (box.state, box.pending, box.foreign) == (DeviceState({}), None, ["ip access-list theirs"])
+    assert signal.getsignal(number) == before
+
+
+def test_a_device_that_is_away_for_a_while_is_tidied_when_it_is_back(
+    leaf: models.Device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "PAUSE_S", 0.01)
+
+    def away(box: fake.Box) -> None:
+        box.faults.is_unreachable = True
+        box.faults.counts = {"is_unreachable": 6}
+
+    after_push(monkeypatch, 1, away)
+    run = live("--device", "leaf1", "--yes")
+    assert (run.code, run.failed) == (1, [CASES[1]]) and run.passed == [CASES[0], *LAST]
+    with fake.box("leaf1") as box:
+        assert not box.state and not box.faults.counts.get("is_unreachable")
+
+
+def test_a_device_that_stays_away_is_said_to_hold_ours(leaf: models.Device, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "TIDY_S", 0.2)
+    monkeypatch.setattr(engine, "PAUSE_S", 0.05)
+    after_push(monkeypatch, 1, lambda box: setattr(box.faults, "is_unreachable", True))
+    run = live("--device", "leaf1", "--yes")
+    assert (run.code, run.failed) == (1, [CASES[1], *LAST])

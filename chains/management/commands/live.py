@@ -5,7 +5,11 @@ from __future__ import annotations
 
 import json
 import os
+import signal
+import threading
 from argparse import ArgumentParser
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -42,7 +46,9 @@ class Command(BaseCommand):
         try:
             if yes:
                 kept = folder / f"{row.name}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}.txt"
-                report = live.try_out(row, place, partial(_keep, kept), may_close=options["may_close"])
+                with _stoppable() as is_stopped:
+                    keep, may_close = partial(_keep, kept), options["may_close"]
+                    report = live.try_out(row, place, keep, may_close=may_close, is_stopped=is_stopped)
             else:
                 kept, report = None, live.look(row, place)
         except Problem as problem:
@@ -116,6 +122,27 @@ def lines(found: dict[str, Any]) -> list[str]:
         return [*shown, "would be written:", *found["native"].splitlines()]
     shown += [f"{'ok  ' if case['ok'] else 'FAIL'} {case['name']} {case['detail']}".rstrip() for case in found["cases"]]
     return [*shown, *found["difference"], f"its configuration from before: {found['snapshot']}"]
+
+
+@contextmanager
+def _stoppable() -> Iterator[Callable[[], bool]]:
+    """Whoever ends this process (SIGTERM, SIGHUP, Ctrl-C) gets the device back as it was first.
+
+    A second Ctrl-C ends it at once.
+    """
+    asked = threading.Event()
+
+    def stop(number: int, frame: object) -> None:
+        if number == signal.SIGINT and asked.is_set():
+            raise KeyboardInterrupt
+        asked.set()
+
+    before = {one: signal.signal(one, stop) for one in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)}
+    try:
+        yield asked.is_set
+    finally:
+        for one, handler in before.items():
+            signal.signal(one, handler)
 
 
 def _keep(path: Path, text: str) -> None:
