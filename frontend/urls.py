@@ -51,6 +51,7 @@ urlpatterns = [
     path("devices/<str:name>/", devices.device, name="device"),
     path("devices/<str:name>/adopt/", devices.device_order, {"what": "adopt"}, name="device-adopt"),
     path("devices/<str:name>/enforce/", devices.device_order, {"what": "enforce"}, name="device-enforce"),
+    path("devices/<str:name>/save/", devices.device_save, name="device-save"),
     path("devices/<str:name>/login/", devices.device_login, name="device-login"),
     path("devices/<str:name>/test-login/", devices.device_test_login, name="device-test-login"),
     path("findings/", ledger.finding_list, name="finding-list"),

@@ -20,7 +20,7 @@ from chains.api.manners.schema import listed
 from chains.api.manners.views import ApiView
 from chains.engine import orders
 from chains.models import Device, DeviceStatus, Port
-from chains.services import inventory
+from chains.services import inventory, saving
 
 
 class PortSerializer(serializers.ModelSerializer):  # type: ignore[type-arg]
@@ -280,6 +280,23 @@ class DeviceEnforceApi(ApiView):
     )
     def post(self, request: Request, id: int) -> Response:
         return _ordered(self, id, "enforce")
+
+
+class DeviceSaveApi(ApiView):
+    access = {"POST": Access.OPERATE}
+
+    @extend_schema(
+        operation_id="device_save",
+        request=Empty,
+        responses={202: DeviceSerializer},
+        description="Ours is in force on the device and not in what it starts with: it is saved once, whatever its "
+        "drift policy is. Done by a worker from a new reading, and not if lines of others would be saved with ours: "
+        "the finding `not-saved` then says which. 409 if nothing is unsaved, or if nothing may be touched now.",
+    )
+    def post(self, request: Request, id: int) -> Response:
+        self.no_body()
+        saving.save_order(actor=self.actor, device=selectors.device_get(self.actor, id))
+        return self.accepted(shape(self, id))
 
 
 def _ordered(view: ApiView, id: int, what: str) -> Response:

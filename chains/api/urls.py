@@ -74,6 +74,7 @@ urlpatterns = [
     path("devices/<identity:id>/", devices.DeviceApi.as_view(), name="device"),
     path("devices/<identity:id>/adopt/", devices.DeviceAdoptApi.as_view(), name="device-adopt"),
     path("devices/<identity:id>/enforce/", devices.DeviceEnforceApi.as_view(), name="device-enforce"),
+    path("devices/<identity:id>/save/", devices.DeviceSaveApi.as_view(), name="device-save"),
     path("devices/<identity:id>/test-login/", logins.DeviceTestLoginApi.as_view(), name="device-test-login"),
     path("fabric/", fabric.FabricApi.as_view(), name="fabric"),
     path("findings/", findings.FindingListApi.as_view(), name="finding-list"),

@@ -12,7 +12,7 @@ from collections.abc import Collection, Mapping
 from django.db.models.functions import Now
 
 from chains import models
-from chains.engine import claims, converge, drift
+from chains.engine import claims, converge, drift, saving
 from chains.engine.carry import say
 from chains.engine.drift import DRIFT
 from chains.engine.freeze import Gate
@@ -53,7 +53,7 @@ def _read_all(devices: Mapping[str, models.Device], fleet: Fleet, given: Limits,
     statuses = models.DeviceStatus.objects.filter(device__in=list(epochs))
     links = dict(statuses.values_list("device_id", "links_up"))
     opened = record.findings_open(epochs)
-    suspects = []
+    suspects, unsaved = [], []
     for name, answer in fleet.arrivals({name: read for name, device in devices.items() if device.pk in epochs}):
         device = devices[name]
         if isinstance(answer, DriverError):
@@ -71,11 +71,22 @@ def _read_all(devices: Mapping[str, models.Device], fleet: Fleet, given: Limits,
             record.device_answers(device)
         elif _seen(device, answer, opened):
             suspects.append(device)
+        elif not answer.is_saved and not answer.pending:
+            unsaved.append(device)
         if device.kind == models.Device.Kind.SWITCH and links.get(device.pk) != dict(answer.links_up):
             _after([device.pk])
-    if suspects and not is_suspect():
-        for device in suspects:
-            drift.act(device, fleet, given, gate)
+    _act(suspects, unsaved, fleet, given, gate)
+
+
+def _act(
+    drifted: list[models.Device], unsaved: list[models.Device], fleet: Fleet, given: Limits, gate: Gate
+) -> None:
+    if (not drifted and not unsaved) or is_suspect():
+        return
+    for device in drifted:
+        drift.act(device, fleet, given, gate)
+    for device in unsaved:
+        saving.act(device, fleet, given, gate)
 
 
 def _judge(device: models.Device, answer: DriverError, given: Limits) -> None:

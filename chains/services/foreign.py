@@ -12,9 +12,10 @@ from django.db import transaction
 
 from chains.models import Device, Finding, Step
 from chains.services.observed import finding_close, finding_open
+from chains.services.saving import UNSAVED, unsaved_found
 from drivers.base import SHADOWS, Observation
 
-ATTACHED, COMMIT, UNSAVED = "foreign-attached", "foreign-commit", "not-saved"
+ATTACHED, COMMIT = "foreign-attached", "foreign-commit"
 REPAIR = "si-repair-"
 # What a witness holds at most: a device may be full of them.
 MAX_LINES = 100
@@ -35,8 +36,7 @@ def foreign_found(device: Device, observation: Observation, opened: Collection[t
         finding_close(code=COMMIT, device=device)
     # A commit that waits for its confirmation is saved with that.
     if not observation.is_saved and not observation.pending:
-        text = f"{device.name} would start without our items as they are: they are in force and not saved"
-        finding_open(code=UNSAVED, severity=Finding.Severity.CRITICAL, device=device, detail=text)
+        unsaved_found(device)
     elif (device.pk, UNSAVED) in opened:
         finding_close(code=UNSAVED, device=device)
 

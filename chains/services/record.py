@@ -52,11 +52,15 @@ from chains.services.progress import (
     steps_set,
 )
 from chains.services.replies import replies_prune
+from chains.services.saving import UNSAVED, save_order_of, unsaved_said
 from chains.services.traffic import traffic_claim, traffic_sample
 from chains.services.trail import CHANNEL, bell
 from chains.services.writes import Push, canary_passed, writes_begin, writes_end, writes_prune
 
 __all__ = [
+    "UNSAVED",
+    "save_order_of",
+    "unsaved_said",
     "CHANNEL",
     "Push",
     "Claim",

@@ -55,6 +55,9 @@ class Faults:
     hidden_pending: bool = False
     # A commit that was refused (`reject`) is pending all the same: netopeer2.
     refused_stays_pending: bool = False
+    # What is in force is not what it starts with, until it is saved; why it will not save, in its words.
+    is_unsaved: bool = False
+    will_not_save: str = ""
     # Seconds that every answer is late; what was asked is done at once.
     hangs_s: float = 0.0
     # Seconds that every push and commit takes before it is in force.

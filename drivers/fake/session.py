@@ -52,6 +52,17 @@ class FakeSession:
     def push(self, native: str) -> None:
         self._call(lambda held: self._write(held, native), is_write=True)
 
+    def save(self) -> None:
+        """drivers.base.Saving."""
+
+        def write(held: Box) -> None:
+            why = self._fault(held, "will_not_save")
+            if why:
+                raise self._refused(why)
+            held.faults.is_unsaved = False
+
+        self._call(write)
+
     def login(self, native: str = "") -> Identity:
         """drivers.base.Introspective."""
         missing = self._call(lambda held: self._fault(held, "lacks"))
@@ -131,6 +142,7 @@ class FakeSession:
             foreign=len(held.foreign),
             attached=tuple(line for line in held.foreign if line.startswith(ATTACHED)),
             pending="" if is_hidden or held.pending is None else held.pending.label,
+            is_saved=not held.faults.is_unsaved,
         )
 
     def links(self) -> Mapping[str, bool]:

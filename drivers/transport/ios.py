@@ -4,13 +4,15 @@
 One method of the driver is off: `rollback`, which it calls by itself when a line is refused, and which would replace
 the whole running configuration. The device must have `file prompt quiet` already: the driver would write it into the
 configuration, save it there, and forget it. The file that is merged has a name of its own for each session: two workers
-with one name would commit each other's lines.
+with one name would commit each other's lines. The name says when it was given: what a lost connection left behind is
+deleted by a later session, and nobody's work that goes on.
 """
 
 from __future__ import annotations
 
 import re
 import secrets
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -29,6 +31,10 @@ COUNTED = re.compile(
     re.DOTALL,
 )
 LINK = re.compile(r"^(?P<name>\S+) is .*, line protocol is (?P<state>\w+)", re.MULTILINE)
+# What a session writes to flash: the lines, and the whole running configuration as it was before.
+LEFT = re.compile(r"(?<!\S)viaduct-([0-9a-f]{8})[0-9a-f]{8}(?:-before)?\.txt(?!\S)")
+# No session takes as long, whatever two clocks say.
+STALE_S = 3600.0
 REFUSED = re.compile(r"^% ?(?!Warning)\S.*$", re.MULTILINE)
 
 
@@ -44,7 +50,7 @@ def opened(target: Target, timeout_s: float) -> Iterator[Wire]:
     """Errors: Transient, Rejected."""
     login = login_of(target)
     known = required(target, login.known_hosts_file, "a known_hosts_file")
-    token = secrets.token_hex(6)
+    token = f"{int(time.time()):08x}{secrets.token_hex(4)}"
     driver = Driver(
         target.management,
         login.user,
@@ -70,7 +76,9 @@ def opened(target: Target, timeout_s: float) -> Iterator[Wire]:
     with _kinds(target, "logging in"):
         driver.open()
     try:
-        yield Wire(target, driver, login)
+        wire = Wire(target, driver, login)
+        wire.clear()
+        yield wire
     finally:
         # A connection that is gone cannot be closed in good order; whoever used it knows already.
         with suppress(OSError, EOFError, NetmikoBaseException, ConnectionException):
@@ -120,6 +128,13 @@ class Wire:
     def proof(self) -> str:
         connection = self.driver.device
         return ssh_proof(self.login, connection.remote_conn_pre.get_transport(), connection.host, connection.port)
+
+    def clear(self) -> None:
+        """Files of sessions that lost their connection; only such as they are named, and old enough."""
+        with _kinds(self.target, "looking for files that were left"):
+            said = str(self.driver.device.send_command("dir"))
+            now = time.time()
+            self._forget(*(found[0] for found in LEFT.finditer(said) if now - int(found[1], 16) > STALE_S))
 
     def difference(self, lines: tuple[str, ...]) -> str:
         with _kinds(self.target, "comparing"):

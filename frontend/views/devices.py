@@ -18,7 +18,7 @@ from chains.engine import orders
 from chains.engine.limits import limits
 from chains.errors import Conflict, NotFound
 from chains.models import Device
-from chains.services import logins
+from chains.services import logins, saving
 from chains.services.actor import Actor
 from frontend.access import operators, parameter, show
 from frontend.items import rows_of
@@ -67,6 +67,7 @@ def device(request: HttpRequest, actor: Actor, name: str) -> HttpResponse:
         "offers": view.device.offers.select_related("function", "instance"),
         "findings": findings,
         "drift": next((finding for finding in findings if finding.code == "drift"), None),
+        "unsaved": next((finding for finding in findings if finding.code == "not-saved"), None),
         "policy": view.device.drift or limits().drift,
         "policy_words": POLICIES,
         **_login(view.device),
@@ -88,6 +89,20 @@ def device_order(request: HttpRequest, actor: Actor, name: str, what: str) -> Ht
             messages.error(request, error.detail)
     else:
         messages.success(request, ORDERED[what])
+    return redirect("ui:device", name=row.name)
+
+
+@require_POST
+@operators
+def device_save(request: HttpRequest, actor: Actor, name: str) -> HttpResponse:
+    """Ours into what the device starts with, once; the answer is on the device's page."""
+    row = _named(actor, name)
+    try:
+        saving.save_order(actor=actor, device=row)
+    except Conflict as problem:
+        messages.error(request, problem.detail)
+    else:
+        messages.success(request, "Ordered: ours is saved as soon as the device was read again.")
     return redirect("ui:device", name=row.name)
 
 

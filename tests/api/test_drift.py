@@ -134,3 +134,17 @@ def test_what_is_in_the_way_is_told(world: World, chain: str) -> None:
     reply = world.operator.get(leaf()).json()
     assert (reply["attached"], reply["pending"]) == (["attached priority=30000 actions=drop"], "")
     assert world.operator.get("findings/?code=foreign-attached").json()["results"][0]["severity"] == "warning"
+
+
+def test_ours_is_saved_by_order(world: World, chain: str) -> None:
+    assert problem(world.operator.post(f"{leaf()}save/"), 409)["type"] == "urn:viaduct:nothing-unsaved"
+    world.operator.patch(leaf(), {"drift_policy": "report"})
+    with fake.box("leaf1") as box:
+        box.faults.is_unsaved = True
+    observe_device(Device.objects.get(name="leaf1").pk)
+    assert problem(world.a.post(f"{leaf()}save/"), 403)
+    assert world.operator.post(f"{leaf()}save/").status_code == 202
+    observe_device(Device.objects.get(name="leaf1").pk)
+    with fake.box("leaf1") as box:
+        assert not box.faults.is_unsaved
+    assert world.operator.get("findings/?code=not-saved&is_open=true").json()["count"] == 0

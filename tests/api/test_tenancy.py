@@ -73,6 +73,7 @@ POLICIES: Mapping[tuple[str, str], tuple[str, str]] = {
     ("devices/{id}/", "PATCH"): (OPERATE, SHARED),
     ("devices/{id}/adopt/", "POST"): (OPERATE, SHARED),
     ("devices/{id}/enforce/", "POST"): (OPERATE, SHARED),
+    ("devices/{id}/save/", "POST"): (OPERATE, SHARED),
     ("devices/{id}/test-login/", "GET"): (OPERATE, SHARED),
     ("devices/{id}/test-login/", "POST"): (OPERATE, SHARED),
     ("fabric/", "GET"): (OPERATE, LIST),
@@ -120,7 +121,7 @@ POLICIES: Mapping[tuple[str, str], tuple[str, str]] = {
 ROLES = {VIEW: {"viewer", "a", "b", "operator"}, EDIT: {"a", "b", "operator"}, OPERATE: {"operator"}}
 MISSING = 987_654
 # Writes that take no body.
-BARE = ("plan/", "apply/", "approve/", "cancel/", "retry/", "undo/", "adopt/", "enforce/", "test-login/")
+BARE = ("plan/", "apply/", "approve/", "cancel/", "retry/", "undo/", "adopt/", "enforce/", "save/", "test-login/")
 CANARY = "canary-of-b"
 
 

@@ -7,6 +7,7 @@ Each trap is shown with NAPALM's own driver where it can be, so that the emulate
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
@@ -405,3 +406,36 @@ def test_who_logs_in_learns_what_it_is_and_links_are_told(ios_target: Target, io
         )
     with open_(ios_target, 30) as session, suppress(Transient):
         assert session.read().links_up == {"client": True, "firewall": False}
+
+
+# --- files that were left -----------------------------------------------------------------------
+
+
+def test_what_a_lost_connection_left_on_flash_is_deleted_later(
+    open_ios: Rig, ios_device: Emulated, ios_target: Target, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The whole running configuration lies there. A session that goes on keeps its files: they are young."""
+    ios_device.fault(cut_after=True)
+    with suppress(Transient):
+        open_ios.push(open_ios.render(EMPTY, sample(open_ios.site)))
+    left = ios_device.config()["flash"]
+    assert len(left) == 2 and any(name.endswith("-before.txt") for name in left)
+    open_ios.read()
+    assert ios_device.config()["flash"] == left, "it may be somebody's who is at work"
+    monkeypatch.setattr(transport, "STALE_S", -1.0)
+    open_ios.read()
+    assert ios_device.config()["flash"] == []
+
+
+def test_only_old_files_of_ours_are_deleted(
+    plain: Callable[..., IOSDriver], open_ios: Rig, ios_device: Emulated
+) -> None:
+    ours = ["viaduct-0000000100000000.txt", "viaduct-00000001abcdef01-before.txt"]
+    theirs = ["config.viaduct-0000000100000000.txt", "viaduct-0000000100000000.txt.bak", "viaduct-notes.txt"]
+    young = f"viaduct-{int(time.time()):08x}00000000-before.txt"
+    driver = plain()
+    for name in (*ours, *theirs, young):
+        driver.device.send_command(f"copy null: flash:/{name}")
+    driver.close()
+    open_ios.read()
+    assert ios_device.config()["flash"] == sorted([*theirs, young])

@@ -26,7 +26,7 @@ from tests.drivers.verify_only import VerifyRig
 
 GOLDEN = Path(__file__).with_name("golden")
 FRESH = (
-    (re.compile(r"viaduct-[0-9a-f]{12}"), "viaduct-*"),
+    (re.compile(r"viaduct-[0-9a-f]{16}"), "viaduct-*"),
     (re.compile(r"(?<=key=)[^&\s]+"), "*"),
     (re.compile(r"(?<=message-id=\")[^\"]+"), "*"),
 )

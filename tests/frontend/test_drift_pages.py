@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from django.db.models import F
@@ -115,3 +116,20 @@ def test_old_readings_are_unknown_on_every_page() -> None:
     assert "was not read lately" in text_of(olga.get("/chains/?status=unknown"))
     overview = text_of(olga.get("/"))
     assert "Chains in trouble" in overview and "Devices that need a look" in overview
+
+
+def test_saving_by_button(settings: Any) -> None:
+    settings.VIADUCT_DRIFT = "report"
+    olga = world.operator()
+    world.apply(world.chain())
+    with fake.box("leaf1") as box:
+        box.faults.is_unsaved = True
+    read()
+    assert "Save ours" in text_of(olga.get("/devices/leaf1/"))
+    answer = text_of(olga.post("/devices/leaf1/save/", follow=True))
+    assert "Ordered" in answer and "was ordered by olga" in answer and "Save ours" not in answer
+    read()
+    assert "Not saved" not in text_of(olga.get("/devices/leaf1/"))
+    with fake.box("leaf1") as box:
+        assert not box.faults.is_unsaved
+    assert "was not read to lose" in text_of(olga.post("/devices/leaf1/save/", follow=True))
