@@ -61,12 +61,19 @@ def _plain(line: str) -> str:
     return f"{first} ... {' '.join(rest[-2:]).rpartition(' since ')[0]}".rstrip() if len(rest) > 3 else line
 
 
+def abroad() -> tuple[Match, Match]:
+    """For a firewall: to where its routes lead from inside to outside."""
+    web, dns = (replace(one, destination="192.0.2.0/24") for one in (WEB, DNS))
+    return web, dns
+
+
 def operations(rig: Rig) -> Iterator[tuple[str, Callable[[], object]]]:
     """One redirect (or rule set) is made, changed and taken away, in one session."""
     if rig.site.inside:
+        web, dns = abroad()
         made, changed = (
-            state([RuleSet(WEB, (Rule(Verdict.DENY, one),), Verdict.PERMIT, rig.site.inside, rig.site.outside)])
-            for one in (DNS, WEB)
+            state([RuleSet(web, (Rule(Verdict.DENY, one),), Verdict.PERMIT, rig.site.inside, rig.site.outside)])
+            for one in (dns, web)
         )
     else:
         first, second = rig.site.ports[:2]
@@ -105,7 +112,7 @@ def test_the_exact_verbs_of_frr(open_frr: Rig, frr: Lab) -> None:
 @pytest.mark.parametrize("family", ["panos", "fortios"])
 def test_the_exact_requests_to_those_that_are_only_read(request: pytest.FixtureRequest, family: str) -> None:
     rig: VerifyRig = request.getfixturevalue(f"open_{family}")
-    web, dns = (replace(one, destination="192.0.2.0/24") for one in (WEB, DNS))
+    web, dns = abroad()
     wanted = state([RuleSet(web, (Rule(Verdict.DENY, dns),), Verdict.PERMIT, "in", "out")])
     native = rig.driver.render(diff(EMPTY, wanted), rig.target)
 
