@@ -158,6 +158,9 @@ class Judge:
         if trace.outcome is Outcome.DENIED:
             return ""
         if trace.outcome is Outcome.BASE:
+            was_on_hosts = first.outcome is Outcome.BASE and bool(first.functions)
+            if was_on_hosts and not is_last and self._in_order(demand, trace, must_be_new=False):
+                return ""  # hosts still do what they did, and more: the rest of the way is not switched yet
             return self._base_problem(demand, trace, was_bare, is_wanted, is_last)
         if not self._in_order(demand, trace, is_last and is_wanted):
             return "bypass"

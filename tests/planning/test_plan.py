@@ -330,6 +330,16 @@ def test_random_edits_are_refused_in_words_or_proved(before, after, classifiers,
     assert applied(base, gone) == {}
 
 
+def test_functions_move_from_one_host_to_an_appliance_and_the_other_host():
+    """In between both hosts judge, and packets get past nothing."""
+    fabric = demo().fabric()
+    first = make_plan(fabric, chain(hop(0, "ngfw", realm="host"), hop(1, "ngfw", realm="host")), {}, {})
+    assert set(first.target) == {"a1"}
+    wanted = chain(hop(0, "ngfw"), hop(1, "ngfw", realm="host"), revision=first.revision)
+    plan = make_plan(fabric, wanted, first.target, {})
+    assert not plan.proof.violations and {"fw1", "a2"} <= set(plan.target) and "a1" not in plan.target
+
+
 def changes_order(before, after) -> bool:
     """Do functions that both chains have come in another order?"""
     old, new = [name for name, _ in before], [name for name, _ in after]
