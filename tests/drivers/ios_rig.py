@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -83,7 +84,8 @@ def others(device: Emulated) -> str:
     found, is_ours = [], False
     for line in device.config()["running"].splitlines():
         if not line.startswith(" "):
-            is_ours = "SI-" in line and "SI-operator" not in line or ".30" in line or ".40" in line
+            is_ours = "SI-" in line and "SI-operator" not in line
+            is_ours = is_ours or re.fullmatch(r"interface \S+\.[34]\d{3}", line) is not None
             is_ours = is_ours or line.startswith(
                 ("ip sla 300", "ip sla schedule 300", "track 50", "arp ", "ipv6 neighbor")
             )

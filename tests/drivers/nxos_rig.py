@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -61,7 +62,8 @@ def others(device: Emulated) -> str:
     found, is_ours = [], False
     for line in device.config()["running"].splitlines():
         if not line.startswith(" "):
-            is_ours = "SI-" in line and "SI-operator" not in line or ".30" in line or ".40" in line
+            is_ours = "SI-" in line and "SI-operator" not in line
+            is_ours = is_ours or re.fullmatch(r"interface \S+\.[34]\d{3}", line) is not None
             is_ours = is_ours or line.startswith(("ip sla 30", "ip sla schedule 30", "track 30"))
         if not is_ours and "route-map SI-t-" not in line:
             found.append(line)
