@@ -195,7 +195,9 @@ def test_no_family_writes_a_deny_into_a_list_that_redirects() -> None:
 
 
 def test_every_redirect_of_ios_ends_in_null0() -> None:
-    text = dict(_written())["ios"]
+    """But those whose standby is the device's own forwarding: they are meant to stay open."""
+    target = Target("leaf1", "ios", "", {}, ios_rig.PORTS, {"blue": 101})
+    text = DRIVERS["ios"].render(diff(EMPTY, sample(replace(ios_rig.SITE, has_standby=False))), target)
     entries = [part for part in text.split("route-map ")[1:] if "set ip" in part]
     assert len(entries) > 2
     for entry in entries:
