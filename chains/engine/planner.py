@@ -22,6 +22,7 @@ from chains.errors import NotFound
 from chains.planning import types
 from chains.planning.buckets import buckets_to_json
 from chains.planning.candidates import Context
+from chains.planning.changeover import changing_places, is_held
 from chains.planning.classes import count_matches
 from chains.planning.plan import Draft as Compiled
 from chains.planning.plan import clashes, draft_plan, draft_removal, proven, shared
@@ -85,7 +86,16 @@ def compute(chain: models.Chain) -> Draft:
             return first
         avoid |= more
         draft = _computed(chain, avoid)
-    return first if draft.plan is None else draft
+    return _spared(chain, first if draft.plan is None else draft, avoid)
+
+
+def _spared(chain: models.Chain, draft: Draft, avoid: Mapping[str, str]) -> Draft:
+    """Where packets would be held as hops change places: with another instance of one, if none are held then."""
+    if draft.plan is None or not is_held(draft.plan):
+        return draft
+    why = "hops change places: elsewhere no packet has to wait meanwhile"
+    others = (_computed(chain, {**avoid, name: why}) for name in changing_places(draft.plan))
+    return next((one for one in others if one.plan is not None and not is_held(one.plan)), draft)
 
 
 def _computed(chain: models.Chain, avoid: Mapping[str, str]) -> Draft:

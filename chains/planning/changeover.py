@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from chains.planning.types import Endpoint, Reason
+from chains.planning.types import Endpoint, Plan, Reason
 from drivers.diff import Change, diff
 from drivers.order import Batch, Phase, order, order_of_entry
 from drivers.state import DeviceState, Filter, Guard, Item, Key, NatPool, Redirect
@@ -164,6 +164,25 @@ def flows_lost(base: States, target: States) -> tuple[Reason, ...]:
             detail = f"open flows of {inside} break: its public addresses {item.public} are not kept"
             found.append(Reason("addresses", detail, key.stage - 1))
     return tuple(dict.fromkeys(found))
+
+
+def is_held(plan: Plan) -> bool:
+    """Are packets of the chain dropped at its edges while it is applied?"""
+    return any(reason.code == "held" for reason in plan.breaks)
+
+
+def changing_places(plan: Plan) -> tuple[str, ...]:
+    """Offers of the plan on devices that serve another hop than now: with another instance nothing may have to wait."""
+    devices = {
+        device
+        for device in plan.base.keys() & plan.target.keys()
+        if _stages(plan.base[device]) and _stages(plan.base[device]) != _stages(plan.target[device])
+    }
+    return tuple(sorted({use.offer for use in plan.offer_uses if use.offer.partition("@")[2] in devices}))
+
+
+def _stages(state: DeviceState) -> frozenset[int]:
+    return frozenset(key.stage for key, _ in state.functions())
 
 
 def _pools(states: States) -> Iterator[NatPool]:
