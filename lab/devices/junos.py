@@ -24,6 +24,7 @@ from lab.devices.junos_check import below, errors, named
 from lab.devices.junos_config import Config
 from lab.devices.junos_plane import plane_of
 from lab.devices.junos_schema import statements
+from lab.devices.junos_startup import startup_of
 from lab.devices.machine import Machine, serve_handle
 from lab.devices.plane import Plane
 from lab.devices.process import announce
@@ -40,34 +41,6 @@ HELLO = (
     "</capabilities><session-id>{session}</session-id></hello>"
 )
 COMMITTED = "<commit-results><routing-engine><name>re0</name><{done}/></routing-engine></commit-results>"
-# Where the box stands when it starts: two routed ports in a VRF, ready for sub-interfaces; on an SRX two zones.
-STARTUP = """
-set system host-name {name}
-set interfaces ge-0/0/1 flexible-vlan-tagging
-set interfaces ge-0/0/1 native-vlan-id 1
-set interfaces ge-0/0/1 unit 0 vlan-id 1
-set interfaces ge-0/0/1 unit 0 family inet address 10.1.1.1/24
-set interfaces ge-0/0/1 unit 0 family inet6 address 2001:db8:1:1::1/64
-set interfaces ge-0/0/2 flexible-vlan-tagging
-set interfaces ge-0/0/2 native-vlan-id 1
-set interfaces ge-0/0/2 unit 0 vlan-id 1
-set interfaces ge-0/0/2 unit 0 family inet address 192.0.2.1/24
-set interfaces ge-0/0/2 unit 0 family inet6 address 2001:db8:2::1/64
-"""
-IN_VRF = """
-set routing-instances blue instance-type virtual-router
-set routing-instances blue interface ge-0/0/1.0
-set routing-instances blue interface ge-0/0/2.0
-"""
-IN_ZONES = """
-set security zones security-zone trust interfaces ge-0/0/1.0
-set security zones security-zone untrust interfaces ge-0/0/2.0
-set routing-options static route 10.0.0.0/8 next-hop 10.1.1.254
-set routing-options static route 10.2.0.0/16 next-hop 192.0.2.9
-set routing-options static route 0.0.0.0/0 next-hop 192.0.2.9
-set routing-options rib inet6.0 static route 2001:db8::/32 next-hop 2001:db8:1:1::fe
-set routing-options rib inet6.0 static route ::/0 next-hop 2001:db8:2::9
-"""
 
 
 class Fault(Exception):
@@ -89,8 +62,7 @@ class Junos(Machine):
         self._offset_s = time.time() - time.monotonic()  # commits carry the date
         self.known = statements(is_secure)
         first: Config = {}
-        startup = set_lines or (STARTUP + (IN_ZONES if is_secure else IN_VRF)).format(name=name)
-        configs.load_set(first, self.known, startup)
+        configs.load_set(first, self.known, set_lines or startup_of(name, is_secure))
         self.model = "srx345" if is_secure else "mx204"
         self.first = first
         self.reset()

@@ -17,10 +17,10 @@ from drivers.diff import diff
 from drivers.junos_lines import lines_of, ours
 from drivers.state import EMPTY, DeviceState, Match, Rule, RuleSet, Verdict
 from lab.devices import junos_config as configs
-from lab.devices.junos import IN_ZONES, STARTUP
 from lab.devices.junos_check import errors
 from lab.devices.junos_plane import plane_of
 from lab.devices.junos_schema import statements
+from lab.devices.junos_startup import IN_ZONES, STARTUP
 from lab.devices.plane import Clause, Fate
 from lab.devices.process import Emulated
 from tests.drivers.samples import sample, state, states
