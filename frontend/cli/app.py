@@ -21,6 +21,9 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
+# What the parser raises for all of it.
+WRONG_USE = typer.BadParameter.__bases__
+
 app.add_typer(chains.app, name="chain")
 app.add_typer(looking.devices, name="device")
 chains.add_to(app)
@@ -73,9 +76,9 @@ def main(arguments: list[str] | None = None) -> int:
     except BrokenPipeError:  # the reader has seen enough
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115  closed with the process
         return FAILED
-    except Exception as error:
-        if not hasattr(error, "format_message"):  # the parser's own: wrong use
-            raise
-        printer.fail(Failure(f"{error.format_message()} Fix: viaduct --help, or viaduct COMMAND --help"))
+    except WRONG_USE as error:
+        told = error.format_message().strip().rstrip(".")
+        if told:  # without a word: no command was named, and the help was shown
+            printer.fail(Failure(f"{told}. Fix: viaduct --help, or viaduct COMMAND --help"))
         return FAILED
     return code if isinstance(code, int) else 0
