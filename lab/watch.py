@@ -177,7 +177,9 @@ class Program:
             self._process.stderr.close()
 
     def _words(self) -> str:
-        return (self._process.stderr.read() if self._process.stderr else "").strip()[-500:]
+        """What it said on standard error, its end; nothing once it was stopped."""
+        said = self._process.stderr
+        return "" if said is None or said.closed else said.read().strip()[-500:]
 
     def __enter__(self) -> Self:
         return self
