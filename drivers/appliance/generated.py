@@ -89,7 +89,8 @@ def _spelled(asked: Match, said: Match) -> Match:
 
 def text_of(asked: Sequence[Asked], platform: str, device: str) -> str:
     """aerleon's output. Errors: Unsupported, also for what it only warns of."""
-    # More than half a second, for devices that few networks have.
+    # More than half a second, for devices that few networks have. It counts its plugins in the log of every call.
+    logging.getLogger("absl").setLevel(logging.WARNING)
     from aerleon import aclgen, api
     from aerleon.lib import aclgenerator, naming, policy
 

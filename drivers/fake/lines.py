@@ -45,6 +45,7 @@ def observation_to_json(seen: Observation) -> dict[str, Any]:
         "foreign": seen.foreign,
         "attached": list(seen.attached),
         "pending": seen.pending,
+        "is_saved": seen.is_saved,
     }
 
 
@@ -57,4 +58,5 @@ def observation_from_json(data: Mapping[str, Any]) -> Observation:
         foreign=int(data["foreign"]),
         attached=tuple(str(line) for line in data["attached"]),
         pending=str(data["pending"]),
+        is_saved=bool(data["is_saved"]),
     )

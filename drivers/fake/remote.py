@@ -103,6 +103,10 @@ class RemoteSession:
     def push(self, native: str) -> None:
         self.line.ask("push", native=native)
 
+    def save(self) -> None:
+        """drivers.base.Saving."""
+        self.line.ask("save")
+
 
 @dataclass(frozen=True, slots=True)
 class ConfirmingRemoteSession(RemoteSession):

@@ -123,6 +123,7 @@ def _answer(session: FakeSession, call: object, fields: Fields) -> Any:
         "read": lambda: observation_to_json(session.read()),
         "validate": lambda: session.validate(_text(fields, "native")),
         "push": lambda: session.push(_text(fields, "native")),
+        "save": session.save,
         "close": session.close,
     }
     if isinstance(session, ConfirmingFakeSession):

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from drivers.switch.routemaps import FAMILY, MAP, MATCH, Stock, Words
 
-LETTERS = 4
+LETTERS = 3
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 """Policy-based routing by route maps, as Cisco's platforms have it: `Tables` to stanzas, and stanzas to `Tables`.
 
 Called by the IOS and NX-OS families, which give their `Words`. Pure. A place has one route map for each address family
-(SI-t-PORT-TAG-v4), each of its entries one access list (the entry's own name). Both carry four letters that stand for
+(SI-t-PORT-TAG-v4), each of its entries one access list (the entry's own name). Both carry three letters that stand for
 what they hold (`entries.letters`): another content is another name, so a new one can be complete before the attach line
 moves to it, and a plan can say every name before anybody asks the device. See `generations`.
 """
@@ -33,8 +33,8 @@ from drivers.switch.tables import (
 )
 
 MARK = "SI crossing"
-TABLE = re.compile(r"(?P<table>SI-t-[a-z0-9][a-z0-9-]*-\d{1,4})-v(?P<family>[46])(?:-(?P<letters>[a-z]{4}))?")
-LIST = re.compile(r"(?P<entry>SI-(?:c\d\w*(?:-\d{1,4})?|closed-[46]))(?:-(?P<letters>[a-z]{4}))?")
+TABLE = re.compile(r"(?P<table>SI-t-[a-z0-9][a-z0-9-]*-\d{1,4})-v(?P<family>[46])(?:-(?P<letters>[a-z]{3}))?")
+LIST = re.compile(r"(?P<entry>SI-(?:c\d\w*(?:-\d{1,4})?|closed-[46]))(?:-(?P<letters>[a-z]{3}))?")
 MAP = re.compile(r"route-map (?P<name>\S+) (?P<action>permit|deny) (?P<number>\d+)")
 STATISTICS = re.compile(r"route-map (?P<name>\S+) pbr-statistics")
 MATCH = re.compile(r"match (?P<family>ip|ipv6) address (?P<name>\S+)")

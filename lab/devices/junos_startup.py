@@ -26,7 +26,6 @@ IN_ZONES = """
 set security zones security-zone trust interfaces ge-0/0/1.0
 set security zones security-zone untrust interfaces ge-0/0/2.0
 set routing-options static route 10.0.0.0/8 next-hop 10.1.1.254
-set routing-options static route 10.2.0.0/16 next-hop 192.0.2.9
 set routing-options static route 0.0.0.0/0 next-hop 192.0.2.9
 set routing-options rib inet6.0 static route 2001:db8::/32 next-hop 2001:db8:1:1::fe
 set routing-options rib inet6.0 static route ::/0 next-hop 2001:db8:2::9

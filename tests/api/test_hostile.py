@@ -257,6 +257,7 @@ def test_methods_that_are_not_there(world: World, method: str) -> None:
         response = world.operator.send(method, route)
         if method == "HEAD":
             wanted = 400 if route == "subscribers/" else 200  # which answers a question, and none was put
+            wanted = wanted if (route, "GET") in POLICIES else 405
             assert (response.status_code, response.content) == (wanted, b"")
         else:
             problem(response, 405)

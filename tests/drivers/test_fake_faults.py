@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from drivers import fake
-from drivers.base import Introspective, Rejected, Target, Transient
+from drivers.base import Introspective, Rejected, Saving, Target, Transient
 from drivers.fake.device import DEFAULTS
 from drivers.fake.server import serving
 from drivers.state import EMPTY, DeviceState
@@ -99,6 +99,26 @@ def test_reject(bench: Bench) -> None:
     for work in (bench.push, bench.commit):
         with pytest.raises(Rejected, match="% Table full"):
             work()
+    assert held(bench.rig) == (bench.first, "")
+
+
+def test_is_unsaved_and_saved(bench: Bench) -> None:
+    bench.spoil(is_unsaved=True)
+    with opened(bench.rig) as session:
+        assert isinstance(session, Saving)
+        assert not session.read().is_saved
+        session.save()
+        assert session.read().is_saved
+    assert held(bench.rig) == (bench.first, "")
+
+
+def test_will_not_save(bench: Bench) -> None:
+    bench.spoil(is_unsaved=True, will_not_save="% Permission denied")
+    with opened(bench.rig) as session:
+        assert isinstance(session, Saving)
+        with pytest.raises(Rejected, match="% Permission denied"):
+            session.save()
+        assert not session.read().is_saved
     assert held(bench.rig) == (bench.first, "")
 
 

@@ -181,7 +181,7 @@ CLAIMS = {
     "ip sla 30002": (("ip sla 30002", "icmp-echo 203.0.113.5"), "setting `slas`"),
     "track 502": (("track 502 ip sla 9 reachability",), "setting `tracks`"),
     "not ours: remove it": (("interface GigabitEthernet2.3001", "encapsulation dot1Q 3001"), "GigabitEthernet2.3001"),
-    "no mark of ours": (("route-map SI-t-client-0-v4-aaaa permit 10", "set interface Null0"),
+    "no mark of ours": (("route-map SI-t-client-0-v4-aaa permit 10", "set interface Null0"),
                         "no route-map SI-t-client"),
 }  # fmt: skip
 
@@ -361,7 +361,7 @@ DRIFT = (
     ("route-map SI-t-client-0-v4-? permit 30", "no set interface Null0"),
     ("interface GigabitEthernet2.3001", "no ip address 198.18.8.144 255.255.255.254"),
     ("interface GigabitEthernet2.3001", "shutdown"),
-    ("ip access-list extended SI-c9r1f1r1p3-aaaa", "10 permit ip any any"),
+    ("ip access-list extended SI-c9r1f1r1p3-aaa", "10 permit ip any any"),
     ("no arp vrf blue 198.18.8.145 0200.0001.0bb9 ARPA",),
 )
 

@@ -149,7 +149,7 @@ CLAIMS = {
     "ip sla 302": (("ip sla 302", "icmp-echo 203.0.113.5"), "setting `slas`"),
     "track 302": (("track 302 ip sla 9 reachability",), "setting `tracks`"),
     "not ours: remove it": (("interface Ethernet1/2.3001", "encapsulation dot1q 3001"), "Ethernet1/2.3001"),
-    "no mark of ours": (("route-map SI-t-client-0-v4-aaaa permit 10", "set interface null0"),
+    "no mark of ours": (("route-map SI-t-client-0-v4-aaa permit 10", "set interface null0"),
                         "no route-map SI-t-client"),
 }  # fmt: skip
 
@@ -259,7 +259,7 @@ DRIFT = (
     ("interface Ethernet1/2.3001", "no ip arp 198.18.8.145 0200.0001.0bb9"),
     ("interface Ethernet1/2.3001", "shutdown"),
     ("interface Ethernet1/2.3001", "vrf member red"),
-    ("ip access-list SI-c9r1f1r1p3-aaaa", "10 permit ip any any"),
+    ("ip access-list SI-c9r1f1r1p3-aaa", "10 permit ip any any"),
 )
 
 
