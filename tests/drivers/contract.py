@@ -89,7 +89,7 @@ def named(device: Emulated, *lines: str) -> tuple[str, ...]:
     running = device.config()["running"]
 
     def letters(found: re.Match[str]) -> str:
-        there = re.search(rf"{found[1]}-[a-z]{{4}}", running)
+        there = re.search(rf"{found[1]}-[a-z]{{3}}", running)
         assert there is not None, found[0]
         return there[0]
 
