@@ -149,6 +149,9 @@ class Lab:
                 undo.append(f"no {line}")
         self.router.vtysh("configure terminal", *undo)
         self.router.run("sh", text=RESET)
+        # What it starts with, too.
+        (Path("/etc/frr") / self.router.name / "frr.conf").write_text("")
+        (self.router.folder / "state" / "table.nft").unlink(missing_ok=True)
 
     def add_theirs(self) -> None:
         self.router.vtysh(
