@@ -85,7 +85,11 @@ class Seen:
     def unsettled(self) -> list[str]:
         """Why it is not over yet, one line each."""
         found = [f"change {row['id']} is {row['status']}: {row['error']}" for row in self.changes if _is_open(row)]
-        found += [f"chain {row['name']} is being deleted" for row in self.chains if not row["is_wanted"]]
+        found += [
+            f"chain {row['name']} is being deleted, {row['status']}: {row['status_reason']}"
+            for row in self.chains
+            if not row["is_wanted"]
+        ]
         busy = ("applying", "unknown", "degraded")
         found += [
             f"chain {row['name']} is {row['status']}: {row['status_reason']}"
