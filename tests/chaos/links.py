@@ -95,8 +95,8 @@ class Link:
                     return
                 if ready is near:
                     calls = [calls[1], _call(data)]
-                elif calls == ["validate", "read"] and self.on_reading is not None:
-                    self.on_reading(near.getpeername()[1])
+                elif calls == ["validate", "read"] and (trap := self.on_reading) is not None:
+                    trap(near.getpeername()[1])
                 (far if ready is near else near).sendall(data)
 
     def _passes(self) -> bool:

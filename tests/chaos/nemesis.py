@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import random
 import signal
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -39,6 +40,9 @@ class Nemesis:
         self._plant = plant
         self._random = chance
         self._stopped: list[tuple[int, int, float]] = []
+        # Held while a trap closes, which takes its time: who is caught after the end would sleep for ever.
+        self._closing = threading.Lock()
+        self._is_over = False
         self.hit: Counter[str] = Counter()
         acts: tuple[Callable[[], bool], ...] = (
             self._kill_worker, self._kill_child, self._kill_workers, self._stop_worker, self._stop_before_a_write,
@@ -69,13 +73,15 @@ class Nemesis:
 
     def is_waiting(self) -> bool:
         """Is there a trap that nobody walked into yet?"""
-        return any(link.on_reading is not None for link in self._plant.links.values())
+        return self._closing.locked() or any(link.on_reading is not None for link in self._plant.links.values())
 
     def calm(self) -> None:
         """Faults stop: links heal, whoever was stopped goes on, everything is started again."""
-        self.wake(is_over=True)
         for link in self._plant.links.values():
             link.heal()
+        with self._closing:
+            self._is_over = True
+        self.wake(is_over=True)
         self._plant.absent.clear()
 
     def _busy(self) -> tuple[str, int]:
@@ -140,16 +146,20 @@ class Nemesis:
         return False  # counted when it happens
 
     def _stop_the_asker(self, port: int) -> None:
-        for link in self._plant.links.values():
-            link.on_reading = None
-        for number in range(1, WORKERS + 1):
-            record = self._plant.group.find(f"worker-{number}")
-            for pid in members(record) if record is not None else ():
-                found = read_stat(pid)
-                if found is not None and _has_socket(pid, port):
-                    send(pid, signal.SIGSTOP)
-                    self._stopped.append((pid, found.start_ticks, time.monotonic()))
-                    self.hit["worker stopped before a write"] += 1
+        """Called by the link's thread."""
+        with self._closing:
+            for link in self._plant.links.values():
+                link.on_reading = None
+            if self._is_over:
+                return
+            for number in range(1, WORKERS + 1):
+                record = self._plant.group.find(f"worker-{number}")
+                for pid in members(record) if record is not None else ():
+                    found = read_stat(pid)
+                    if found is not None and _has_socket(pid, port):
+                        send(pid, signal.SIGSTOP)
+                        self._stopped.append((pid, found.start_ticks, time.monotonic()))
+                        self.hit["worker stopped before a write"] += 1
 
     def _flush(self) -> bool:
         try:
