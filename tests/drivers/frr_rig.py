@@ -151,7 +151,7 @@ class Lab:
         self.router.run("sh", text=RESET)
         # What it starts with, too.
         (Path("/etc/frr") / self.router.name / "frr.conf").write_text("")
-        (self.router.folder / "state" / "table.nft").unlink(missing_ok=True)
+        (self.router.folder / "state" / self.router.name / "table.nft").unlink(missing_ok=True)
 
     def add_theirs(self) -> None:
         self.router.vtysh(
